@@ -1,0 +1,316 @@
+//! Reads tensors from either published layout under one set of names.
+
+use std::io::Read;
+use std::path::PathBuf;
+
+use candle_core::{DType, Device, Tensor};
+use candle_nn::VarBuilder;
+use sha2::{Digest, Sha256};
+
+use super::files::{Files, Manifest, Weights, embedded, shards};
+use crate::ops::{LayerNorm, Linear};
+use crate::{Error, Result};
+
+/// The names of one published layout. `{block}` names are completed by the block's number.
+struct Layout {
+    patch: &'static str,
+    class: &'static str,
+    vision_position: &'static str,
+    norm_before: &'static str,
+    norm_after: &'static str,
+    vision_blocks: &'static str,
+    vision_projection: &'static str,
+    token: &'static str,
+    text_position: &'static str,
+    text_blocks: &'static str,
+    text_norm: &'static str,
+    text_projection: &'static str,
+    norm_1: &'static str,
+    norm_2: &'static str,
+    attention_out: &'static str,
+    mlp_in: &'static str,
+    mlp_out: &'static str,
+    /// One `[3W, W]` matrix for q, k and v, and projections stored `[W, D]`.
+    is_open_clip: bool,
+}
+
+const HUGGING_FACE: Layout = Layout {
+    patch: "vision_model.embeddings.patch_embedding.weight",
+    class: "vision_model.embeddings.class_embedding",
+    vision_position: "vision_model.embeddings.position_embedding.weight",
+    norm_before: "vision_model.pre_layrnorm",
+    norm_after: "vision_model.post_layernorm",
+    vision_blocks: "vision_model.encoder.layers",
+    vision_projection: "visual_projection.weight",
+    token: "text_model.embeddings.token_embedding.weight",
+    text_position: "text_model.embeddings.position_embedding.weight",
+    text_blocks: "text_model.encoder.layers",
+    text_norm: "text_model.final_layer_norm",
+    text_projection: "text_projection.weight",
+    norm_1: "layer_norm1",
+    norm_2: "layer_norm2",
+    attention_out: "self_attn.out_proj",
+    mlp_in: "mlp.fc1",
+    mlp_out: "mlp.fc2",
+    is_open_clip: false,
+};
+
+const OPEN_CLIP: Layout = Layout {
+    patch: "visual.conv1.weight",
+    class: "visual.class_embedding",
+    vision_position: "visual.positional_embedding",
+    norm_before: "visual.ln_pre",
+    norm_after: "visual.ln_post",
+    vision_blocks: "visual.transformer.resblocks",
+    vision_projection: "visual.proj",
+    token: "token_embedding.weight",
+    text_position: "positional_embedding",
+    text_blocks: "transformer.resblocks",
+    text_norm: "ln_final",
+    text_projection: "text_projection",
+    norm_1: "ln_1",
+    norm_2: "ln_2",
+    attention_out: "attn.out_proj",
+    mlp_in: "mlp.c_fc",
+    mlp_out: "mlp.c_proj",
+    is_open_clip: true,
+};
+
+/// Which of the two towers.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Tower {
+    Vision,
+    Text,
+}
+
+/// An opened checkpoint. Tensors come as float32 on the device, of the shape that was asked for, and
+/// without NaN or infinity.
+pub(super) struct Checkpoint {
+    tensors: VarBuilder<'static>,
+    layout: &'static Layout,
+    file: PathBuf,
+}
+
+impl Checkpoint {
+    pub fn open(files: &Files, manifest: &Manifest, device: &Device) -> Result<Self> {
+        let (paths, file) = weight_paths(files, manifest)?;
+        let opened = match (files, &manifest.weights) {
+            (Files::Embedded, _) => {
+                let bytes = embedded("model.safetensors");
+                VarBuilder::from_slice_safetensors(bytes, DType::F32, device)
+            }
+            (_, Weights::Pickle(_)) => VarBuilder::from_pth(&paths[0], DType::F32, device),
+            // SAFETY: the mapped file must not change while it is read; checkpoints are not written
+            // in place (the hub's cache names files by their content).
+            _ => unsafe { VarBuilder::from_mmaped_safetensors(&paths, DType::F32, device) },
+        };
+        let tensors = opened.map_err(|e| damaged(&file, e))?;
+        let layout = if manifest.is_open_clip() { &OPEN_CLIP } else { &HUGGING_FACE };
+        Ok(Self { tensors, layout, file })
+    }
+
+    fn fail(&self, why: String) -> Error {
+        Error::model(self.file.display(), why)
+    }
+
+    fn tensor(&self, name: &str, shape: &[usize]) -> Result<Tensor> {
+        if !self.tensors.contains_tensor(name) {
+            return Err(self.fail(format!(
+                "tensor {name} is missing: the file is not the checkpoint its configuration describes"
+            )));
+        }
+        let tensor = self.tensors.get_unchecked(name).map_err(|e| damaged(&self.file, e))?;
+        if tensor.dims() != shape {
+            return Err(self.fail(format!(
+                "tensor {name} has shape {:?} where the configuration asks for {shape:?}",
+                tensor.dims()
+            )));
+        }
+        // NaN and infinity survive a sum, and no finite weights of a real model add up to infinity.
+        let sum = tensor.sum_all()?.to_scalar::<f32>()?;
+        if !sum.is_finite() {
+            return Err(
+                self.fail(format!("tensor {name} holds NaN or infinity; fetch the file again"))
+            );
+        }
+        Ok(tensor)
+    }
+
+    fn linear(&self, name: &str, inputs: usize, outputs: usize) -> Result<Linear> {
+        let weight = self.tensor(&format!("{name}.weight"), &[outputs, inputs])?;
+        let bias = self.tensor(&format!("{name}.bias"), &[outputs])?;
+        Ok(Linear::new(&weight, Some(&bias))?)
+    }
+
+    fn norm(&self, name: &str, width: usize, eps: f64) -> Result<LayerNorm> {
+        let weight = self.tensor(&format!("{name}.weight"), &[width])?;
+        let bias = self.tensor(&format!("{name}.bias"), &[width])?;
+        Ok(LayerNorm::new(weight, bias, eps))
+    }
+
+    fn projection(&self, name: &str, width: usize, embedding: usize) -> Result<Linear> {
+        let weight = if self.layout.is_open_clip {
+            self.tensor(name, &[width, embedding])?.t()?
+        } else {
+            self.tensor(name, &[embedding, width])?
+        };
+        Ok(Linear::new(&weight, None)?)
+    }
+
+    /// The patch embedding as a product: `[width, 3 * patch * patch]`.
+    pub fn patch_embedding(&self, width: usize, patch: usize) -> Result<Linear> {
+        let weight = self.tensor(self.layout.patch, &[width, 3, patch, patch])?;
+        Ok(Linear::new(&weight.reshape((width, 3 * patch * patch))?, None)?)
+    }
+
+    /// `[width]`.
+    pub fn class_embedding(&self, width: usize) -> Result<Tensor> {
+        self.tensor(self.layout.class, &[width])
+    }
+
+    /// `[rows, width]`.
+    pub fn position_embedding(&self, tower: Tower, rows: usize, width: usize) -> Result<Tensor> {
+        let name = match tower {
+            Tower::Vision => self.layout.vision_position,
+            Tower::Text => self.layout.text_position,
+        };
+        self.tensor(name, &[rows, width])
+    }
+
+    /// `[vocabulary, width]`.
+    pub fn token_embedding(&self, vocabulary: usize, width: usize) -> Result<Tensor> {
+        self.tensor(self.layout.token, &[vocabulary, width])
+    }
+
+    /// The norm before the first block; the text tower has none.
+    pub fn norm_before(&self, width: usize, eps: f64) -> Result<LayerNorm> {
+        self.norm(self.layout.norm_before, width, eps)
+    }
+
+    /// The norm after the last block and the projection to the shared embedding.
+    pub fn head(
+        &self,
+        tower: Tower,
+        width: usize,
+        embedding: usize,
+        eps: f64,
+    ) -> Result<(LayerNorm, Linear)> {
+        let (norm, projection) = match tower {
+            Tower::Vision => (self.layout.norm_after, self.layout.vision_projection),
+            Tower::Text => (self.layout.text_norm, self.layout.text_projection),
+        };
+        Ok((self.norm(norm, width, eps)?, self.projection(projection, width, embedding)?))
+    }
+
+    /// The parts of one block.
+    pub fn block(
+        &self,
+        tower: Tower,
+        index: usize,
+        shape: &super::config::Transformer,
+    ) -> Result<BlockParts> {
+        let layout = self.layout;
+        let (width, eps) = (shape.width, shape.norm_eps);
+        let blocks = match tower {
+            Tower::Vision => layout.vision_blocks,
+            Tower::Text => layout.text_blocks,
+        };
+        let name = |part: &str| format!("{blocks}.{index}.{part}");
+        let (q, kv) = if layout.is_open_clip {
+            let weight = self.tensor(&name("attn.in_proj_weight"), &[3 * width, width])?;
+            let bias = self.tensor(&name("attn.in_proj_bias"), &[3 * width])?;
+            let rows = |start, length| {
+                let bias = bias.narrow(0, start, length)?;
+                Linear::new(&weight.narrow(0, start, length)?, Some(&bias))
+            };
+            (rows(0, width)?, rows(width, 2 * width)?)
+        } else {
+            let part = |part: &str, kind: &str, shape: &[usize]| {
+                self.tensor(&name(&format!("self_attn.{part}_proj.{kind}")), shape)
+            };
+            let weight = |p| part(p, "weight", &[width, width]);
+            let bias = |p| part(p, "bias", &[width]);
+            let kv_weight = Tensor::cat(&[weight("k")?, weight("v")?], 0)?;
+            let kv_bias = Tensor::cat(&[bias("k")?, bias("v")?], 0)?;
+            (
+                Linear::new(&weight("q")?, Some(&bias("q")?))?,
+                Linear::new(&kv_weight, Some(&kv_bias))?,
+            )
+        };
+        Ok(BlockParts {
+            norm_1: self.norm(&name(layout.norm_1), width, eps)?,
+            q,
+            kv,
+            out: self.linear(&name(layout.attention_out), width, width)?,
+            norm_2: self.norm(&name(layout.norm_2), width, eps)?,
+            mlp_in: self.linear(&name(layout.mlp_in), width, shape.mlp_width)?,
+            mlp_out: self.linear(&name(layout.mlp_out), shape.mlp_width, width)?,
+        })
+    }
+}
+
+/// A transformer block's layers. `kv` yields keys and values side by side, `[rows, 2 * width]`.
+#[derive(Clone, Debug)]
+pub(super) struct BlockParts {
+    pub norm_1: LayerNorm,
+    pub q: Linear,
+    pub kv: Linear,
+    pub out: Linear,
+    pub norm_2: LayerNorm,
+    pub mlp_in: Linear,
+    pub mlp_out: Linear,
+}
+
+fn damaged(file: &std::path::Path, error: candle_core::Error) -> Error {
+    Error::model(file.display(), format!("damaged or not a checkpoint; fetch it again ({error})"))
+}
+
+/// The weight files in order, and the one that messages name.
+fn weight_paths(files: &Files, manifest: &Manifest) -> Result<(Vec<PathBuf>, PathBuf)> {
+    let names = match &manifest.weights {
+        Weights::Safetensors(name) | Weights::Pickle(name) => vec![name.clone()],
+        Weights::Sharded(index) => {
+            super::config::in_file(files.path(index).display(), shards(&files.read(index)?))?
+        }
+    };
+    let paths: Vec<PathBuf> = names.iter().map(|name| files.path(name)).collect();
+    if let (Files::Folder(_), Some(missing)) = (files, paths.iter().find(|p| !p.is_file())) {
+        return Err(Error::model(missing.display(), "this part of the checkpoint is missing"));
+    }
+    let first = paths.first().cloned().ok_or_else(|| Error::model("index", "names no weights"))?;
+    Ok((paths, first))
+}
+
+/// SHA-256 of the weights, in hexadecimal: of the one file, or of all shards one after another in
+/// order of name (`cat model-*.safetensors | sha256sum`).
+pub(super) fn weights_sha256(files: &Files, manifest: &Manifest) -> Result<String> {
+    match files {
+        Files::Embedded => Ok(sha256(embedded("model.safetensors"))),
+        Files::Folder(_) => files_sha256(&weight_paths(files, manifest)?.0),
+    }
+}
+
+/// SHA-256 of files one after another, in hexadecimal.
+pub(super) fn files_sha256(paths: &[PathBuf]) -> Result<String> {
+    let mut hasher = Sha256::new();
+    let mut buffer = vec![0; 1 << 20];
+    for path in paths {
+        let mut file = std::fs::File::open(path).map_err(Error::read(path))?;
+        loop {
+            match file.read(&mut buffer).map_err(Error::read(path))? {
+                0 => break,
+                n => hasher.update(&buffer[..n]),
+            }
+        }
+    }
+    Ok(hex(&hasher.finalize()))
+}
+
+/// SHA-256 of some bytes, in hexadecimal.
+pub(crate) fn sha256(bytes: &[u8]) -> String {
+    hex(&Sha256::digest(bytes))
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|b| format!("{b:02x}")).collect()
+}

@@ -1,0 +1,202 @@
+//! Where a checkpoint's files are, and which of them make up the model.
+
+use std::borrow::Cow;
+use std::path::{Path, PathBuf};
+
+use crate::{Error, Result};
+
+/// The model inside the binary, read through the same code as any other.
+const EMBEDDED: [(&str, &[u8]); 4] = [
+    ("config.json", include_bytes!("../../weights/tiny/config.json")),
+    ("model.safetensors", include_bytes!("../../weights/tiny/model.safetensors")),
+    ("preprocessor_config.json", include_bytes!("../../weights/tiny/preprocessor_config.json")),
+    ("tokenizer.json", include_bytes!("../../weights/tiny/tokenizer.json")),
+];
+
+/// A checkpoint's folder, or the one in the binary.
+#[derive(Clone, Debug)]
+pub(super) enum Files {
+    Embedded,
+    Folder(PathBuf),
+}
+
+impl Files {
+    /// The names of all files here.
+    pub fn names(&self) -> Result<Vec<String>> {
+        match self {
+            Files::Embedded => Ok(EMBEDDED.iter().map(|(name, _)| name.to_string()).collect()),
+            Files::Folder(folder) => {
+                let entries = std::fs::read_dir(folder).map_err(Error::read(folder))?;
+                let mut names = Vec::new();
+                for entry in entries {
+                    let entry = entry.map_err(Error::read(folder))?;
+                    names.push(entry.file_name().to_string_lossy().into_owned());
+                }
+                Ok(names)
+            }
+        }
+    }
+
+    /// A file's bytes.
+    pub fn read(&self, name: &str) -> Result<Cow<'static, [u8]>> {
+        match self {
+            Files::Embedded => Ok(Cow::Borrowed(embedded(name))),
+            Files::Folder(folder) => {
+                let path = folder.join(name);
+                Ok(Cow::Owned(std::fs::read(&path).map_err(Error::read(&path))?))
+            }
+        }
+    }
+
+    /// A file's path, for messages and for mapping into memory.
+    pub fn path(&self, name: &str) -> PathBuf {
+        match self {
+            Files::Embedded => Path::new("tiny").join(name),
+            Files::Folder(folder) => folder.join(name),
+        }
+    }
+}
+
+/// A file of the model in the binary; the names come from [`Manifest`], which saw them in the list.
+pub(super) fn embedded(name: &str) -> &'static [u8] {
+    EMBEDDED.iter().find(|(n, _)| *n == name).map_or(&[], |(_, bytes)| bytes)
+}
+
+/// Which files of a folder or repository make up the model.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Manifest {
+    pub config: String,
+    pub weights: Weights,
+    pub tokenizer: Vocabulary,
+    /// Hugging Face's preprocessing file; open_clip keeps it in its configuration.
+    pub preprocessor: Option<String>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Weights {
+    Safetensors(String),
+    /// The index of a checkpoint in several files.
+    Sharded(String),
+    Pickle(String),
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Vocabulary {
+    TokenizerJson,
+    VocabAndMerges,
+}
+
+impl Manifest {
+    /// Chooses among `names`: safetensors before pickles, and the open_clip files of a repository
+    /// before others (the `model.safetensors` beside them may be timm's image tower alone).
+    ///
+    /// # Errors
+    /// What is missing, in words.
+    pub fn choose(names: &[String]) -> Result<Self, String> {
+        let has = |name: &str| names.iter().any(|n| n == name);
+        const OPEN_CLIP: &str = "open_clip_config.json";
+        const HUGGING_FACE: &str = "config.json";
+        type Wrap = fn(String) -> Weights;
+        let candidates: [(&str, &str, Wrap); 5] = [
+            (OPEN_CLIP, "open_clip_model.safetensors", Weights::Safetensors),
+            (HUGGING_FACE, "model.safetensors", Weights::Safetensors),
+            (HUGGING_FACE, "model.safetensors.index.json", Weights::Sharded),
+            (OPEN_CLIP, "open_clip_pytorch_model.bin", Weights::Pickle),
+            (HUGGING_FACE, "pytorch_model.bin", Weights::Pickle),
+        ];
+        let (config, weights) = candidates
+            .into_iter()
+            .find(|(config, weights, _)| has(config) && has(weights))
+            .map(|(config, weights, wrap)| (config.to_string(), wrap(weights.to_string())))
+            .ok_or(
+                "no CLIP checkpoint here: config.json with model.safetensors (or .index.json, or \
+                 pytorch_model.bin), or open_clip_config.json with open_clip_model.safetensors (or \
+                 open_clip_pytorch_model.bin), is needed",
+            )?;
+        let tokenizer = if has("tokenizer.json") {
+            Vocabulary::TokenizerJson
+        } else if has("vocab.json") && has("merges.txt") {
+            Vocabulary::VocabAndMerges
+        } else {
+            return Err("no tokenizer here: tokenizer.json, or vocab.json with merges.txt".into());
+        };
+        let preprocessor = (config == HUGGING_FACE && has("preprocessor_config.json"))
+            .then(|| "preprocessor_config.json".to_string());
+        Ok(Self { config, weights, tokenizer, preprocessor })
+    }
+
+    pub fn is_open_clip(&self) -> bool {
+        self.config.starts_with("open_clip")
+    }
+
+    /// Every file that has to be there before the model can be read; the shards that an index names
+    /// come on top ([`shards`]).
+    pub fn files(&self) -> Vec<&str> {
+        let weights = match &self.weights {
+            Weights::Safetensors(name) | Weights::Sharded(name) | Weights::Pickle(name) => name,
+        };
+        let tokenizer: &[&str] = match self.tokenizer {
+            Vocabulary::TokenizerJson => &["tokenizer.json"],
+            Vocabulary::VocabAndMerges => &["vocab.json", "merges.txt"],
+        };
+        let mut files = vec![self.config.as_str()];
+        files.extend(self.preprocessor.as_deref());
+        files.extend(tokenizer);
+        files.push(weights);
+        files
+    }
+}
+
+/// The weight files that an index names, each once, in order of name.
+pub(super) fn shards(index: &[u8]) -> Result<Vec<String>, String> {
+    #[derive(serde::Deserialize)]
+    struct Index {
+        weight_map: std::collections::BTreeMap<String, String>,
+    }
+    let index: Index = serde_json::from_slice(index).map_err(|e| format!("not an index: {e}"))?;
+    let mut files: Vec<String> = index.weight_map.into_values().collect();
+    files.sort();
+    files.dedup();
+    // Names come from outside: they must stay in the folder.
+    if let Some(bad) = files.iter().find(|f| f.contains(['/', '\\']) || f.starts_with('.')) {
+        return Err(format!("names a file outside its folder: {bad:?}"));
+    }
+    Ok(files)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn choose(names: &[&str]) -> Result<Manifest, String> {
+        Manifest::choose(&names.iter().map(|n| n.to_string()).collect::<Vec<_>>())
+    }
+
+    #[test]
+    fn open_clip_files_come_before_timm_weights() {
+        let m = choose(&[
+            "config.json",
+            "model.safetensors",
+            "open_clip_config.json",
+            "open_clip_model.safetensors",
+            "tokenizer.json",
+        ]);
+        assert!(m.unwrap().is_open_clip());
+    }
+
+    #[test]
+    fn what_is_missing_is_named() {
+        assert!(
+            choose(&["config.json", "tokenizer.json"]).unwrap_err().contains("model.safetensors")
+        );
+        let no_words = choose(&["config.json", "model.safetensors", "vocab.json"]);
+        assert!(no_words.unwrap_err().contains("merges.txt"));
+    }
+
+    #[test]
+    fn an_index_cannot_point_outside() {
+        assert!(shards(br#"{"weight_map":{"a":"../x.safetensors"}}"#).is_err());
+        let two = br#"{"weight_map":{"a":"m-2.safetensors","b":"m-1.safetensors","c":"m-2.safetensors"}}"#;
+        assert_eq!(shards(two).unwrap(), ["m-1.safetensors", "m-2.safetensors"]);
+    }
+}

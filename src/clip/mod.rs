@@ -1,0 +1,230 @@
+//! CLIP: an image tower and a text tower with one shared embedding, from any published checkpoint.
+
+mod checkpoint;
+mod config;
+mod files;
+#[cfg(feature = "hub")]
+mod hub;
+mod models;
+mod source;
+mod text;
+mod tokenizer;
+mod transformer;
+mod vision;
+
+use candle_core::{Device, Tensor};
+
+use crate::{Activation, Error, Fit, Normalisation, Photo, Prepared, Result};
+use checkpoint::Checkpoint;
+use config::Config;
+use files::Manifest;
+use text::TextTower;
+use tokenizer::Tokenizer;
+use vision::VisionTower;
+
+pub(crate) use checkpoint::sha256;
+#[cfg(feature = "hub")]
+pub use hub::{Download, pull};
+pub use models::{Alias, aliases};
+pub use source::is_cached;
+pub use tokenizer::Tokens;
+pub use vision::{Features, Taps};
+
+/// How to open a checkpoint, where its own settings are not wanted.
+#[derive(Clone, Debug)]
+pub struct ModelOptions {
+    /// Side of the square input in pixels, a multiple of the patch size; the position embedding is
+    /// stretched to fit. The checkpoint's own by default.
+    pub size: Option<usize>,
+    /// Nonlinearity of both towers; the checkpoint's own by default.
+    pub activation: Option<Activation>,
+    /// Where the arithmetic runs.
+    pub device: Device,
+    /// Use what is in the cache and never the network (also: `HF_HUB_OFFLINE=1`).
+    pub offline: bool,
+}
+
+impl Default for ModelOptions {
+    fn default() -> Self {
+        Self { size: None, activation: None, device: Device::Cpu, offline: false }
+    }
+}
+
+/// A CLIP model, ready to encode photos and texts.
+pub struct Clip {
+    name: String,
+    sha256: String,
+    activation: Activation,
+    normalisation: Normalisation,
+    tokenizer: Tokenizer,
+    vision: VisionTower,
+    text: TextTower,
+}
+
+impl Clip {
+    /// Opens a model by name: `tiny` (in the binary), an alias ([`aliases`]), a Hugging Face repository
+    /// id (`owner/name` or `owner/name@revision`), or a folder. Downloads what is not cached.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] for a name that is none of these, [`Error::Model`] for files that are missing
+    /// or damaged or cannot be downloaded.
+    pub fn load(name: &str) -> Result<Self> {
+        Self::open(name, &ModelOptions::default())
+    }
+
+    /// Opens a model by name, with other settings than its own.
+    ///
+    /// # Errors
+    /// As [`Clip::load`], and [`Error::Setting`] for a size the model cannot take.
+    pub fn open(name: &str, options: &ModelOptions) -> Result<Self> {
+        let files = source::find(name, options.offline)?;
+        let manifest = Manifest::choose(&files.names()?).map_err(|why| Error::model(name, why))?;
+        let config_file = files.path(&manifest.config);
+        let json = files.read(&manifest.config)?;
+        let (mut config, normalisation) = config::in_file(
+            config_file.display(),
+            if manifest.is_open_clip() {
+                Config::from_open_clip(&json)
+            } else {
+                Config::from_hugging_face(&json).map(|c| (c, Normalisation::default()))
+            },
+        )?;
+        let normalisation = match &manifest.preprocessor {
+            Some(file) => config::in_file(
+                files.path(file).display(),
+                config::normalisation_from_hugging_face(&files.read(file)?),
+            )?,
+            None => normalisation,
+        };
+        if let Some(activation) = options.activation {
+            config.vision.activation = activation;
+            config.text.activation = activation;
+        }
+        let size = options.size.unwrap_or(config.image_size);
+        check_size(size, config.patch_size)?;
+        let device = &options.device;
+        // Hashing a large file takes about as long as loading it.
+        std::thread::scope(|scope| {
+            let sha256 = scope.spawn(|| checkpoint::weights_sha256(&files, &manifest));
+            let tokenizer =
+                Tokenizer::open(&files, &manifest.tokenizer, config.context, config.vocabulary)?;
+            let checkpoint = Checkpoint::open(&files, &manifest, device)?;
+            let vision = VisionTower::open(&checkpoint, &config, size, device)?;
+            let text = TextTower::open(&checkpoint, &config, device)?;
+            let sha256 =
+                sha256.join().map_err(|_| Error::model(name, "hashing the weights failed"))??;
+            Ok(Self {
+                name: name.to_string(),
+                sha256,
+                activation: config.vision.activation,
+                normalisation,
+                tokenizer,
+                vision,
+                text,
+            })
+        })
+    }
+
+    /// The name it was opened by.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// SHA-256 of the weights: of the file, or of all shards one after another in order of name.
+    pub fn sha256(&self) -> &str {
+        &self.sha256
+    }
+
+    /// SHA-256 of the tokenizer's files.
+    pub fn tokenizer_sha256(&self) -> &str {
+        self.tokenizer.sha256()
+    }
+
+    /// The nonlinearity in use.
+    pub fn activation(&self) -> Activation {
+        self.activation
+    }
+
+    /// Where the arithmetic runs.
+    pub fn device(&self) -> &Device {
+        self.vision.device()
+    }
+
+    /// Side of the square input, in pixels.
+    pub fn size(&self) -> usize {
+        self.vision.size()
+    }
+
+    /// Patches along one side of the input.
+    pub fn grid(&self) -> usize {
+        self.vision.grid()
+    }
+
+    /// A photo as this model takes it.
+    pub fn prepare(&self, photo: &Photo, fit: Fit) -> Prepared {
+        photo.prepare(self.size(), fit, &self.normalisation)
+    }
+
+    /// Encodes one photo. `pixels`: `[3, size, size]`, normalised ([`Prepared::pixels`]).
+    ///
+    /// # Errors
+    /// [`Error::Setting`] for pixels of another size, windows larger than the grid or blocks the model
+    /// does not have.
+    pub fn encode_image(&self, pixels: &[f32], taps: &Taps) -> Result<Features> {
+        let side = self.size();
+        if pixels.len() != 3 * side * side {
+            return Err(Error::setting("pixels", format!("are not 3 planes of {side}x{side}")));
+        }
+        let grid = self.grid();
+        if let Some(window) = taps.windows.iter().find(|w| !(1..=grid).contains(*w)) {
+            return Err(Error::setting(
+                format!("a window of {window}x{window} patches"),
+                format!(
+                    "does not fit the {grid}x{grid} grid of a {side} pixel input; use a larger --size"
+                ),
+            ));
+        }
+        if let Some(block) = taps.blocks.iter().find(|b| **b > self.vision.blocks()) {
+            let blocks = self.vision.blocks();
+            return Err(Error::setting(
+                format!("block {block}"),
+                format!("the model has {blocks}"),
+            ));
+        }
+        Ok(self.vision.forward(pixels, taps)?)
+    }
+
+    /// Splits texts into tokens, each cut to the model's context with its end-of-text token kept.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] for a text the tokenizer refuses.
+    pub fn tokenize(&self, texts: &[String]) -> Result<Vec<Tokens>> {
+        self.tokenizer.encode(texts)
+    }
+
+    /// Encodes texts: `[texts, embedding]`, not normalised.
+    ///
+    /// # Errors
+    /// As [`Clip::tokenize`].
+    pub fn encode_texts(&self, texts: &[String]) -> Result<Tensor> {
+        let tokens = self.tokenize(texts)?;
+        let read: Vec<&[u32]> = tokens.iter().map(|t| self.tokenizer.read_part(t)).collect();
+        Ok(self.text.forward(&read)?)
+    }
+}
+
+fn check_size(size: usize, patch: usize) -> Result<()> {
+    const LARGEST: usize = 4096;
+    if size == 0 || size % patch != 0 || size > LARGEST {
+        let below = (size.min(LARGEST) / patch).max(1) * patch;
+        return Err(Error::setting(
+            format!("--size {size}"),
+            format!(
+                "must be a multiple of the model's patch size {patch} and at most {LARGEST}: \
+                 try {below} or {}",
+                below + patch
+            ),
+        ));
+    }
+    Ok(())
+}

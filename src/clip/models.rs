@@ -1,0 +1,82 @@
+//! The checkpoints that have short names.
+
+/// A published checkpoint under a short name.
+#[derive(Clone, Copy, Debug)]
+pub struct Alias {
+    /// What `--model` takes.
+    pub name: &'static str,
+    /// The Hugging Face repository; none for the model in the binary.
+    pub repository: Option<&'static str>,
+    /// Parameters in millions; a float32 download is four times as many megabytes.
+    pub million_parameters: f32,
+    /// Side of its square input, in pixels.
+    pub image_size: usize,
+    /// Licence of the weights, as their publisher states it.
+    pub licence: &'static str,
+    /// Who trained it, on what.
+    pub origin: &'static str,
+}
+
+const fn alias(
+    name: &'static str,
+    repository: &'static str,
+    million_parameters: f32,
+    image_size: usize,
+    origin: &'static str,
+) -> Alias {
+    let repository = if repository.is_empty() { None } else { Some(repository) };
+    Alias { name, repository, million_parameters, image_size, licence: "MIT", origin }
+}
+
+/// OpenAI's checkpoint at 336 pixels has safetensors only in timm's copy.
+const ALIASES: [Alias; 9] = [
+    alias("tiny", "", 3.8, 240, "blemish, generated pictures and product photos; in the binary"),
+    alias("ViT-B-32", "openai/clip-vit-base-patch32", 151.3, 224, "OpenAI"),
+    alias("ViT-B-16", "openai/clip-vit-base-patch16", 149.6, 224, "OpenAI"),
+    alias("ViT-L-14", "openai/clip-vit-large-patch14", 427.6, 224, "OpenAI"),
+    alias("ViT-L-14-336", "timm/vit_large_patch14_clip_336.openai", 427.9, 336, "OpenAI"),
+    alias(
+        "ViT-B-16-plus-240",
+        "timm/vit_base_patch16_plus_clip_240.laion400m_e31",
+        208.4,
+        240,
+        "LAION-400M; the model of WinCLIP's published numbers",
+    ),
+    alias("ViT-B-16-laion2b", "laion/CLIP-ViT-B-16-laion2B-s34B-b88K", 149.6, 224, "LAION-2B"),
+    alias("ViT-L-14-datacomp", "laion/CLIP-ViT-L-14-DataComp.XL-s13B-b90K", 427.6, 224, "DataComp"),
+    alias("ViT-H-14-laion2b", "laion/CLIP-ViT-H-14-laion2B-s32B-b79K", 986.1, 224, "LAION-2B"),
+];
+
+/// All short names that `--model` takes.
+pub fn aliases() -> &'static [Alias] {
+    &ALIASES
+}
+
+pub(super) fn by_name(name: &str) -> Option<&'static Alias> {
+    ALIASES.iter().find(|a| a.name.eq_ignore_ascii_case(name))
+}
+
+/// The short names most like `name`, best first.
+pub(super) fn nearest(name: &str) -> Vec<&'static str> {
+    let name = name.to_lowercase();
+    let mut scored: Vec<(f64, &str)> = ALIASES
+        .iter()
+        .map(|a| (strsim::jaro_winkler(&name, &a.name.to_lowercase()), a.name))
+        .filter(|(score, _)| *score > 0.7)
+        .collect();
+    scored.sort_by(|a, b| b.0.total_cmp(&a.0));
+    scored.into_iter().map(|(_, name)| name).take(3).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_that_were_meant_are_suggested() {
+        assert_eq!(nearest("ViT-L-14-366")[0], "ViT-L-14-336");
+        assert_eq!(nearest("vitb16plus240")[0], "ViT-B-16-plus-240");
+        assert!(nearest("resnet").is_empty());
+        assert!(by_name("vit-b-32").is_some());
+    }
+}

@@ -1,0 +1,133 @@
+//! From the name a user gives to a checkpoint's files.
+
+use std::path::Path;
+
+use super::files::Files;
+#[cfg(feature = "hub")]
+use super::hub;
+use super::models::{by_name, nearest};
+use crate::{Error, Result};
+
+/// What a model's name stands for.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Source {
+    Embedded,
+    Folder(std::path::PathBuf),
+    Repository(Repository),
+}
+
+/// A Hugging Face repository at a branch, tag or commit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Repository {
+    pub id: String,
+    pub revision: String,
+}
+
+impl std::fmt::Display for Repository {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.revision.as_str() {
+            "main" => f.write_str(&self.id),
+            revision => write!(f, "{}@{revision}", self.id),
+        }
+    }
+}
+
+/// Short names first, then folders, then repository ids.
+pub(super) fn parse(name: &str) -> Result<Source> {
+    if let Some(alias) = by_name(name) {
+        return Ok(match alias.repository {
+            None => Source::Embedded,
+            Some(id) => Source::Repository(Repository { id: id.into(), revision: "main".into() }),
+        });
+    }
+    if Path::new(name).is_dir() {
+        return Ok(Source::Folder(name.into()));
+    }
+    let (id, revision) = name.split_once('@').unwrap_or((name, "main"));
+    let word = |w: &str| {
+        !w.is_empty()
+            && !w.starts_with('.')
+            && w.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c))
+    };
+    if let Some((owner, repo)) = id.split_once('/')
+        && word(owner)
+        && word(repo)
+        && !revision.is_empty()
+        && !revision.contains("..")
+        && revision.chars().all(|c| c.is_ascii_alphanumeric() || "-_./".contains(c))
+    {
+        return Ok(Source::Repository(Repository { id: id.into(), revision: revision.into() }));
+    }
+    let hint = match nearest(name) {
+        names if names.is_empty() => "`blemish models` lists the names".to_string(),
+        names => format!("did you mean {}? `blemish models` lists all", names.join(" or ")),
+    };
+    Err(Error::setting(
+        format!("--model {name}"),
+        format!("neither a known name, nor a folder, nor owner/repository; {hint}"),
+    ))
+}
+
+/// The model's files, downloaded where they have to be.
+pub(super) fn find(name: &str, offline: bool) -> Result<Files> {
+    match parse(name)? {
+        Source::Embedded => Ok(Files::Embedded),
+        Source::Folder(folder) => Ok(Files::Folder(folder)),
+        Source::Repository(repository) => {
+            let folder = match hub::cached(&repository) {
+                Some(folder) => folder,
+                None => hub::download(&repository, offline, &mut |_| {})?,
+            };
+            Ok(Files::Folder(folder))
+        }
+    }
+}
+
+/// Whether a model can be opened without the network.
+pub fn is_cached(name: &str) -> bool {
+    match parse(name) {
+        Ok(Source::Repository(repository)) => hub::cached(&repository).is_some(),
+        Ok(Source::Embedded | Source::Folder(_)) => true,
+        Err(_) => false,
+    }
+}
+
+/// Stands in for downloads in a build without them.
+#[cfg(not(feature = "hub"))]
+mod hub {
+    use super::{Error, Repository, Result};
+    use std::path::PathBuf;
+
+    pub fn cached(_: &Repository) -> Option<PathBuf> {
+        None
+    }
+
+    pub fn download(repository: &Repository, _: bool, _: &mut dyn FnMut(())) -> Result<PathBuf> {
+        Err(Error::setting(
+            format!("--model {repository}"),
+            "this build has no downloads (cargo feature `hub`); give a folder",
+        ))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_told_apart() {
+        assert_eq!(parse("tiny").unwrap(), Source::Embedded);
+        let repository = |id: &str, revision: &str| {
+            Source::Repository(Repository { id: id.into(), revision: revision.into() })
+        };
+        assert_eq!(parse("ViT-B-32").unwrap(), repository("openai/clip-vit-base-patch32", "main"));
+        assert_eq!(parse("a/b@refs/pr/1").unwrap(), repository("a/b", "refs/pr/1"));
+        assert!(matches!(parse("src").unwrap(), Source::Folder(_)));
+        for bad in
+            ["", "nothing", "a/b/c", "../a", "a/b@", "a/b@../../x", "/no/such/folder", "a b/c"]
+        {
+            let error = parse(bad).unwrap_err();
+            assert!(error.is_usage(), "{bad}");
+        }
+    }
+}

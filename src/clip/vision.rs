@@ -1,0 +1,224 @@
+//! The image tower: a vision transformer over patches, and over small windows of them.
+
+use candle_core::{Device, Result, Tensor};
+
+use super::checkpoint::{Checkpoint, Tower};
+use super::config::Config;
+use super::transformer::{Blocks, Sequences};
+use crate::image::resample_table;
+use crate::ops::{LayerNorm, Linear, Mask, Then};
+
+/// What to compute of a photo besides its image embedding.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Taps {
+    /// Sides of the square windows to embed, in patches (WinCLIP: 2 and 3).
+    pub windows: Vec<usize>,
+    /// Blocks whose output to keep; 0 is what goes into the first block.
+    pub blocks: Vec<usize>,
+}
+
+/// What the image tower says about one photo.
+#[derive(Clone, Debug)]
+pub struct Features {
+    /// The image embedding, `[embedding]`, not normalised.
+    pub image: Tensor,
+    /// For each window side of [`Taps::windows`] the windows' embeddings, row by row from the left
+    /// upper corner with stride 1: `[(grid - side + 1)^2, embedding]`.
+    pub windows: Vec<Tensor>,
+    /// For each block of [`Taps::blocks`] its output, class token first: `[1 + grid^2, width]`.
+    pub blocks: Vec<Tensor>,
+    /// Patches along one side.
+    pub grid: usize,
+    /// The input's side in pixels.
+    pub size: usize,
+}
+
+pub(super) struct VisionTower {
+    patch_size: usize,
+    size: usize,
+    patches: Linear,
+    /// The class embedding with its position, `[1, width]`.
+    class: Tensor,
+    /// The patches' positions, `[grid^2, width]`.
+    positions: Tensor,
+    norm_before: LayerNorm,
+    blocks: Blocks,
+    norm_after: LayerNorm,
+    projection: Linear,
+    device: Device,
+}
+
+impl VisionTower {
+    /// `size`: the input's side in pixels, a multiple of the patch size.
+    pub fn open(
+        checkpoint: &Checkpoint,
+        config: &Config,
+        size: usize,
+        device: &Device,
+    ) -> crate::Result<Self> {
+        let (width, eps) = (config.vision.width, config.vision.norm_eps);
+        let (trained, grid) = (config.image_size / config.patch_size, size / config.patch_size);
+        let table = checkpoint.position_embedding(Tower::Vision, 1 + trained * trained, width)?;
+        let class = (checkpoint.class_embedding(width)?.unsqueeze(0)? + table.narrow(0, 0, 1)?)?;
+        let (norm_after, projection) =
+            checkpoint.head(Tower::Vision, width, config.embedding, eps)?;
+        Ok(Self {
+            patch_size: config.patch_size,
+            size,
+            patches: checkpoint.patch_embedding(width, config.patch_size)?,
+            class,
+            positions: resize_positions(&table.narrow(0, 1, trained * trained)?, trained, grid)?,
+            norm_before: checkpoint.norm_before(width, eps)?,
+            blocks: Blocks::open(checkpoint, Tower::Vision, &config.vision)?,
+            norm_after,
+            projection,
+            device: device.clone(),
+        })
+    }
+
+    pub fn device(&self) -> &Device {
+        &self.device
+    }
+
+    pub fn size(&self) -> usize {
+        self.size
+    }
+
+    pub fn grid(&self) -> usize {
+        self.size / self.patch_size
+    }
+
+    pub fn blocks(&self) -> usize {
+        self.blocks.count()
+    }
+
+    /// `pixels`: `[3, size, size]`, normalised. All windows and the whole image pass through the
+    /// tower as the sequences of one batch.
+    pub fn forward(&self, pixels: &[f32], taps: &Taps) -> Result<Features> {
+        let grid = self.grid();
+        let tokens = 1 + grid * grid;
+        let x = self.norm_before.forward(&self.embed(pixels)?)?;
+
+        let mut rows: Vec<u32> = (0..tokens as u32).collect();
+        let mut lengths = vec![tokens];
+        for &side in &taps.windows {
+            let windows = window_rows(grid, side);
+            lengths.extend(std::iter::repeat_n(1 + side * side, windows.len() / (1 + side * side)));
+            rows.extend(windows);
+        }
+        let starts: Vec<u32> = lengths
+            .iter()
+            .scan(0, |start, &length| Some(std::mem::replace(start, *start + length as u32)))
+            .collect();
+        let index = |rows: Vec<u32>| Tensor::new(rows, &self.device);
+        // The class tokens are all that is needed of the last block, unless it is tapped.
+        let last = self.blocks.count();
+        let keeps_last = taps.blocks.contains(&last);
+        let class_rows = index(starts)?;
+        let sequences = Sequences {
+            lengths,
+            mask: Mask::All,
+            gather: (!taps.windows.is_empty()).then(|| index(rows)).transpose()?,
+            pick: (!keeps_last).then(|| class_rows.clone()),
+        };
+        let mut kept = vec![None; taps.blocks.len()];
+        let mut keep = |block: usize, x: &Tensor| -> Result<()> {
+            for (slot, _) in kept.iter_mut().zip(&taps.blocks).filter(|(_, b)| **b == block) {
+                *slot = Some(x.narrow(0, 0, tokens)?);
+            }
+            Ok(())
+        };
+        keep(0, &x)?;
+        let x = self.blocks.forward(&x, &sequences, &mut keep)?;
+        let class = if keeps_last { x.index_select(&class_rows, 0)? } else { x };
+        let embeddings =
+            self.projection.forward(&self.norm_after.forward(&class)?, Then::Nothing)?;
+
+        let mut first = 1;
+        let mut windows = Vec::new();
+        for &side in &taps.windows {
+            let count = window_count(grid, side);
+            windows.push(embeddings.narrow(0, first, count)?);
+            first += count;
+        }
+        let blocks = kept.into_iter().map(|x| {
+            x.ok_or_else(|| candle_core::Error::Msg(format!("the model has only {last} blocks")))
+        });
+        Ok(Features {
+            image: embeddings.get(0)?,
+            windows,
+            blocks: blocks.collect::<Result<_>>()?,
+            grid,
+            size: self.size,
+        })
+    }
+
+    /// Patch and class embeddings with their positions, `[1 + grid^2, width]`.
+    fn embed(&self, pixels: &[f32]) -> Result<Tensor> {
+        let (grid, patch) = (self.grid(), self.patch_size);
+        let patches = Tensor::from_slice(pixels, (3, grid, patch, grid, patch), &self.device)?
+            .permute((1, 3, 0, 2, 4))?
+            .reshape((grid * grid, 3 * patch * patch))?;
+        let patches = self.patches.forward(&patches, Then::Add(&self.positions))?;
+        Tensor::cat(&[&self.class, &patches], 0)
+    }
+}
+
+/// Windows of `side` x `side` patches at stride 1 on a `grid` x `grid` grid.
+fn window_count(grid: usize, side: usize) -> usize {
+    (grid - side + 1) * (grid - side + 1)
+}
+
+/// For each window the rows of its tokens: the class token, then its patches.
+fn window_rows(grid: usize, side: usize) -> Vec<u32> {
+    let mut rows = Vec::with_capacity(window_count(grid, side) * (1 + side * side));
+    for top in 0..=grid - side {
+        for left in 0..=grid - side {
+            rows.push(0);
+            for y in top..top + side {
+                rows.extend((left..left + side).map(|x| (1 + y * grid + x) as u32));
+            }
+        }
+    }
+    rows
+}
+
+/// Stretches the position table to another grid: bicubic with antialiasing, as open_clip does.
+fn resize_positions(table: &Tensor, from: usize, to: usize) -> Result<Tensor> {
+    if from == to {
+        return table.contiguous();
+    }
+    let width = table.dim(1)?;
+    let values = table.flatten_all()?.to_vec1::<f32>()?;
+    Tensor::from_vec(resample_table(&values, from, to, width), (to * to, width), table.device())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn position_table_stretches_as_in_pytorch() {
+        let file = concat!(
+            env!("CARGO_MANIFEST_DIR"),
+            "/tests/fixtures/clip/position_embedding.safetensors"
+        );
+        let golden = candle_core::safetensors::load(file, &Device::Cpu).unwrap();
+        let patches = |name: &str| {
+            let table = &golden[name];
+            table.narrow(0, 1, table.dim(0).unwrap() - 1).unwrap()
+        };
+        for to in [5, 11] {
+            let resized = resize_positions(&patches("input"), 7, to).unwrap();
+            let expected = patches(&format!("to_{to}.antialias_true"));
+            let difference = (resized - expected).unwrap().abs().unwrap().max_all().unwrap();
+            assert!(difference.to_scalar::<f32>().unwrap() < 1e-5);
+        }
+    }
+
+    #[test]
+    fn windows_hold_the_class_token_and_their_patches() {
+        assert_eq!(window_rows(3, 2)[..10], [0, 1, 2, 4, 5, 0, 2, 3, 5, 6]);
+        assert_eq!(window_rows(3, 2).len(), window_count(3, 2) * 5);
+    }
+}

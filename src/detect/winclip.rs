@@ -1,0 +1,102 @@
+//! WinCLIP, zero-shot (Jeong et al., arXiv 2303.14814, section 4): each window of 2x2 and 3x3 patches,
+//! and the whole photo, is compared with the normal and the anomalous prompts.
+
+use candle_core::{D, Tensor};
+
+use super::{Method, Verdict};
+use crate::image::enlarge;
+use crate::{Features, Product, Result, Taps};
+
+pub(super) const NAME: &str = "winclip";
+
+/// Zero-shot WinCLIP.
+#[derive(Clone, Debug)]
+pub struct WinClip {
+    /// Sides of the windows in patches (section 4.2).
+    scales: Vec<usize>,
+    /// Divides the cosines before the softmax.
+    temperature: f64,
+}
+
+impl Default for WinClip {
+    fn default() -> Self {
+        Self { scales: vec![2, 3], temperature: 0.07 }
+    }
+}
+
+impl Method for WinClip {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn taps(&self) -> Taps {
+        Taps { windows: self.scales.clone(), blocks: vec![] }
+    }
+
+    fn judge(&self, photos: &[Features], product: &Product) -> Result<Vec<Verdict>> {
+        // A set's embedding is the mean of its prompts', not normalised one by one.
+        let text = Tensor::stack(&[product.normal().mean(0)?, product.anomalous().mean(0)?], 0)?;
+        let text = normalise(&text)?;
+        photos.iter().map(|photo| self.judge_one(photo, &text)).collect()
+    }
+}
+
+impl WinClip {
+    fn judge_one(&self, photo: &Features, text: &Tensor) -> Result<Verdict> {
+        let score = self.class_scores(&photo.image.unsqueeze(0)?, text)?[0];
+        // The whole photo is the third scale, the same at every patch.
+        let mut inverse = vec![1.0 / score; photo.grid * photo.grid];
+        for (&side, windows) in self.scales.iter().zip(&photo.windows) {
+            let map =
+                harmonic_mean_of_windows(&self.class_scores(windows, text)?, photo.grid, side);
+            inverse.iter_mut().zip(map).for_each(|(sum, value)| *sum += 1.0 / value);
+        }
+        let scales = 1.0 + photo.windows.len() as f32;
+        let map: Vec<f32> = inverse.into_iter().map(|sum| scales / sum).collect();
+        Ok(Verdict { score, map: enlarge(&map, photo.grid, photo.size) })
+    }
+
+    /// `softmax([cos(e, normal), cos(e, anomalous)] / temperature)[anomalous]` of each row.
+    fn class_scores(&self, embeddings: &Tensor, text: &Tensor) -> Result<Vec<f32>> {
+        let cosines = normalise(embeddings)?.matmul(&text.t()?)?;
+        let difference = (cosines.narrow(1, 1, 1)? - cosines.narrow(1, 0, 1)?)?;
+        let scores = candle_nn::ops::sigmoid(&(difference / self.temperature)?)?;
+        Ok(scores.flatten_all()?.to_vec1()?)
+    }
+}
+
+/// Rows at unit length.
+fn normalise(rows: &Tensor) -> Result<Tensor> {
+    Ok(rows.broadcast_div(&rows.sqr()?.sum_keepdim(D::Minus1)?.sqrt()?)?)
+}
+
+/// For each patch the harmonic mean of the scores of all windows that hold it; 0 where one of them is 0.
+fn harmonic_mean_of_windows(scores: &[f32], grid: usize, side: usize) -> Vec<f32> {
+    let per_row = grid - side + 1;
+    let mut sums = vec![(0f32, 0f32); grid * grid];
+    for (window, score) in scores.iter().enumerate() {
+        let (top, left) = (window / per_row, window % per_row);
+        for y in top..top + side {
+            for (count, sum) in &mut sums[y * grid + left..][..side] {
+                *count += 1.0;
+                *sum += 1.0 / score;
+            }
+        }
+    }
+    sums.into_iter().map(|(count, sum)| count / sum).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn harmonic_mean_counts_the_windows_of_each_patch() {
+        // Windows of 2x2 on a 3x3 grid: the middle patch lies in all four, a corner in one.
+        let map = harmonic_mean_of_windows(&[1.0, 0.5, 0.25, 0.5], 3, 2);
+        assert_eq!(map[0], 1.0);
+        assert_eq!(map[6], 0.25);
+        assert!((map[4] - 4.0 / (1.0 + 2.0 + 4.0 + 2.0)).abs() < 1e-7);
+        assert_eq!(harmonic_mean_of_windows(&[0.0, 0.5, 0.5, 0.5], 3, 2)[4], 0.0);
+    }
+}

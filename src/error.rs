@@ -1,0 +1,104 @@
+//! The one error type of the library. Every message is a single line that names the file or the
+//! setting, says what was wrong and what to do about it.
+
+use std::path::{Path, PathBuf};
+
+/// What the library's functions return.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// Everything that can go wrong, by what has to be mended.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A photo that cannot be read or used.
+    #[error("{}: {why}", path.display())]
+    Photo {
+        /// The photo's file.
+        path: PathBuf,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// A checkpoint whose files are missing, damaged or of an unknown kind.
+    #[error("model {model}: {why}")]
+    Model {
+        /// The model as the user named it, or the file inside it.
+        model: String,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// A prompt file with a mistake in it.
+    #[error("{file}: {why}")]
+    Prompts {
+        /// The file, with line and column where known.
+        file: String,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// A setting that cannot be used: the caller's mistake.
+    #[error("{setting}: {why}")]
+    Setting {
+        /// The flag or parameter, with its value.
+        setting: String,
+        /// Why it cannot be used, and what can.
+        why: String,
+    },
+    /// A file or folder that could not be read.
+    #[error("{}: cannot read: {source}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// The system's reason.
+        source: std::io::Error,
+    },
+    /// A file or folder that could not be written.
+    #[error("{}: cannot write: {source}", path.display())]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// The system's reason.
+        source: std::io::Error,
+    },
+    /// Tensor arithmetic that failed: a bug here, or a device out of memory.
+    #[error("tensor arithmetic failed: {}", first_line(.0))]
+    Tensor(#[from] candle_core::Error),
+}
+
+impl Error {
+    /// Whether the caller asked for something impossible (exit code 2), as against something that
+    /// failed on the way (exit code 1).
+    pub fn is_usage(&self) -> bool {
+        matches!(self, Error::Setting { .. } | Error::Prompts { .. })
+    }
+
+    pub(crate) fn photo(path: &Path, why: impl ToString) -> Self {
+        Error::Photo { path: path.into(), why: one_line(why) }
+    }
+
+    pub(crate) fn model(model: impl ToString, why: impl ToString) -> Self {
+        Error::Model { model: model.to_string(), why: one_line(why) }
+    }
+
+    pub(crate) fn setting(setting: impl ToString, why: impl ToString) -> Self {
+        Error::Setting { setting: setting.to_string(), why: one_line(why) }
+    }
+
+    pub(crate) fn read(path: &Path) -> impl FnOnce(std::io::Error) -> Self {
+        let path = path.to_path_buf();
+        move |source| Error::Read { path, source }
+    }
+
+    pub(crate) fn write(path: &Path) -> impl FnOnce(std::io::Error) -> Self {
+        let path = path.to_path_buf();
+        move |source| Error::Write { path, source }
+    }
+}
+
+/// Other crates' messages may run over several lines (parsers draw arrows); ours never do.
+fn one_line(text: impl ToString) -> String {
+    text.to_string().split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+/// candle appends a backtrace to its messages when one was captured.
+fn first_line(error: &candle_core::Error) -> String {
+    error.to_string().lines().next().unwrap_or_default().to_string()
+}

@@ -1,0 +1,256 @@
+//! From a photo to the square that a model sees, and from a map of that square back to the photo.
+
+use rayon::prelude::*;
+
+use super::photo::Photo;
+use super::resample::resize_rgb;
+
+/// How a photo that is not square becomes the model's square.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum Fit {
+    /// The whole photo, stretched to the square. What the reference implementations of WinCLIP and
+    /// April-GAN do.
+    #[default]
+    Squash,
+    /// The middle of the photo: shorter side to the square's side, the rest cut away. What CLIP's
+    /// own preprocessing does. What was cut away is not inspected, and maps say so with NaN.
+    Crop,
+    /// The whole photo at its own aspect ratio, the rest of the square filled with the mean colour.
+    Letterbox,
+}
+
+/// The per-channel mean and standard deviation a checkpoint was trained with, on values of 0..1.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Normalisation {
+    /// Mean of red, green and blue.
+    pub mean: [f32; 3],
+    /// Standard deviation of red, green and blue.
+    pub std: [f32; 3],
+}
+
+impl Default for Normalisation {
+    /// OpenAI CLIP's values.
+    fn default() -> Self {
+        Self {
+            mean: [0.481_454_66, 0.457_827_5, 0.408_210_73],
+            std: [0.268_629_54, 0.261_302_58, 0.275_777_11],
+        }
+    }
+}
+
+/// A photo as a model takes it.
+#[derive(Clone, Debug)]
+pub struct Prepared {
+    /// `[3, size, size]`: red, green, blue planes, normalised.
+    pub pixels: Vec<f32>,
+    /// Where the square lies on the photo.
+    pub placement: Placement,
+}
+
+/// Where a model's square lies on a photo.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Placement {
+    size: usize,
+    photo: (usize, usize),
+    /// The photo resized as a whole, in pixels of the square.
+    resized: (usize, usize),
+    /// The resized photo's left upper corner on the square: negative where it was cut, positive
+    /// where it was padded.
+    corner: (isize, isize),
+}
+
+impl Placement {
+    fn new(photo: (usize, usize), size: usize, fit: Fit) -> Self {
+        let (w, h) = photo;
+        let (short, long) = (w.min(h), w.max(h));
+        let (resized, corner) = match fit {
+            Fit::Squash => ((size, size), (0, 0)),
+            Fit::Crop => {
+                // torchvision's Resize truncates the longer side; its CenterCrop rounds half to even.
+                let longer = (size as u64 * long as u64 / short as u64) as usize;
+                let resized = if w <= h { (size, longer) } else { (longer, size) };
+                let cut = |n: usize| -(((n - size) as f64 / 2.0).round_ties_even() as isize);
+                (resized, (cut(resized.0), cut(resized.1)))
+            }
+            Fit::Letterbox => {
+                let side = |n: usize| {
+                    ((size as f64 * n as f64 / long as f64).round() as usize).clamp(1, size)
+                };
+                let resized = (side(w), side(h));
+                let pad = |n: usize| ((size - n) / 2) as isize;
+                (resized, (pad(resized.0), pad(resized.1)))
+            }
+        };
+        Self { size, photo, resized, corner }
+    }
+
+    /// Width and height of the photo, in pixels.
+    pub fn photo_size(&self) -> (usize, usize) {
+        self.photo
+    }
+
+    /// Lays a map of the square (`[size, size]`) over the photo: `[height, width]` at the photo's
+    /// own size, bilinear between the map's pixel centres, NaN where the model saw nothing.
+    pub fn place(&self, map: &[f32]) -> Vec<f32> {
+        let columns = samples(self.photo.0, self.resized.0, self.corner.0, self.size);
+        let rows = samples(self.photo.1, self.resized.1, self.corner.1, self.size);
+        bilinear(map, self.size, &columns, &rows)
+    }
+
+    /// The share of the photo that the model saw, 0..1: below 1 only where a crop cut something away.
+    pub fn coverage(&self) -> f64 {
+        let seen = |photo, resized, corner| {
+            let samples = samples(photo, resized, corner, self.size);
+            samples.iter().flatten().count() as f64 / photo as f64
+        };
+        seen(self.photo.0, self.resized.0, self.corner.0)
+            * seen(self.photo.1, self.resized.1, self.corner.1)
+    }
+}
+
+/// Enlarges a square map, `[from, from]` to `[to, to]`: PyTorch's `interpolate(mode="bilinear",
+/// align_corners=False)`.
+pub(crate) fn enlarge(map: &[f32], from: usize, to: usize) -> Vec<f32> {
+    let axis = samples(to, from, 0, from);
+    bilinear(map, from, &axis, &axis)
+}
+
+/// For each of `photo` pixels along one axis, the two map pixels it lies between; none outside the map's
+/// `side`. The photo covers `resized` map pixels from `corner` on.
+fn samples(photo: usize, resized: usize, corner: isize, side: usize) -> Vec<Option<Sample>> {
+    let last = side - 1;
+    let scale = resized as f64 / photo as f64;
+    (0..photo)
+        .map(|i| {
+            let position = (i as f64 + 0.5) * scale + corner as f64;
+            if !(0.0..=side as f64).contains(&position) {
+                return None;
+            }
+            let centre = (position - 0.5).clamp(0.0, last as f64);
+            let low = centre as usize;
+            Some(Sample { low, high: (low + 1).min(last), weight: (centre - low as f64) as f32 })
+        })
+        .collect()
+}
+
+/// Samples a `[side, side]` map at every row and column, NaN where there is none.
+fn bilinear(
+    map: &[f32],
+    side: usize,
+    columns: &[Option<Sample>],
+    rows: &[Option<Sample>],
+) -> Vec<f32> {
+    assert_eq!(map.len(), side * side, "a square map");
+    let mut out = vec![f32::NAN; columns.len() * rows.len()];
+    out.par_chunks_mut(columns.len()).zip(rows).for_each(|(out_row, row)| {
+        let Some(row) = row else { return };
+        let (above, below) = (&map[row.low * side..][..side], &map[row.high * side..][..side]);
+        for (value, column) in out_row.iter_mut().zip(columns) {
+            let Some(column) = column else { continue };
+            let upper = column.between(above[column.low], above[column.high]);
+            let lower = column.between(below[column.low], below[column.high]);
+            *value = row.between(upper, lower);
+        }
+    });
+    out
+}
+
+/// A position between two neighbouring map pixels.
+struct Sample {
+    low: usize,
+    high: usize,
+    weight: f32,
+}
+
+impl Sample {
+    fn between(&self, low: f32, high: f32) -> f32 {
+        low + (high - low) * self.weight
+    }
+}
+
+impl Photo {
+    /// Resizes to `size` x `size` as `fit` says (bicubic, equal to Pillow's bit for bit) and normalises.
+    pub fn prepare(&self, size: usize, fit: Fit, normalisation: &Normalisation) -> Prepared {
+        let placement = Placement::new((self.width(), self.height()), size, fit);
+        let (width, height) = placement.resized;
+        let rgb = resize_rgb(self.rgb(), (self.width(), self.height()), placement.resized);
+        // Padding stays 0, which is the mean colour after normalisation.
+        let mut pixels = vec![0f32; 3 * size * size];
+        let left = placement.corner.0;
+        let columns = left.max(0) as usize..(left + width as isize).min(size as isize) as usize;
+        for (channel, plane) in pixels.chunks_exact_mut(size * size).enumerate() {
+            let table = byte_table(normalisation.mean[channel], normalisation.std[channel]);
+            for (y, row) in plane.chunks_exact_mut(size).enumerate() {
+                let Ok(source_y) = usize::try_from(y as isize - placement.corner.1) else {
+                    continue;
+                };
+                if source_y >= height {
+                    continue;
+                }
+                let first = source_y * width + (columns.start as isize - left) as usize;
+                let source = rgb[first * 3..].chunks_exact(3);
+                for (value, pixel) in row[columns.clone()].iter_mut().zip(source) {
+                    *value = table[usize::from(pixel[channel])];
+                }
+            }
+        }
+        Prepared { pixels, placement }
+    }
+}
+
+/// `(byte / 255 - mean) / std` in float32, as torchvision's ToTensor and Normalize compute it.
+fn byte_table(mean: f32, std: f32) -> [f32; 256] {
+    std::array::from_fn(|byte| (byte as f32 / 255.0 - mean) / std)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_crop_cut_away_is_not_a_number() {
+        let placement = Placement::new((300, 100), 50, Fit::Crop);
+        let placed = placement.place(&vec![0.5; 50 * 50]);
+        assert_eq!(placed.len(), 300 * 100);
+        for (i, value) in placed.iter().enumerate() {
+            let x = i % 300;
+            assert_eq!(value.is_nan(), !(100..200).contains(&x), "column {x}");
+        }
+        assert!((placement.coverage() - 1.0 / 3.0).abs() < 1e-9);
+    }
+
+    #[test]
+    fn a_hot_pixel_returns_to_where_it_was() {
+        for fit in [Fit::Squash, Fit::Crop, Fit::Letterbox] {
+            let placement = Placement::new((400, 200), 100, fit);
+            let spot = match fit {
+                Fit::Squash => 25 * 100 + 50, // photo (200, 50)
+                Fit::Crop => 25 * 100 + 50,
+                Fit::Letterbox => 37 * 100 + 50,
+            };
+            let mut map = vec![0.0; 100 * 100];
+            map[spot] = 1.0;
+            let placed = placement.place(&map);
+            let peak = (0..placed.len()).max_by(|&a, &b| placed[a].total_cmp(&placed[b])).unwrap();
+            let peak = if placed[peak].is_nan() {
+                (0..placed.len())
+                    .filter(|&i| !placed[i].is_nan())
+                    .max_by(|&a, &b| placed[a].total_cmp(&placed[b]))
+                    .unwrap()
+            } else {
+                peak
+            };
+            let (x, y) = (peak % 400, peak / 400);
+            assert!(x.abs_diff(200) <= 4 && y.abs_diff(50) <= 4, "{fit:?}: {x},{y}");
+        }
+    }
+
+    #[test]
+    fn letterbox_sees_everything_and_pads_with_the_mean() {
+        let photo = Photo::from_rgb(64, 32, vec![255; 64 * 32 * 3]).unwrap();
+        let prepared = photo.prepare(32, Fit::Letterbox, &Normalisation::default());
+        assert_eq!(prepared.placement.coverage(), 1.0);
+        assert_eq!(prepared.pixels[0], 0.0);
+        assert_ne!(prepared.pixels[16 * 32], 0.0);
+    }
+}

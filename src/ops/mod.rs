@@ -1,0 +1,244 @@
+//! The few kernels that candle lacks or has too slow for a vision transformer on a plain CPU. Each
+//! falls back to candle's own operations on other devices.
+//!
+//! On the CPU every output element is one fixed sequence of operations, so results are the same bits
+//! whatever the number of threads and whatever else is in the batch.
+
+mod attention;
+mod linear;
+
+use std::ops::Deref;
+
+use candle_core::{CpuStorage, D, Result, Storage, Tensor};
+use rayon::prelude::*;
+
+pub(crate) use attention::{Mask, attention};
+pub(crate) use linear::{Linear, Then};
+
+/// The MLP's nonlinearity.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Activation {
+    /// The exact Gaussian error linear unit (with erf): LAION's and DataComp's checkpoints.
+    Gelu,
+    /// `x * sigmoid(1.702 x)`: all of OpenAI's checkpoints.
+    #[value(name = "quick_gelu")]
+    QuickGelu,
+}
+
+impl Activation {
+    /// The name that configurations and the command line use.
+    pub fn name(self) -> &'static str {
+        match self {
+            Activation::Gelu => "gelu",
+            Activation::QuickGelu => "quick_gelu",
+        }
+    }
+
+    fn on_slice(self, values: &mut [f32]) {
+        pulp::Arch::new().dispatch(|| match self {
+            Activation::Gelu => values.iter_mut().for_each(|x| *x = gelu(*x)),
+            Activation::QuickGelu => {
+                values.iter_mut().for_each(|x| *x = *x / (1.0 + exp(-1.702 * *x)))
+            }
+        });
+    }
+
+    fn on_tensor(self, x: &Tensor) -> Result<Tensor> {
+        match self {
+            Activation::Gelu => x.gelu_erf(),
+            Activation::QuickGelu => x * candle_nn::ops::sigmoid(&(x * 1.702)?)?,
+        }
+    }
+}
+
+/// Layer normalisation over the last axis, in two passes: candle's own takes the variance as
+/// E[x^2] - E[x]^2, which cancels badly where the mean is large.
+#[derive(Clone, Debug)]
+pub(crate) struct LayerNorm {
+    weight: Tensor,
+    bias: Tensor,
+    eps: f64,
+}
+
+impl LayerNorm {
+    /// `weight` and `bias`: `[width]`.
+    pub fn new(weight: Tensor, bias: Tensor, eps: f64) -> Self {
+        Self { weight, bias, eps }
+    }
+
+    /// `[rows, width]` to `[rows, width]`.
+    pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        if !x.device().is_cpu() {
+            return candle_nn::ops::layer_norm_slow(x, &self.weight, &self.bias, self.eps as f32);
+        }
+        let x = x.contiguous()?;
+        let width = x.dim(D::Minus1)?;
+        let (weight, bias, input) =
+            (cpu_slice(&self.weight)?, cpu_slice(&self.bias)?, cpu_slice(&x)?);
+        let (weight, bias, input): (&[f32], &[f32], &[f32]) = (&weight, &bias, &input);
+        let mut out = vec![0f32; input.len()];
+        out.par_chunks_mut(width).zip(input.par_chunks(width)).with_min_len(16).for_each(
+            |(out, row)| {
+                pulp::Arch::new().dispatch(|| normalise(row, weight, bias, self.eps as f32, out));
+            },
+        );
+        Tensor::from_vec(out, x.shape(), x.device())
+    }
+}
+
+#[inline(always)]
+fn normalise(row: &[f32], weight: &[f32], bias: &[f32], eps: f32, out: &mut [f32]) {
+    let n = row.len() as f32;
+    let mean = sum(row, |x| x) / n;
+    let variance = sum(row, |x| (x - mean) * (x - mean)) / n;
+    let scale = 1.0 / (variance + eps).sqrt();
+    for (((o, x), w), b) in out.iter_mut().zip(row).zip(weight).zip(bias) {
+        *o = (x - mean) * scale * w + b;
+    }
+}
+
+/// A sum in 16 independent lanes, so that it vectorises and its order is fixed.
+#[inline(always)]
+fn sum(values: &[f32], f: impl Fn(f32) -> f32) -> f32 {
+    const LANES: usize = 16;
+    let mut lanes = [0f32; LANES];
+    let chunks = values.chunks_exact(LANES);
+    let rest = chunks.remainder();
+    for chunk in chunks {
+        for (lane, &x) in lanes.iter_mut().zip(chunk) {
+            *lane += f(x);
+        }
+    }
+    lanes.iter().sum::<f32>() + rest.iter().map(|&x| f(x)).sum::<f32>()
+}
+
+/// Softmax of one row in place.
+#[inline(always)]
+fn softmax(row: &mut [f32]) {
+    let max = row.iter().fold(f32::NEG_INFINITY, |m, &x| if x > m { x } else { m });
+    row.iter_mut().for_each(|x| *x = exp(*x - max));
+    let scale = 1.0 / sum(row, |x| x);
+    row.iter_mut().for_each(|x| *x *= scale);
+}
+
+/// e^x within 2 units in the last place, without branches so that it vectorises: 2^n times a polynomial
+/// (Cephes' expf).
+#[inline(always)]
+fn exp(x: f32) -> f32 {
+    const LN2_HIGH: f32 = 0.693_359_4;
+    const LN2_LOW: f32 = -2.121_944_4e-4;
+    let x = x.clamp(-87.0, 88.0);
+    let n = (x * std::f32::consts::LOG2_E).round_ties_even();
+    let r = x - n * LN2_HIGH - n * LN2_LOW;
+    let p = 1.987_569_1e-4;
+    let p = p * r + 1.398_2e-3;
+    let p = p * r + 8.333_452e-3;
+    let p = p * r + 4.166_579_6e-2;
+    let p = p * r + 0.166_666_65;
+    let p = p * r + 0.5;
+    let power = f32::from_bits((((n as i32) + 127) << 23) as u32);
+    (p * r * r + r + 1.0) * power
+}
+
+#[inline(always)]
+fn gelu(x: f32) -> f32 {
+    0.5 * x * (1.0 + erf(x * std::f32::consts::FRAC_1_SQRT_2))
+}
+
+/// The error function within 5e-7, as a ratio of polynomials (the minimax fit that Eigen uses).
+#[inline(always)]
+fn erf(x: f32) -> f32 {
+    let x = x.clamp(-4.0, 4.0);
+    let s = x * x;
+    let p = -2.726_142_3e-10;
+    let p = p * s + 2.770_681_4e-8;
+    let p = p * s - 2.101_024e-6;
+    let p = p * s - 5.692_506_4e-5;
+    let p = p * s - 7.349_906_3e-4;
+    let p = p * s - 2.954_599_8e-3;
+    let p = p * s - 1.609_603_3e-2;
+    let q = -1.456_607_2e-5;
+    let q = q * s - 2.133_740_6e-4;
+    let q = q * s - 1.682_827e-3;
+    let q = q * s - 7.373_329e-3;
+    let q = q * s - 1.426_473_9e-2;
+    x * p / q
+}
+
+/// All elements of a contiguous float32 CPU tensor, borrowed.
+fn cpu_slice(tensor: &Tensor) -> Result<impl Deref<Target = [f32]>> {
+    let (storage, layout) = tensor.storage_and_layout();
+    if !layout.is_contiguous() {
+        candle_core::bail!("a contiguous tensor is needed here");
+    }
+    CpuSlice::new(storage, layout.start_offset(), layout.shape().elem_count())
+}
+
+/// The same for a `[rows, width]` view whose rows are contiguous, with the distance between rows.
+fn cpu_rows(tensor: &Tensor) -> Result<(impl Deref<Target = [f32]>, usize)> {
+    let (storage, layout) = tensor.storage_and_layout();
+    let &[stride, 1] = layout.stride() else {
+        candle_core::bail!("rows have to be contiguous");
+    };
+    let (rows, width) = layout.shape().dims2()?;
+    let length = if rows == 0 { 0 } else { (rows - 1) * stride + width };
+    Ok((CpuSlice::new(storage, layout.start_offset(), length)?, stride))
+}
+
+/// A part of a tensor's storage, with the lock that keeps it in place.
+struct CpuSlice<G> {
+    storage: G,
+    start: usize,
+    length: usize,
+}
+
+impl<G: Deref<Target = Storage>> CpuSlice<G> {
+    fn new(storage: G, start: usize, length: usize) -> Result<Self> {
+        match &*storage {
+            Storage::Cpu(CpuStorage::F32(values)) if start + length <= values.len() => {}
+            _ => candle_core::bail!("a float32 tensor on the CPU is needed here"),
+        }
+        Ok(Self { storage, start, length })
+    }
+}
+
+impl<G: Deref<Target = Storage>> Deref for CpuSlice<G> {
+    type Target = [f32];
+
+    fn deref(&self) -> &[f32] {
+        match &*self.storage {
+            Storage::Cpu(CpuStorage::F32(values)) => &values[self.start..][..self.length],
+            _ => unreachable!("checked when it was made"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use candle_core::Device;
+
+    #[test]
+    fn exp_and_erf_agree_with_double_precision() {
+        for i in -8000..=8000 {
+            let x = i as f32 / 100.0;
+            let expected = f64::from(x).exp();
+            assert!((f64::from(exp(x)) - expected).abs() <= expected * 3e-7, "exp({x})");
+            let x = x / 10.0;
+            let expected = candle_core::cpu::erf::erf_f64(f64::from(x));
+            assert!((f64::from(erf(x)) - expected).abs() <= 5e-7, "erf({x}) = {}", erf(x));
+        }
+    }
+
+    #[test]
+    fn layer_norm_survives_a_large_mean() {
+        let row: Vec<f32> = (0..40).map(|i| 1000.0 + (i % 2) as f32).collect();
+        let x = Tensor::new(&row[..], &Device::Cpu).unwrap().reshape((1, 40)).unwrap();
+        let ones = Tensor::ones(40, candle_core::DType::F32, &Device::Cpu).unwrap();
+        let norm = LayerNorm::new(ones.clone(), ones.zeros_like().unwrap(), 1e-5);
+        let out = norm.forward(&x).unwrap().flatten_all().unwrap().to_vec1::<f32>().unwrap();
+        for (i, value) in out.iter().enumerate() {
+            assert!((value.abs() - 1.0).abs() < 1e-3 && (*value > 0.0) == (i % 2 == 1), "{out:?}");
+        }
+    }
+}

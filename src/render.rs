@@ -1,0 +1,136 @@
+//! Maps as pictures and as files: a heat-map overlay for people, a float TIFF for programs.
+
+use image::codecs::png::{CompressionType, FilterType, PngEncoder};
+use image::{ExtendedColorType, ImageEncoder};
+
+use crate::{AnomalyMap, Photo};
+
+/// Map values at the two ends of the colour scale.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Scale {
+    /// Painted as untouched photo, and everything below.
+    pub low: f32,
+    /// Painted in the hottest colour, and everything above.
+    pub high: f32,
+}
+
+impl Default for Scale {
+    /// The same for every photo of every run, so that pictures can be compared. Below 0.5 a patch is
+    /// nearer to the normal words than to the anomalous ones.
+    fn default() -> Self {
+        Self { low: 0.5, high: 1.0 }
+    }
+}
+
+impl Scale {
+    /// From a map's own smallest to its own largest value: shows where, not how much.
+    pub fn of(map: &AnomalyMap) -> Self {
+        let seen = map.values.iter().copied().filter(|v| !v.is_nan());
+        let (low, high) = seen
+            .fold((f32::INFINITY, f32::NEG_INFINITY), |(low, high), v| (low.min(v), high.max(v)));
+        Self { low, high }
+    }
+
+    /// 0..1 along the colour scale.
+    fn position(&self, value: f32) -> f32 {
+        let width = self.high - self.low;
+        if width > 0.0 { ((value - self.low) / width).clamp(0.0, 1.0) } else { 0.0 }
+    }
+}
+
+/// How much of the heat's colour covers the photo at the hot end.
+const OPACITY: f32 = 0.75;
+/// Width of the stripes over what was not looked at, in parts of the photo's longer side.
+const STRIPE: usize = 64;
+
+/// Paints a map over its photo: the photo in grey, heat in the Inferno colours (equally readable with
+/// any colour vision: they grow brighter along the scale), grey stripes where the model did not look.
+/// Returns a PNG file of the photo's size.
+pub fn overlay(photo: &Photo, map: &AnomalyMap, scale: Scale) -> Vec<u8> {
+    let stripe = (photo.width().max(photo.height()) / STRIPE).max(2);
+    let mut rgb = Vec::with_capacity(photo.rgb().len());
+    for (i, (pixel, &value)) in photo.rgb().chunks_exact(3).zip(&map.values).enumerate() {
+        // Rec. 601 luma, as Pillow's convert("L").
+        let grey =
+            0.299 * f32::from(pixel[0]) + 0.587 * f32::from(pixel[1]) + 0.114 * f32::from(pixel[2]);
+        if value.is_nan() {
+            let on_stripe = (i % map.width + i / map.width) / stripe % 2 == 0;
+            rgb.extend([if on_stripe { 128 } else { (grey / 2.0) as u8 }; 3]);
+            continue;
+        }
+        let heat = scale.position(value);
+        let colour = colorous::INFERNO.eval_continuous(f64::from(heat));
+        let cover = OPACITY * heat.sqrt();
+        for channel in [colour.r, colour.g, colour.b] {
+            rgb.push((grey * (1.0 - cover) + f32::from(channel) * cover).round() as u8);
+        }
+    }
+    let mut file = Vec::new();
+    PngEncoder::new_with_quality(&mut file, CompressionType::Fast, FilterType::Adaptive)
+        .write_image(&rgb, photo.width() as u32, photo.height() as u32, ExtendedColorType::Rgb8)
+        .expect("a picture of the photo's own size, written to memory");
+    file
+}
+
+/// A map as a TIFF file of one float32 channel, little-endian, compressed without loss.
+///
+/// # Panics
+/// If the map's length is not its width times its height.
+pub fn tiff(map: &AnomalyMap) -> Vec<u8> {
+    let mut file = std::io::Cursor::new(Vec::new());
+    tiff::encoder::TiffEncoder::new(&mut file)
+        .map(|e| e.with_compression(tiff::encoder::Compression::Deflate(Default::default())))
+        .and_then(|mut e| {
+            e.write_image::<tiff::encoder::colortype::Gray32Float>(
+                map.width as u32,
+                map.height as u32,
+                &map.values,
+            )
+        })
+        .expect("a map of its own size, written to memory");
+    file.into_inner()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn map(values: &[f32]) -> AnomalyMap {
+        AnomalyMap { width: values.len() / 16, height: 16, values: values.to_vec() }
+    }
+
+    #[test]
+    fn the_run_scale_is_the_same_for_every_photo_and_the_image_scale_is_not() {
+        let photo = Photo::from_rgb(16, 16, vec![100; 768]).unwrap();
+        let mild = map(&[0.4; 256]);
+        let painted = overlay(&photo, &mild, Scale::default());
+        let rgb = image::load_from_memory(&painted).unwrap().into_rgb8();
+        assert!(rgb.as_raw().iter().all(|v| *v == 100), "below the scale the photo shows as it is");
+        let mut values = [0.4; 256];
+        values[7] = 0.6;
+        let own = Scale::of(&map(&values));
+        assert_eq!((own.low, own.high), (0.4, 0.6));
+        let rgb =
+            image::load_from_memory(&overlay(&photo, &map(&values), own)).unwrap().into_rgb8();
+        assert_ne!(rgb.get_pixel(7, 0), rgb.get_pixel(8, 0));
+    }
+
+    #[test]
+    fn unseen_parts_are_marked() {
+        let photo = Photo::from_rgb(16, 16, vec![200; 768]).unwrap();
+        let painted = overlay(&photo, &map(&[f32::NAN; 256]), Scale::default());
+        let rgb = image::load_from_memory(&painted).unwrap().into_rgb8();
+        assert!(rgb.pixels().all(|p| p.0 == [128; 3] || p.0 == [100; 3]));
+    }
+
+    #[test]
+    fn a_tiff_reads_back_to_the_same_bits() {
+        let map = map(&(0..320).map(|i| i as f32 / 7.0).collect::<Vec<_>>());
+        let mut decoder = tiff::decoder::Decoder::new(std::io::Cursor::new(tiff(&map))).unwrap();
+        assert_eq!(decoder.dimensions().unwrap(), (20, 16));
+        let tiff::decoder::DecodingResult::F32(values) = decoder.read_image().unwrap() else {
+            panic!("float32");
+        };
+        assert_eq!(values, map.values);
+    }
+}
