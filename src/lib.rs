@@ -2,10 +2,12 @@
 mod clip;
 mod detect;
 mod error;
+pub mod files;
 mod image;
 mod ops;
 mod prompt;
 pub mod render;
+pub mod report;
 
 pub use clip::{Alias, Clip, Features, ModelOptions, Taps, Tokens, aliases, is_cached};
 #[cfg(feature = "hub")]

@@ -33,9 +33,9 @@ pub struct Download<'a> {
 /// # Errors
 /// [`Error::Setting`] for an unknown name, [`Error::Model`] when the hub cannot be reached, the
 /// repository is not there or a file arrives damaged.
-pub fn pull(name: &str, offline: bool, progress: &mut dyn FnMut(Download)) -> Result<()> {
+pub fn pull(name: &str, progress: &mut dyn FnMut(Download)) -> Result<()> {
     match parse(name)? {
-        Source::Repository(repository) => download(&repository, offline, progress).map(|_| ()),
+        Source::Repository(repository) => download(&repository, progress).map(|_| ()),
         Source::Embedded | Source::Folder(_) => Ok(()),
     }
 }
@@ -61,13 +61,12 @@ pub(super) fn cached(repository: &Repository) -> Option<PathBuf> {
 /// Fetches what is missing of a repository; returns its snapshot folder.
 pub(super) fn download(
     repository: &Repository,
-    offline: bool,
     progress: &mut dyn FnMut(Download),
 ) -> Result<PathBuf> {
     let fail = |why: String| Error::model(repository, why);
     let cache =
         cache_dir().ok_or_else(|| fail("no home folder for the cache: set HF_HOME".into()))?;
-    if offline || is_set("HF_HUB_OFFLINE") {
+    if is_set("HF_HUB_OFFLINE") {
         return Err(fail(format!(
             "not in the cache {} and downloads are off; run `blemish models pull` with a network, or \
              give a folder with --model",

@@ -40,13 +40,11 @@ pub struct ModelOptions {
     pub activation: Option<Activation>,
     /// Where the arithmetic runs.
     pub device: Device,
-    /// Use what is in the cache and never the network (also: `HF_HUB_OFFLINE=1`).
-    pub offline: bool,
 }
 
 impl Default for ModelOptions {
     fn default() -> Self {
-        Self { size: None, activation: None, device: Device::Cpu, offline: false }
+        Self { size: None, activation: None, device: Device::Cpu }
     }
 }
 
@@ -63,7 +61,8 @@ pub struct Clip {
 
 impl Clip {
     /// Opens a model by name: `tiny` (in the binary), an alias ([`aliases`]), a Hugging Face repository
-    /// id (`owner/name` or `owner/name@revision`), or a folder. Downloads what is not cached.
+    /// id (`owner/name` or `owner/name@revision`), or a folder. Downloads what
+    /// is not cached.
     ///
     /// # Errors
     /// [`Error::Setting`] for a name that is none of these, [`Error::Model`] for files that are missing
@@ -77,7 +76,7 @@ impl Clip {
     /// # Errors
     /// As [`Clip::load`], and [`Error::Setting`] for a size the model cannot take.
     pub fn open(name: &str, options: &ModelOptions) -> Result<Self> {
-        let files = source::find(name, options.offline)?;
+        let files = source::find(name)?;
         let manifest = Manifest::choose(&files.names()?).map_err(|why| Error::model(name, why))?;
         let config_file = files.path(&manifest.config);
         let json = files.read(&manifest.config)?;

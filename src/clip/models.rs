@@ -7,7 +7,7 @@ pub struct Alias {
     pub name: &'static str,
     /// The Hugging Face repository; none for the model in the binary.
     pub repository: Option<&'static str>,
-    /// Parameters in millions; a float32 download is four times as many megabytes.
+    /// Parameters in millions.
     pub million_parameters: f32,
     /// Side of its square input, in pixels.
     pub image_size: usize,
@@ -15,6 +15,14 @@ pub struct Alias {
     pub licence: &'static str,
     /// Who trained it, on what.
     pub origin: &'static str,
+}
+
+impl Alias {
+    /// About how large its weights are: float32, but float16 in the binary.
+    pub fn megabytes(&self) -> u32 {
+        let bytes = if self.repository.is_some() { 4.0 } else { 2.0 };
+        (self.million_parameters * bytes).round() as u32
+    }
 }
 
 const fn alias(

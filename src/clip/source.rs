@@ -69,14 +69,14 @@ pub(super) fn parse(name: &str) -> Result<Source> {
 }
 
 /// The model's files, downloaded where they have to be.
-pub(super) fn find(name: &str, offline: bool) -> Result<Files> {
+pub(super) fn find(name: &str) -> Result<Files> {
     match parse(name)? {
         Source::Embedded => Ok(Files::Embedded),
         Source::Folder(folder) => Ok(Files::Folder(folder)),
         Source::Repository(repository) => {
             let folder = match hub::cached(&repository) {
                 Some(folder) => folder,
-                None => hub::download(&repository, offline, &mut |_| {})?,
+                None => hub::download(&repository, &mut |_| {})?,
             };
             Ok(Files::Folder(folder))
         }
@@ -102,7 +102,7 @@ mod hub {
         None
     }
 
-    pub fn download(repository: &Repository, _: bool, _: &mut dyn FnMut(())) -> Result<PathBuf> {
+    pub fn download(repository: &Repository, _: &mut dyn FnMut(())) -> Result<PathBuf> {
         Err(Error::setting(
             format!("--model {repository}"),
             "this build has no downloads (cargo feature `hub`); give a folder",

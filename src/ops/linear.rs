@@ -16,8 +16,6 @@ use super::{Activation, cpu_slice};
 const BLOCK_ROWS: usize = 96;
 /// Inner dimension of one pass over a block.
 const DEPTH: usize = 1024;
-/// Columns of one packed panel: as many as the widest microkernel takes.
-const PANEL: usize = 32;
 
 /// `y = x W^T + b`, weights `[outputs, inputs]` as checkpoints store them.
 #[derive(Clone, Debug)]
@@ -29,7 +27,7 @@ pub(crate) struct Linear {
 
 #[derive(Clone, Debug)]
 enum Weights {
-    /// `panels`: `[outputs / PANEL, inputs, PANEL]`, zero-filled at the end.
+    /// `panels`: [`pack`]ed for this machine's tile.
     Packed {
         panels: Vec<f32>,
         bias: Vec<f32>,
@@ -56,18 +54,7 @@ impl Linear {
         let weights = match weight.device() {
             Device::Cpu => {
                 let weight = weight.contiguous()?;
-                let mut panels = vec![0f32; outputs.div_ceil(PANEL) * inputs * PANEL];
-                let rows = cpu_slice(&weight)?;
-                panels
-                    .par_chunks_mut(inputs * PANEL)
-                    .zip(rows.par_chunks(inputs * PANEL))
-                    .for_each(|(panel, rows)| {
-                        for (column, row) in rows.chunks_exact(inputs).enumerate() {
-                            for (i, &w) in row.iter().enumerate() {
-                                panel[i * PANEL + column] = w;
-                            }
-                        }
-                    });
+                let panels = pack(&cpu_slice(&weight)?, inputs, pulp::Arch::new().dispatch(PanelWidth));
                 let bias = match bias {
                     Some(bias) => bias.to_vec1()?,
                     None => vec![0.0; outputs],
@@ -137,6 +124,48 @@ impl Linear {
     }
 }
 
+/// Rows `[outputs, inputs]` to panels `[outputs / width, inputs, width]`, filled up with zeros.
+fn pack(rows: &[f32], inputs: usize, width: usize) -> Vec<f32> {
+    let mut panels = vec![0f32; (rows.len() / inputs).div_ceil(width) * width * inputs];
+    panels.par_chunks_mut(inputs * width).zip(rows.par_chunks(inputs * width)).for_each(
+        |(panel, rows)| {
+            for (column, row) in rows.chunks_exact(inputs).enumerate() {
+                for (i, &w) in row.iter().enumerate() {
+                    panel[i * width + column] = w;
+                }
+            }
+        },
+    );
+    panels
+}
+
+/// The tile is what the registers hold: 24 of 32 with AVX-512, 12 of 16 with AVX2 or NEON's halves.
+/// The last argument is whether the processor multiplies and adds in one step.
+macro_rules! with_tile {
+    ($lanes:expr, $call:ident($($argument:expr),*)) => {
+        match $lanes {
+            16 => $call::<12, 32, true>($($argument),*),
+            8 => $call::<6, 16, true>($($argument),*),
+            4 => $call::<6, 8, true>($($argument),*),
+            _ => $call::<4, 4, false>($($argument),*),
+        }
+    };
+}
+
+struct PanelWidth;
+
+impl WithSimd for PanelWidth {
+    type Output = usize;
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) -> usize {
+        fn width<const ROWS: usize, const COLUMNS: usize, const FUSED: bool>() -> usize {
+            COLUMNS
+        }
+        with_tile!(S::F32_LANES, width())
+    }
+}
+
 /// `out += input * panels` for one block of rows.
 struct Multiply<'a> {
     input: &'a [f32],
@@ -149,50 +178,36 @@ struct Multiply<'a> {
 impl WithSimd for Multiply<'_> {
     type Output = ();
 
-    /// The tile is what the registers hold: 24 of 32 with AVX-512, 12 of 16 with AVX2.
     #[inline(always)]
     fn with_simd<S: Simd>(self, _: S) {
-        match S::F32_LANES {
-            16 => self.tiled::<12, 32, true>(),
-            8 => self.tiled::<6, 16, true>(),
-            4 => self.tiled::<6, 8, true>(),
-            _ => self.tiled::<4, 4, false>(),
-        }
+        with_tile!(S::F32_LANES, multiply(self))
     }
 }
 
-impl Multiply<'_> {
-    #[inline(always)]
-    fn tiled<const ROWS: usize, const COLUMNS: usize, const FUSED: bool>(self) {
-        let Self { input, inputs, panels, out, outputs } = self;
-        let rows = input.len() / inputs;
-        let mut strips = Vec::new();
-        for start in (0..inputs).step_by(DEPTH) {
-            let depth = DEPTH.min(inputs - start);
-            // The input's rows, ROWS of them interleaved, so that a tile reads them in order too.
-            strips.clear();
-            strips.resize(rows.div_ceil(ROWS) * ROWS * depth, 0f32);
-            for (r, row) in input.chunks_exact(inputs).enumerate() {
-                let strip = &mut strips[r / ROWS * ROWS * depth + r % ROWS..];
-                for (i, &value) in row[start..][..depth].iter().enumerate() {
-                    strip[i * ROWS] = value;
-                }
+#[inline(always)]
+fn multiply<const ROWS: usize, const COLUMNS: usize, const FUSED: bool>(task: Multiply) {
+    let Multiply { input, inputs, panels, out, outputs } = task;
+    let rows = input.len() / inputs;
+    let mut strips = Vec::new();
+    for start in (0..inputs).step_by(DEPTH) {
+        let depth = DEPTH.min(inputs - start);
+        // The input's rows, ROWS of them interleaved, so that a tile reads them in order too.
+        strips.clear();
+        strips.resize(rows.div_ceil(ROWS) * ROWS * depth, 0f32);
+        for (r, row) in input.chunks_exact(inputs).enumerate() {
+            let strip = &mut strips[r / ROWS * ROWS * depth + r % ROWS..];
+            for (i, &value) in row[start..][..depth].iter().enumerate() {
+                strip[i * ROWS] = value;
             }
-            for (p, panel) in panels.chunks_exact(inputs * PANEL).enumerate() {
-                let panel = &panel[start * PANEL..][..depth * PANEL];
-                for half in (0..PANEL).step_by(COLUMNS) {
-                    let column = p * PANEL + half;
-                    if column >= outputs {
-                        break;
-                    }
-                    for (s, strip) in strips.chunks_exact(ROWS * depth).enumerate() {
-                        let tile = multiply_tile::<ROWS, COLUMNS, FUSED>(strip, &panel[half..]);
-                        let width = COLUMNS.min(outputs - column);
-                        for (r, values) in tile.iter().enumerate().take(rows - s * ROWS) {
-                            let target = &mut out[(s * ROWS + r) * outputs + column..][..width];
-                            target.iter_mut().zip(values).for_each(|(o, v)| *o += v);
-                        }
-                    }
+        }
+        for (p, panel) in panels.chunks_exact(inputs * COLUMNS).enumerate() {
+            let panel = &panel[start * COLUMNS..][..depth * COLUMNS];
+            let columns = p * COLUMNS..outputs.min((p + 1) * COLUMNS);
+            for (s, strip) in strips.chunks_exact(ROWS * depth).enumerate() {
+                let tile = multiply_tile::<ROWS, COLUMNS, FUSED>(strip, panel);
+                for (r, values) in tile.iter().enumerate().take(rows - s * ROWS) {
+                    let target = &mut out[(s * ROWS + r) * outputs..][columns.clone()];
+                    target.iter_mut().zip(values).for_each(|(o, v)| *o += v);
                 }
             }
         }
@@ -206,8 +221,7 @@ fn multiply_tile<const ROWS: usize, const COLUMNS: usize, const FUSED: bool>(
     panel: &[f32],
 ) -> [[f32; COLUMNS]; ROWS] {
     let mut tile = [[0f32; COLUMNS]; ROWS];
-    for (x, w) in strip.chunks_exact(ROWS).zip(panel.chunks(PANEL)) {
-        let w = &w[..COLUMNS];
+    for (x, w) in strip.as_chunks::<ROWS>().0.iter().zip(panel.as_chunks::<COLUMNS>().0) {
         for r in 0..ROWS {
             for c in 0..COLUMNS {
                 // A fused multiply-add is a library call where the processor has none.
@@ -267,20 +281,13 @@ mod tests {
         let (rows, inputs, outputs) = (25, 70, 45);
         let (x, w) = (random((rows, inputs), 5), random((outputs, inputs), 6));
         let expected = x.matmul(&w.t().unwrap()).unwrap();
-        let Weights::Packed { panels, .. } = Linear::new(&w, None).unwrap().weights else {
-            panic!("packed on the CPU");
-        };
         let input = x.flatten_all().unwrap().to_vec1::<f32>().unwrap();
-        for shape in 0..4 {
+        let rows_of_w = w.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+        for (lanes, width) in [(16, 32), (8, 16), (4, 8), (1, 4)] {
+            let panels = pack(&rows_of_w, inputs, width);
             let mut out = vec![0f32; rows * outputs];
-            let multiply =
-                Multiply { input: &input, inputs, panels: &panels, out: &mut out, outputs };
-            match shape {
-                0 => multiply.tiled::<12, 32, true>(),
-                1 => multiply.tiled::<6, 16, true>(),
-                2 => multiply.tiled::<6, 8, true>(),
-                _ => multiply.tiled::<4, 4, false>(),
-            }
+            let task = Multiply { input: &input, inputs, panels: &panels, out: &mut out, outputs };
+            with_tile!(lanes, multiply(task));
             let out = Tensor::from_vec(out, (rows, outputs), &Device::Cpu).unwrap();
             assert!(largest_difference(&out, &expected) < 1e-5);
         }

@@ -1,6 +1,5 @@
 //! Prompt embeddings on disk, so that a product's words are encoded once and not once per run.
 
-use std::collections::HashMap;
 use std::path::PathBuf;
 
 use candle_core::Tensor;
@@ -57,14 +56,11 @@ impl TextCache {
     }
 
     pub(super) fn put(&self, clip: &Clip, texts: &[String], embeddings: &Tensor) {
-        let write = || -> Option<()> {
-            std::fs::create_dir_all(&self.folder).ok()?;
-            let temporary = tempfile::NamedTempFile::new_in(&self.folder).ok()?;
-            let tensors = HashMap::from([("embeddings", embeddings.clone())]);
-            candle_core::safetensors::save(&tensors, temporary.path()).ok()?;
-            temporary.persist(self.file(clip, texts)).ok()?;
-            Some(())
+        let bytes = || -> candle_core::Result<Vec<u8>> {
+            Ok(safetensors::serialize([("embeddings", embeddings)], None)?)
         };
-        write();
+        if let Ok(bytes) = bytes() {
+            let _ = crate::files::write_whole(&self.file(clip, texts), &bytes);
+        }
     }
 }

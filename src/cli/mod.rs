@@ -1,0 +1,44 @@
+//! One file per command; each parses its flags, calls the library and prints.
+
+mod inputs;
+mod models;
+mod score;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Finds defects in product photos from words alone.
+#[derive(Parser)]
+#[command(version, max_term_width = 100, arg_required_else_help = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    Score(score::Args),
+    Models(models::Args),
+}
+
+pub fn run() -> anyhow::Result<ExitCode> {
+    // The file that is being written is finished first, so that a stop leaves whole files only.
+    ctrlc::set_handler(|| {
+        let _stopped = blemish::files::stop_writing();
+        std::process::exit(130);
+    })?;
+    match Cli::parse().command {
+        Command::Score(args) => score::run(&args),
+        Command::Models(args) => models::run(&args),
+    }
+}
+
+/// Output that nobody reads any more (`blemish score ... | head`) is a good reason to stop, not a failure.
+fn printed(result: std::io::Result<()>) -> anyhow::Result<bool> {
+    match result {
+        Ok(()) => Ok(true),
+        Err(e) if e.kind() == std::io::ErrorKind::BrokenPipe => Ok(false),
+        Err(e) => Err(anyhow::anyhow!("standard output: cannot write: {e}")),
+    }
+}

@@ -1,0 +1,139 @@
+//! `blemish models`: what `--model` takes, and fetching it.
+
+use std::io::{IsTerminal, Write};
+use std::process::ExitCode;
+
+use blemish::report::Format;
+use clap::Subcommand;
+use indicatif::{ProgressBar, ProgressStyle};
+use serde::Serialize;
+
+/// List the models that have short names, or download one.
+#[derive(clap::Args)]
+#[command(after_help = "Examples:
+  blemish models
+  blemish models pull ViT-B-16-plus-240
+  HF_ENDPOINT=https://mirror.example blemish models pull openai/clip-vit-base-patch32@main")]
+pub struct Args {
+    #[command(subcommand)]
+    command: Option<Command>,
+    /// How to print the list; a table by default on a terminal, JSON Lines otherwise.
+    #[arg(long)]
+    format: Option<Format>,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Download a model into the Hugging Face cache, or bring it up to date.
+    Pull {
+        /// A short name, or a repository id: owner/name or owner/name@revision.
+        model: String,
+        /// No progress.
+        #[arg(long, short)]
+        quiet: bool,
+    },
+}
+
+#[derive(Serialize)]
+struct Row {
+    name: &'static str,
+    million_parameters: f32,
+    megabytes: u32,
+    input: usize,
+    licence: &'static str,
+    cached: bool,
+    repository: &'static str,
+    origin: &'static str,
+}
+
+pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
+    match &args.command {
+        None => list(args.format)?,
+        Some(Command::Pull { model, quiet }) => {
+            pull(model, *quiet)?;
+            if !quiet {
+                eprintln!("blemish: {model} is ready");
+            }
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn list(format: Option<Format>) -> anyhow::Result<()> {
+    let rows = blemish::aliases().iter().map(|alias| Row {
+        name: alias.name,
+        million_parameters: alias.million_parameters,
+        megabytes: alias.megabytes(),
+        input: alias.image_size,
+        licence: alias.licence,
+        cached: blemish::is_cached(alias.name),
+        repository: alias.repository.unwrap_or("(in the binary)"),
+        origin: alias.origin,
+    });
+    let mut out = std::io::stdout().lock();
+    let default = if out.is_terminal() { Format::Table } else { Format::Jsonl };
+    let print = || match format.unwrap_or(default) {
+        Format::Jsonl => rows.into_iter().try_for_each(|row| {
+            serde_json::to_writer(&mut out, &row)?;
+            writeln!(out)
+        }),
+        Format::Csv => {
+            let mut csv = csv::Writer::from_writer(&mut out);
+            for row in rows {
+                csv.serialize(row).map_err(std::io::Error::other)?;
+            }
+            csv.flush()
+        }
+        Format::Table => {
+            writeln!(
+                out,
+                "{:<18} {:>8} {:>8} {:>6} {:<8} {:<7} origin",
+                "name", "params", "download", "input", "licence", "cached"
+            )?;
+            for row in rows {
+                writeln!(
+                    out,
+                    "{:<18} {:>7}M {:>6}MB {:>6} {:<8} {:<7} {}",
+                    row.name,
+                    row.million_parameters,
+                    row.megabytes,
+                    row.input,
+                    row.licence,
+                    if row.cached { "yes" } else { "no" },
+                    row.origin
+                )?;
+            }
+            Ok(())
+        }
+    };
+    super::printed(print())?;
+    Ok(())
+}
+
+/// Downloads a model behind a progress bar.
+#[cfg(feature = "hub")]
+pub fn pull(model: &str, quiet: bool) -> blemish::Result<()> {
+    let bar = if quiet { ProgressBar::hidden() } else { ProgressBar::new(0) };
+    let style = ProgressStyle::with_template(
+        "{msg} [{bar:30}] {bytes}/{total_bytes} {bytes_per_sec}, {eta} left",
+    );
+    bar.set_style(style.expect("a template that is tested by every download"));
+    let mut current = String::new();
+    let result = blemish::pull(model, &mut |download| {
+        if current != download.file {
+            current = download.file.to_string();
+            bar.reset();
+            bar.set_message(current.clone());
+        }
+        bar.set_length(download.total);
+        bar.set_position(download.done);
+    });
+    bar.finish_and_clear();
+    result
+}
+
+/// Opening the model says what this build cannot do.
+#[cfg(not(feature = "hub"))]
+pub fn pull(model: &str, _: bool) -> blemish::Result<()> {
+    blemish::Clip::load(model).map(|_| ())
+}

@@ -1,0 +1,62 @@
+//! Files that are written whole or not at all, also when the program is stopped.
+
+use std::io::Write;
+use std::path::Path;
+use std::sync::{Mutex, MutexGuard};
+
+use crate::{Error, Result};
+
+static WRITING: Mutex<()> = Mutex::new(());
+
+/// Writes a file through a temporary one beside it, making folders as needed.
+///
+/// # Errors
+/// [`Error::Write`]; the file is then as it was.
+pub fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
+    let _writing = lock();
+    let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let mut builder = tempfile::Builder::new();
+    #[cfg(unix)]
+    {
+        // A temporary file is private by default; a result is as readable as any other file.
+        use std::os::unix::fs::PermissionsExt;
+        builder.permissions(std::fs::Permissions::from_mode(0o666));
+    }
+    let mut write = || {
+        std::fs::create_dir_all(folder)?;
+        let mut file = builder.prefix(".blemish-").tempfile_in(folder)?;
+        file.write_all(bytes)?;
+        file.persist(path)?;
+        Ok(())
+    };
+    write().map_err(Error::write(path))
+}
+
+/// Waits for the file that is being written and lets no other begin while the guard lives: hold it
+/// when the process ends early.
+pub fn stop_writing() -> impl Drop {
+    lock()
+}
+
+fn lock() -> MutexGuard<'static, ()> {
+    WRITING.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_is_replaced_whole_and_nothing_else_is_left() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a/b.txt");
+        write_whole(&path, b"first").unwrap();
+        write_whole(&path, b"second").unwrap();
+        assert_eq!(std::fs::read(&path).unwrap(), b"second");
+        assert_eq!(std::fs::read_dir(path.parent().unwrap()).unwrap().count(), 1);
+        // A folder in the file's place.
+        let error = write_whole(folder.path().join("a").as_path(), b"x").unwrap_err();
+        assert!(error.to_string().contains("cannot write"), "{error}");
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+}
