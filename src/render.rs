@@ -15,10 +15,10 @@ pub struct Scale {
 }
 
 impl Default for Scale {
-    /// The same for every photo of every run, so that pictures can be compared. Below 0.5 a patch is
-    /// nearer to the normal words than to the anomalous ones.
+    /// The same for every photo of every run, so that pictures can be compared. It begins a little
+    /// below 0.5, where a patch is as near to the normal words as to the anomalous ones.
     fn default() -> Self {
-        Self { low: 0.5, high: 1.0 }
+        Self { low: 0.4, high: 1.0 }
     }
 }
 
@@ -40,6 +40,8 @@ impl Scale {
 
 /// How much of the heat's colour covers the photo at the hot end.
 const OPACITY: f32 = 0.75;
+/// Where the colours begin: the ones before are black, which does not show on a dark photo.
+const FIRST_COLOUR: f32 = 0.25;
 /// Width of the stripes over what was not looked at, in parts of the photo's longer side.
 const STRIPE: usize = 64;
 
@@ -59,7 +61,8 @@ pub fn overlay(photo: &Photo, map: &AnomalyMap, scale: Scale) -> Vec<u8> {
             continue;
         }
         let heat = scale.position(value);
-        let colour = colorous::INFERNO.eval_continuous(f64::from(heat));
+        let colour = FIRST_COLOUR + (1.0 - FIRST_COLOUR) * heat;
+        let colour = colorous::INFERNO.eval_continuous(f64::from(colour));
         let cover = OPACITY * heat.sqrt();
         for channel in [colour.r, colour.g, colour.b] {
             rgb.push((grey * (1.0 - cover) + f32::from(channel) * cover).round() as u8);

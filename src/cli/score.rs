@@ -180,7 +180,10 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     })?;
     bar.finish_and_clear();
     if failed > 0 && !args.quiet {
-        eprintln!("blemish: {failed} problems above; all other photos were scored");
+        eprintln!(
+            "blemish: {failed} {} above; all other photos were scored",
+            if failed == 1 { "problem" } else { "problems" }
+        );
     }
     Ok(if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
@@ -196,6 +199,8 @@ struct Scorer<'a> {
 
 impl<'a> Scorer<'a> {
     fn new(args: &'a Args, clip: Clip, prompts: &Prompts) -> anyhow::Result<Self> {
+        let method = blemish::method(&args.method)?;
+        clip.check(&method.taps())?;
         let spinner = if args.quiet { ProgressBar::hidden() } else { ProgressBar::new_spinner() };
         spinner.set_message("reading the words (once per product and model)");
         spinner.enable_steady_tick(Duration::from_millis(200));
@@ -213,7 +218,7 @@ impl<'a> Scorer<'a> {
             args,
             sha256: clip.sha256().to_string(),
             size: clip.size(),
-            detector: Detector::with(clip, blemish::method(&args.method)?, args.fit),
+            detector: Detector::with(clip, method, args.fit),
             product,
         })
     }

@@ -8,7 +8,7 @@ use candle_nn::VarBuilder;
 use sha2::{Digest, Sha256};
 
 use super::files::{Files, Manifest, Weights, embedded, shards};
-use crate::ops::{LayerNorm, Linear};
+use crate::ops::{LayerNorm, Linear, Mlp};
 use crate::{Error, Result};
 
 /// The names of one published layout. `{block}` names are completed by the block's number.
@@ -242,9 +242,12 @@ impl Checkpoint {
             q,
             kv,
             out: self.linear(&name(layout.attention_out), width, width)?,
-            norm_2: self.norm(&name(layout.norm_2), width, eps)?,
-            mlp_in: self.linear(&name(layout.mlp_in), width, shape.mlp_width)?,
-            mlp_out: self.linear(&name(layout.mlp_out), shape.mlp_width, width)?,
+            mlp: Mlp {
+                norm: self.norm(&name(layout.norm_2), width, eps)?,
+                inner: self.linear(&name(layout.mlp_in), width, shape.mlp_width)?,
+                activation: shape.activation,
+                outer: self.linear(&name(layout.mlp_out), shape.mlp_width, width)?,
+            },
         })
     }
 }
@@ -256,9 +259,7 @@ pub(super) struct BlockParts {
     pub q: Linear,
     pub kv: Linear,
     pub out: Linear,
-    pub norm_2: LayerNorm,
-    pub mlp_in: Linear,
-    pub mlp_out: Linear,
+    pub mlp: Mlp,
 }
 
 fn damaged(file: &std::path::Path, error: candle_core::Error) -> Error {

@@ -164,22 +164,18 @@ impl Clip {
         photo.prepare(self.size(), fit, &self.normalisation)
     }
 
-    /// Encodes one photo. `pixels`: `[3, size, size]`, normalised ([`Prepared::pixels`]).
+    /// Whether the model can give what `taps` asks for at its input size.
     ///
     /// # Errors
-    /// [`Error::Setting`] for pixels of another size, windows larger than the grid or blocks the model
-    /// does not have.
-    pub fn encode_image(&self, pixels: &[f32], taps: &Taps) -> Result<Features> {
-        let side = self.size();
-        if pixels.len() != 3 * side * side {
-            return Err(Error::setting("pixels", format!("are not 3 planes of {side}x{side}")));
-        }
+    /// [`Error::Setting`] for windows larger than the grid or blocks the model does not have.
+    pub fn check(&self, taps: &Taps) -> Result<()> {
         let grid = self.grid();
         if let Some(window) = taps.windows.iter().find(|w| !(1..=grid).contains(*w)) {
             return Err(Error::setting(
                 format!("a window of {window}x{window} patches"),
                 format!(
-                    "does not fit the {grid}x{grid} grid of a {side} pixel input; use a larger --size"
+                    "does not fit the {grid}x{grid} grid of a {} pixel input; use a larger --size",
+                    self.size()
                 ),
             ));
         }
@@ -190,6 +186,19 @@ impl Clip {
                 format!("the model has {blocks}"),
             ));
         }
+        Ok(())
+    }
+
+    /// Encodes one photo. `pixels`: `[3, size, size]`, normalised ([`Prepared::pixels`]).
+    ///
+    /// # Errors
+    /// [`Error::Setting`] for pixels of another size, and as [`Clip::check`].
+    pub fn encode_image(&self, pixels: &[f32], taps: &Taps) -> Result<Features> {
+        let side = self.size();
+        if pixels.len() != 3 * side * side {
+            return Err(Error::setting("pixels", format!("are not 3 planes of {side}x{side}")));
+        }
+        self.check(taps)?;
         Ok(self.vision.forward(pixels, taps)?)
     }
 

@@ -5,7 +5,7 @@ use candle_core::{Device, Result, Tensor};
 use super::checkpoint::{Checkpoint, Tower};
 use super::config::Config;
 use super::transformer::{Blocks, Sequences};
-use crate::ops::{LayerNorm, Linear, Mask, Then};
+use crate::ops::{LayerNorm, Linear, Mask};
 
 /// Texts that pass through the tower together: bounds memory, not the result.
 const BATCH: usize = 128;
@@ -58,6 +58,6 @@ impl TextTower {
         let sequences =
             Sequences { lengths, mask: Mask::Causal, gather: None, pick: Some(index(ends)?) };
         let x = self.blocks.forward(&x, &sequences, |_, _| Ok(()))?;
-        self.projection.forward(&self.norm_after.forward(&x)?, Then::Nothing)
+        self.projection.forward(&self.norm_after.forward(&x)?, None)
     }
 }

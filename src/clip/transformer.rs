@@ -4,8 +4,7 @@ use candle_core::{Result, Tensor};
 
 use super::checkpoint::{BlockParts, Checkpoint, Tower};
 use super::config::Transformer;
-use crate::Activation;
-use crate::ops::{Mask, Then, attention};
+use crate::ops::{Mask, attention};
 
 /// How the rows of a `[tokens, width]` tensor form sequences.
 pub(super) struct Sequences {
@@ -23,7 +22,6 @@ pub(super) struct Sequences {
 pub(super) struct Blocks {
     blocks: Vec<BlockParts>,
     heads: usize,
-    activation: Activation,
 }
 
 impl Blocks {
@@ -31,7 +29,7 @@ impl Blocks {
         let blocks = (0..shape.layers)
             .map(|i| checkpoint.block(tower, i, shape))
             .collect::<crate::Result<Vec<_>>>()?;
-        Ok(Self { blocks, heads: shape.heads, activation: shape.activation })
+        Ok(Self { blocks, heads: shape.heads })
     }
 
     pub fn count(&self) -> usize {
@@ -69,7 +67,7 @@ impl Blocks {
             None => Ok(t),
         };
         let normed = block.norm_1.forward(x)?;
-        let kv = select(block.kv.forward(&normed, Then::Nothing)?, gather)?;
+        let kv = select(block.kv.forward(&normed, None)?, gather)?;
         let queries = match (gather, pick) {
             (Some(gather), Some(pick)) => Some(gather.index_select(pick, 0)?),
             (None, Some(pick)) => Some(pick.clone()),
@@ -79,19 +77,13 @@ impl Blocks {
         let (q, x) = match &queries {
             Some(rows) => {
                 let rows = Some(rows);
-                (block.q.forward(&select(normed, rows)?, Then::Nothing)?, select(x.clone(), rows)?)
+                (block.q.forward(&select(normed, rows)?, None)?, select(x.clone(), rows)?)
             }
-            None => (
-                select(block.q.forward(&normed, Then::Nothing)?, gather)?,
-                select(x.clone(), gather)?,
-            ),
+            None => (select(block.q.forward(&normed, None)?, gather)?, select(x.clone(), gather)?),
         };
         let width = q.dim(1)?;
         let (k, v) = (kv.narrow(1, 0, width)?, kv.narrow(1, width, width)?);
         let mixed = attention(&q, &k, &v, &sequences.lengths, self.heads, sequences.mask)?;
-        let x = block.out.forward(&mixed, Then::Add(&x))?;
-        let hidden =
-            block.mlp_in.forward(&block.norm_2.forward(&x)?, Then::Activate(self.activation))?;
-        block.mlp_out.forward(&hidden, Then::Add(&x))
+        block.mlp.forward(&block.out.forward(&mixed, Some(&x))?)
     }
 }

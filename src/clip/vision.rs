@@ -6,7 +6,7 @@ use super::checkpoint::{Checkpoint, Tower};
 use super::config::Config;
 use super::transformer::{Blocks, Sequences};
 use crate::image::resample_table;
-use crate::ops::{LayerNorm, Linear, Mask, Then};
+use crate::ops::{LayerNorm, Linear, Mask};
 
 /// What to compute of a photo besides its image embedding.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -131,8 +131,7 @@ impl VisionTower {
         keep(0, &x)?;
         let x = self.blocks.forward(&x, &sequences, &mut keep)?;
         let class = if keeps_last { x.index_select(&class_rows, 0)? } else { x };
-        let embeddings =
-            self.projection.forward(&self.norm_after.forward(&class)?, Then::Nothing)?;
+        let embeddings = self.projection.forward(&self.norm_after.forward(&class)?, None)?;
 
         let mut first = 1;
         let mut windows = Vec::new();
@@ -159,7 +158,7 @@ impl VisionTower {
         let patches = Tensor::from_slice(pixels, (3, grid, patch, grid, patch), &self.device)?
             .permute((1, 3, 0, 2, 4))?
             .reshape((grid * grid, 3 * patch * patch))?;
-        let patches = self.patches.forward(&patches, Then::Add(&self.positions))?;
+        let patches = self.patches.forward(&patches, Some(&self.positions))?;
         Tensor::cat(&[&self.class, &patches], 0)
     }
 }

@@ -1,8 +1,9 @@
 //! Decoding: any image file to 8-bit RGB, upright.
 
+use std::io::Cursor;
 use std::path::Path;
 
-use image::{DynamicImage, ImageDecoder, ImageError, ImageReader, Limits};
+use image::{DynamicImage, ImageDecoder, ImageError, ImageFormat, ImageReader, Limits};
 
 use crate::{Error, Result};
 
@@ -60,13 +61,15 @@ impl Photo {
     pub fn open(path: impl AsRef<Path>, depth: BitDepth) -> Result<Self> {
         let path = path.as_ref();
         let fail = |why: String| Error::photo(path, why);
-        let length = std::fs::metadata(path).map_err(|e| fail(format!("cannot read: {e}")))?.len();
-        if length == 0 {
+        let bytes = std::fs::read(path).map_err(|e| fail(format!("cannot read: {e}")))?;
+        if bytes.is_empty() {
             return Err(fail("the file is empty; copy it from the camera again".into()));
         }
-        let mut reader = ImageReader::open(path)
-            .and_then(ImageReader::with_guessed_format)
-            .map_err(|e| fail(format!("cannot read: {e}")))?;
+        let format = image::guess_format(&bytes).map_err(|e| fail(explain(&e)))?;
+        if format == ImageFormat::Jpeg && !jpeg_is_whole(&bytes) {
+            return Err(fail("the photo is cut short; copy it from the camera again".into()));
+        }
+        let mut reader = ImageReader::with_format(Cursor::new(&bytes), format);
         let mut limits = Limits::default();
         limits.max_alloc = Some(MAX_PIXELS * 8);
         reader.limits(limits);
@@ -159,6 +162,15 @@ fn rescale_16_bit(image: &mut DynamicImage, depth: BitDepth) -> Option<String> {
              pass --bit-depth 12"
         )
     })
+}
+
+/// Whether the picture's end follows the last scan's start. The decoder fills in what is missing, and a
+/// grey half must not pass for a photo.
+fn jpeg_is_whole(bytes: &[u8]) -> bool {
+    const SCAN: [u8; 2] = [0xff, 0xda];
+    const END: [u8; 2] = [0xff, 0xd9];
+    let last = |marker| bytes.windows(2).rposition(|pair| pair == marker);
+    last(END) > last(SCAN)
 }
 
 fn explain(error: &ImageError) -> String {

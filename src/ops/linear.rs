@@ -10,7 +10,7 @@ use candle_core::{Device, Result, Tensor};
 use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
-use super::{Activation, cpu_slice};
+use super::{Activation, LayerNorm, cpu_slice};
 
 /// Rows that one task multiplies: with 900 columns they fit the second-level cache.
 const BLOCK_ROWS: usize = 96;
@@ -38,27 +38,19 @@ enum Weights {
     },
 }
 
-/// What happens to `x W^T + b` before it is written.
-#[derive(Clone, Copy)]
-pub(crate) enum Then<'a> {
-    Nothing,
-    Activate(Activation),
-    /// The residual connection: adds a tensor of the output's shape.
-    Add(&'a Tensor),
-}
-
 impl Linear {
     /// `weight`: `[outputs, inputs]`; `bias`: `[outputs]`.
     pub fn new(weight: &Tensor, bias: Option<&Tensor>) -> Result<Self> {
         let (outputs, inputs) = weight.dims2()?;
         let weights = match weight.device() {
             Device::Cpu => {
-                let weight = weight.contiguous()?;
-                let panels = pack(&cpu_slice(&weight)?, inputs, pulp::Arch::new().dispatch(PanelWidth));
+                let width = pulp::Arch::new().dispatch(PanelWidth);
                 let bias = match bias {
                     Some(bias) => bias.to_vec1()?,
                     None => vec![0.0; outputs],
                 };
+                let weight = weight.contiguous()?;
+                let panels = pack(&cpu_slice(&weight)?, inputs, width);
                 Weights::Packed { panels, bias }
             }
             _ => Weights::OnDevice { transposed: weight.t()?.contiguous()?, bias: bias.cloned() },
@@ -66,61 +58,116 @@ impl Linear {
         Ok(Self { inputs, outputs, weights })
     }
 
-    /// `[rows, inputs]` to `[rows, outputs]`.
-    pub fn forward(&self, x: &Tensor, then: Then) -> Result<Tensor> {
-        let (panels, bias) = match &self.weights {
-            Weights::Packed { panels, bias } => (panels, bias),
-            Weights::OnDevice { transposed, bias } => {
-                let y = x.matmul(transposed)?;
-                let y = match bias {
-                    Some(bias) => y.broadcast_add(bias)?,
-                    None => y,
-                };
-                return match then {
-                    Then::Nothing => Ok(y),
-                    Then::Activate(activation) => activation.on_tensor(&y),
-                    Then::Add(residual) => y + residual,
-                };
+    /// `[rows, inputs]` to `[rows, outputs]`, added to `residual` where there is one.
+    pub fn forward(&self, x: &Tensor, residual: Option<&Tensor>) -> Result<Tensor> {
+        if let Weights::OnDevice { .. } = self.weights {
+            let y = self.on_device(x)?;
+            return match residual {
+                Some(residual) => y + residual,
+                None => Ok(y),
+            };
+        }
+        let residual = residual.map(cpu_slice).transpose()?;
+        let residual = residual.as_deref();
+        if residual.is_some_and(|r| r.len() != x.elem_count() / self.inputs * self.outputs) {
+            candle_core::bail!("a residual of another shape than the output");
+        }
+        self.by_blocks(x, self.inputs, |start, input, out, scratch| {
+            if let Some(residual) = residual {
+                out.copy_from_slice(&residual[start * self.outputs..][..out.len()]);
             }
-        };
-        let (rows, inputs) = x.dims2()?;
-        if inputs != self.inputs {
-            candle_core::bail!("a layer of {} inputs was given {inputs}", self.inputs);
+            self.add_block(input, out, &mut scratch.strips);
+        })
+    }
+
+    fn on_device(&self, x: &Tensor) -> Result<Tensor> {
+        match &self.weights {
+            Weights::OnDevice { transposed, bias: Some(bias) } => {
+                x.matmul(transposed)?.broadcast_add(bias)
+            }
+            Weights::OnDevice { transposed, bias: None } => x.matmul(transposed),
+            Weights::Packed { .. } => candle_core::bail!("packed weights are for the CPU"),
+        }
+    }
+
+    /// Makes `[rows, outputs]` from `[rows, inputs]` (of this layer or the one before), one block of rows after another:
+    /// `block` is given the block's first row, its input and its output, which holds zeros.
+    fn by_blocks(
+        &self,
+        x: &Tensor,
+        inputs: usize,
+        block: impl Fn(usize, &[f32], &mut [f32], &mut Scratch) + Sync,
+    ) -> Result<Tensor> {
+        let (rows, width) = x.dims2()?;
+        if width != inputs {
+            candle_core::bail!("a layer of {inputs} inputs was given {width}");
         }
         let x = x.contiguous()?;
         let input = cpu_slice(&x)?;
         let mut out = vec![0f32; rows * self.outputs];
-        let residual = match &then {
-            Then::Add(residual) => Some(cpu_slice(residual)?),
-            _ => None,
-        };
-        let residual: Option<&[f32]> = residual.as_deref();
-        if residual.is_some_and(|r| r.len() != out.len()) {
-            candle_core::bail!("a residual of another shape than the output");
-        }
-        let blocks = out
-            .par_chunks_mut(BLOCK_ROWS * self.outputs)
-            .zip(input.par_chunks(BLOCK_ROWS * inputs))
-            .enumerate();
-        blocks.for_each(|(i, (out, input))| {
-            if let Some(residual) = residual {
-                out.copy_from_slice(&residual[i * BLOCK_ROWS * self.outputs..][..out.len()]);
-            }
-            for row in out.chunks_exact_mut(self.outputs) {
-                row.iter_mut().zip(bias).for_each(|(y, b)| *y += b);
-            }
-            pulp::Arch::new().dispatch(Multiply {
-                input,
-                inputs,
-                panels,
-                out,
-                outputs: self.outputs,
+        let blocks = out.par_chunks_mut(BLOCK_ROWS * self.outputs);
+        blocks
+            .zip(input.par_chunks(BLOCK_ROWS * width))
+            .enumerate()
+            .for_each_init(Scratch::default, |scratch, (i, (out, input))| {
+                block(i * BLOCK_ROWS, input, out, scratch)
             });
-            if let Then::Activate(activation) = then {
-                activation.on_slice(out);
-            }
-        });
         Tensor::from_vec(out, (rows, self.outputs), x.device())
+    }
+
+    /// Adds `input W^T + b` to a block of rows.
+    fn add_block(&self, input: &[f32], out: &mut [f32], strips: &mut Vec<f32>) {
+        let Weights::Packed { panels, bias } = &self.weights else { return };
+        for row in out.chunks_exact_mut(self.outputs) {
+            row.iter_mut().zip(bias).for_each(|(y, b)| *y += b);
+        }
+        let (inputs, outputs) = (self.inputs, self.outputs);
+        pulp::Arch::new().dispatch(Multiply { strips, input, inputs, panels, out, outputs });
+    }
+}
+
+/// A task's room to work in, kept from block to block.
+#[derive(Default)]
+struct Scratch {
+    strips: Vec<f32>,
+    normed: Vec<f32>,
+    hidden: Vec<f32>,
+}
+
+/// The second half of a transformer block: `x + outer(activation(inner(norm(x))))`. The hidden layer, four
+/// times as wide as the rest, exists for one block of rows at a time only.
+#[derive(Clone, Debug)]
+pub(crate) struct Mlp {
+    pub norm: LayerNorm,
+    pub inner: Linear,
+    pub activation: Activation,
+    pub outer: Linear,
+}
+
+impl Mlp {
+    /// `[rows, width]` to `[rows, width]`.
+    pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        if !x.device().is_cpu() {
+            let hidden = self.inner.on_device(&self.norm.forward(x)?)?;
+            return self.outer.on_device(&self.activation.on_tensor(&hidden)?)? + x;
+        }
+        let norm = self.norm.on_cpu()?;
+        self.outer.by_blocks(
+            x,
+            self.inner.inputs,
+            |_, input, out, Scratch { strips, normed, hidden }| {
+                let rows = input.len() / self.inner.inputs;
+                normed.clear();
+                normed.resize(input.len(), 0.0);
+                norm.rows(input, normed);
+                hidden.clear();
+                hidden.resize(rows * self.inner.outputs, 0.0);
+                self.inner.add_block(normed, hidden, strips);
+                self.activation.on_slice(hidden);
+                out.copy_from_slice(input);
+                self.outer.add_block(hidden, out, strips);
+            },
+        )
     }
 }
 
@@ -168,6 +215,8 @@ impl WithSimd for PanelWidth {
 
 /// `out += input * panels` for one block of rows.
 struct Multiply<'a> {
+    /// Room to work in.
+    strips: &'a mut Vec<f32>,
     input: &'a [f32],
     inputs: usize,
     panels: &'a [f32],
@@ -186,18 +235,17 @@ impl WithSimd for Multiply<'_> {
 
 #[inline(always)]
 fn multiply<const ROWS: usize, const COLUMNS: usize, const FUSED: bool>(task: Multiply) {
-    let Multiply { input, inputs, panels, out, outputs } = task;
+    let Multiply { strips, input, inputs, panels, out, outputs } = task;
     let rows = input.len() / inputs;
-    let mut strips = Vec::new();
     for start in (0..inputs).step_by(DEPTH) {
         let depth = DEPTH.min(inputs - start);
         // The input's rows, ROWS of them interleaved, so that a tile reads them in order too.
         strips.clear();
         strips.resize(rows.div_ceil(ROWS) * ROWS * depth, 0f32);
         for (r, row) in input.chunks_exact(inputs).enumerate() {
-            let strip = &mut strips[r / ROWS * ROWS * depth + r % ROWS..];
-            for (i, &value) in row[start..][..depth].iter().enumerate() {
-                strip[i * ROWS] = value;
+            let strip = strips[r / ROWS * ROWS * depth..].as_chunks_mut::<ROWS>().0;
+            for (column, &value) in strip.iter_mut().zip(&row[start..][..depth]) {
+                column[r % ROWS] = value;
             }
         }
         for (p, panel) in panels.chunks_exact(inputs * COLUMNS).enumerate() {
@@ -260,19 +308,31 @@ mod tests {
             let residual = random((rows, outputs), 4);
             let layer = Linear::new(&w, Some(&b)).unwrap();
             let plain = x.matmul(&w.t().unwrap()).unwrap().broadcast_add(&b).unwrap();
-            let cases = [
-                (Then::Nothing, plain.clone()),
-                (Then::Activate(Activation::Gelu), plain.gelu_erf().unwrap()),
-                (
-                    Then::Activate(Activation::QuickGelu),
-                    Activation::QuickGelu.on_tensor(&plain).unwrap(),
-                ),
-                (Then::Add(&residual), (&plain + &residual).unwrap()),
-            ];
-            for (then, expected) in cases {
-                let difference = largest_difference(&layer.forward(&x, then).unwrap(), &expected);
+            let cases = [(None, plain.clone()), (Some(&residual), (&plain + &residual).unwrap())];
+            for (residual, expected) in cases {
+                let difference =
+                    largest_difference(&layer.forward(&x, residual).unwrap(), &expected);
                 assert!(difference < 2e-5, "{rows}x{inputs}x{outputs}: {difference}");
             }
+        }
+    }
+
+    #[test]
+    fn the_mlp_is_its_layers_one_after_another() {
+        let (x, inner, outer) = (random((101, 24), 1), random((96, 24), 2), random((24, 96), 3));
+        let ones = Tensor::ones(24, candle_core::DType::F32, &Device::Cpu).unwrap();
+        let norm = LayerNorm::new(ones.clone(), ones, 1e-5);
+        for activation in [Activation::Gelu, Activation::QuickGelu] {
+            let hidden = norm.forward(&x).unwrap().matmul(&inner.t().unwrap()).unwrap();
+            let hidden = activation.on_tensor(&hidden).unwrap();
+            let expected = (hidden.matmul(&outer.t().unwrap()).unwrap() + &x).unwrap();
+            let mlp = Mlp {
+                norm: norm.clone(),
+                inner: Linear::new(&inner, None).unwrap(),
+                activation,
+                outer: Linear::new(&outer, None).unwrap(),
+            };
+            assert!(largest_difference(&mlp.forward(&x).unwrap(), &expected) < 2e-5);
         }
     }
 
@@ -286,7 +346,9 @@ mod tests {
         for (lanes, width) in [(16, 32), (8, 16), (4, 8), (1, 4)] {
             let panels = pack(&rows_of_w, inputs, width);
             let mut out = vec![0f32; rows * outputs];
-            let task = Multiply { input: &input, inputs, panels: &panels, out: &mut out, outputs };
+            let strips = &mut Vec::new();
+            let task =
+                Multiply { strips, input: &input, inputs, panels: &panels, out: &mut out, outputs };
             with_tile!(lanes, multiply(task));
             let out = Tensor::from_vec(out, (rows, outputs), &Device::Cpu).unwrap();
             assert!(largest_difference(&out, &expected) < 1e-5);
@@ -297,8 +359,8 @@ mod tests {
     fn a_row_is_the_same_bits_in_any_batch() {
         let (x, w) = (random((300, 50), 7), random((40, 50), 8));
         let layer = Linear::new(&w, None).unwrap();
-        let all = layer.forward(&x, Then::Nothing).unwrap();
-        let one = layer.forward(&x.narrow(0, 211, 1).unwrap(), Then::Nothing).unwrap();
+        let all = layer.forward(&x, None).unwrap();
+        let one = layer.forward(&x.narrow(0, 211, 1).unwrap(), None).unwrap();
         assert_eq!(largest_difference(&all.narrow(0, 211, 1).unwrap(), &one), 0.0);
     }
 }

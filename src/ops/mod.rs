@@ -13,7 +13,7 @@ use candle_core::{CpuStorage, D, Result, Storage, Tensor};
 use rayon::prelude::*;
 
 pub(crate) use attention::{Mask, attention};
-pub(crate) use linear::{Linear, Then};
+pub(crate) use linear::{Linear, Mlp};
 
 /// The MLP's nonlinearity.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -73,16 +73,40 @@ impl LayerNorm {
         }
         let x = x.contiguous()?;
         let width = x.dim(D::Minus1)?;
-        let (weight, bias, input) =
-            (cpu_slice(&self.weight)?, cpu_slice(&self.bias)?, cpu_slice(&x)?);
-        let (weight, bias, input): (&[f32], &[f32], &[f32]) = (&weight, &bias, &input);
+        let (norm, input) = (self.on_cpu()?, cpu_slice(&x)?);
         let mut out = vec![0f32; input.len()];
-        out.par_chunks_mut(width).zip(input.par_chunks(width)).with_min_len(16).for_each(
-            |(out, row)| {
-                pulp::Arch::new().dispatch(|| normalise(row, weight, bias, self.eps as f32, out));
-            },
-        );
+        let rows = 16 * width;
+        out.par_chunks_mut(rows)
+            .zip(input.par_chunks(rows))
+            .for_each(|(out, input)| norm.rows(input, out));
         Tensor::from_vec(out, x.shape(), x.device())
+    }
+
+    fn on_cpu(&self) -> Result<CpuNorm> {
+        Ok(CpuNorm {
+            weight: self.weight.to_vec1()?,
+            bias: self.bias.to_vec1()?,
+            eps: self.eps as f32,
+        })
+    }
+}
+
+/// A norm's parameters where the kernels can read them.
+struct CpuNorm {
+    weight: Vec<f32>,
+    bias: Vec<f32>,
+    eps: f32,
+}
+
+impl CpuNorm {
+    fn rows(&self, input: &[f32], out: &mut [f32]) {
+        let Self { weight, bias, eps } = self;
+        let width = weight.len();
+        pulp::Arch::new().dispatch(|| {
+            for (row, out) in input.chunks_exact(width).zip(out.chunks_exact_mut(width)) {
+                normalise(row, weight, bias, *eps, out);
+            }
+        });
     }
 }
 

@@ -1,8 +1,8 @@
-//! What the golden tests share.
+//! What the tests share.
 #![allow(dead_code)] // each test file uses a part of it
 
 use std::collections::HashMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use blemish::{Clip, ModelOptions};
 use candle_core::{Device, Tensor};
@@ -23,6 +23,16 @@ pub fn model_with(path: &str, options: &ModelOptions) -> Clip {
     Clip::open(fixture(path).to_str().unwrap(), options).unwrap()
 }
 
+/// A model's files in a folder of their own, to be spoiled.
+pub fn copy_of(model: &str) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    for entry in std::fs::read_dir(fixture(model)).unwrap() {
+        let path = entry.unwrap().path();
+        std::fs::copy(&path, folder.path().join(path.file_name().unwrap())).unwrap();
+    }
+    folder
+}
+
 pub fn values(tensor: &Tensor) -> Vec<f32> {
     tensor.flatten_all().unwrap().to_vec1().unwrap()
 }
@@ -40,4 +50,28 @@ pub fn assert_slices_close(name: &str, actual: &[f32], expected: &[f32]) {
     assert!(actual.iter().all(|v| v.is_finite()), "{name}: not finite");
     assert!(worst <= 1e-4, "{name}: differs by {worst}");
     eprintln!("{name}: largest difference {worst:.1e}");
+}
+
+/// The program, with a home of its own so that nothing of the machine's is read or written.
+pub fn blemish(home: &Path) -> assert_cmd::Command {
+    let mut command = assert_cmd::Command::new(env!("CARGO_BIN_EXE_blemish"));
+    for name in ["HF_HUB_CACHE", "HF_ENDPOINT", "HF_TOKEN", "HF_HUB_OFFLINE", "XDG_CACHE_HOME"] {
+        command.env_remove(name);
+    }
+    command
+        .env("HOME", home)
+        .env("HF_HOME", home.join("hf"))
+        .env("BLEMISH_CACHE", home.join("cache"));
+    command
+}
+
+/// A photo of noise around a grey, as a file of the kind its name says.
+pub fn photo(path: &Path, width: u32, height: u32) {
+    let mut state = width * 31 + height;
+    let image = image::RgbImage::from_fn(width, height, |_, _| {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        image::Rgb([(state >> 24) as u8 / 4 + 96; 3])
+    });
+    std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+    image.save(path).unwrap();
 }

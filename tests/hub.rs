@@ -1,0 +1,304 @@
+//! Downloads with the real hub client from a real HTTP server on this machine that has the hub's layout.
+#![cfg(feature = "hub")]
+
+mod common;
+
+use std::io::{BufRead, BufReader, Write};
+use std::net::{TcpListener, TcpStream};
+use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+
+use common::{blemish, copy_of, photo};
+use predicates::str::contains;
+use sha2::{Digest, Sha256};
+use tempfile::{TempDir, tempdir};
+
+const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
+const WEIGHTS: &str = "model.safetensors";
+
+/// What is wrong with the server.
+#[derive(Clone, Copy, PartialEq)]
+enum Fault {
+    None,
+    /// Every response with weights breaks off after some bytes; the number of times it does so.
+    BreaksOff(usize),
+    /// The weights' body is shorter than the size that was promised, and complete by its own header.
+    Short,
+    /// A byte of the weights is another.
+    Damaged,
+    /// Only with the right token.
+    Private,
+}
+
+struct Hub {
+    endpoint: String,
+    requests: Arc<Mutex<Vec<String>>>,
+    _repository: TempDir,
+}
+
+impl Hub {
+    /// Serves `tests/fixtures/clip/gelu/hf` as `maker/model`.
+    fn start(fault: Fault) -> Self {
+        let repository = copy_of("clip/gelu/hf");
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let endpoint = format!("http://{}", listener.local_addr().unwrap());
+        let requests = Arc::new(Mutex::new(Vec::new()));
+        let broken = Arc::new(AtomicUsize::new(0));
+        let (folder, log, base) =
+            (repository.path().to_path_buf(), requests.clone(), endpoint.clone());
+        std::thread::spawn(move || {
+            for stream in listener.incoming() {
+                let (folder, log) = (folder.clone(), log.clone());
+                let (base, broken) = (base.clone(), broken.clone());
+                std::thread::spawn(move || {
+                    let _ = answer(stream.unwrap(), &folder, &log, &base, fault, &broken);
+                });
+            }
+        });
+        Self { endpoint, requests, _repository: repository }
+    }
+
+    fn requests(&self) -> Vec<String> {
+        self.requests.lock().unwrap().clone()
+    }
+}
+
+fn answer(
+    mut stream: TcpStream,
+    folder: &Path,
+    log: &Mutex<Vec<String>>,
+    base: &str,
+    fault: Fault,
+    broken: &AtomicUsize,
+) -> std::io::Result<()> {
+    let mut reader = BufReader::new(stream.try_clone()?);
+    let mut line = String::new();
+    reader.read_line(&mut line)?;
+    let path = line.split(' ').nth(1).unwrap_or_default().to_string();
+    let (mut start, mut end, mut token) = (0usize, None, String::new());
+    loop {
+        let mut header = String::new();
+        reader.read_line(&mut header)?;
+        let Some((name, value)) = header.trim().split_once(": ") else { break };
+        match name.to_lowercase().as_str() {
+            "range" => {
+                let (a, b) = value.trim_start_matches("bytes=").split_once('-').unwrap();
+                (start, end) = (a.parse().unwrap(), b.parse::<usize>().ok());
+            }
+            "authorization" => token = value.to_string(),
+            _ => {}
+        }
+    }
+    log.lock().unwrap().push(format!("{path} {start}"));
+    let head = |status: &str, headers: &str, length: usize| {
+        format!(
+            "HTTP/1.1 {status}\r\nContent-Length: {length}\r\nConnection: close\r\n{headers}\r\n"
+        )
+    };
+    if fault == Fault::Private && token != "Bearer secret" {
+        return write!(stream, "{}", head("401 Unauthorized", "", 0));
+    }
+    if path == "/api/models/maker/model/revision/main" || path.ends_with(COMMIT) {
+        let names = std::fs::read_dir(folder)?.map(|e| {
+            let name = e.unwrap().file_name().into_string().unwrap();
+            serde_json::json!({ "rfilename": name })
+        });
+        let json = serde_json::json!({ "sha": COMMIT, "siblings": names.collect::<Vec<_>>() });
+        let json = json.to_string();
+        return write!(
+            stream,
+            "{}{json}",
+            head("200 OK", "Content-Type: application/json\r\n", json.len())
+        );
+    }
+    let name = path.rsplit('/').next().unwrap_or_default();
+    let Ok(mut bytes) = std::fs::read(folder.join(name)) else {
+        return write!(stream, "{}", head("404 Not Found", "", 0));
+    };
+    let is_weights = name == WEIGHTS;
+    let hash: String = Sha256::digest(&bytes).iter().map(|b| format!("{b:02x}")).collect();
+    // Large files have their SHA-256 as etag and come from another place, others a git hash.
+    let etag = if is_weights { hash } else { hash[..40].to_string() };
+    if is_weights && !path.starts_with("/cdn/") {
+        let headers = format!(
+            "Location: {base}/cdn/{WEIGHTS}\r\nx-linked-etag: \"{etag}\"\r\nx-repo-commit: {COMMIT}\r\n"
+        );
+        return write!(stream, "{}", head("302 Found", &headers, 0));
+    }
+    let total = bytes.len();
+    if start >= total {
+        return write!(stream, "{}", head("416 Range Not Satisfiable", "", 0));
+    }
+    let probe = end.is_some();
+    if is_weights && !probe && fault == Fault::Damaged {
+        bytes[total / 2] ^= 1;
+    }
+    let short = is_weights && !probe && fault == Fault::Short;
+    let last = end.map_or(total, |end| (end + 1).min(total)) - if short { 1000 } else { 0 };
+    let body = &bytes[start..last];
+    let headers = format!(
+        "etag: \"{etag}\"\r\nx-repo-commit: {COMMIT}\r\nContent-Range: bytes {start}-{}/{total}\r\n",
+        last - 1
+    );
+    write!(stream, "{}", head("206 Partial Content", &headers, body.len()))?;
+    match fault {
+        Fault::BreaksOff(times)
+            if is_weights && !probe && broken.fetch_add(1, Ordering::SeqCst) < times =>
+        {
+            stream.write_all(&body[..body.len().min(100_000)])
+        }
+        _ => stream.write_all(body),
+    }
+}
+
+fn blemish_with(home: &Path, hub: &Hub) -> assert_cmd::Command {
+    let mut command = blemish(home);
+    command.env("HF_ENDPOINT", &hub.endpoint);
+    command
+}
+
+/// Files of the cache that are neither whole blobs nor references to them.
+fn leftovers(home: &Path) -> Vec<String> {
+    walkdir::WalkDir::new(home.join("hf"))
+        .into_iter()
+        .filter_map(|e| e.unwrap().file_name().to_str().map(String::from))
+        .filter(|name| name.ends_with(".part"))
+        .collect()
+}
+
+#[test]
+fn downloads_once_and_then_scores_from_the_cache_without_a_network() {
+    let home = tempdir().unwrap();
+    let hub = Hub::start(Fault::None);
+    let image = home.path().join("p.png");
+    photo(&image, 120, 120);
+    let score = |command: &mut assert_cmd::Command| {
+        let arguments = ["score", "--product", "nut", "--model", "maker/model"];
+        let assert = command.args(arguments).arg(&image).assert().success();
+        String::from_utf8(assert.get_output().stdout.clone()).unwrap()
+    };
+    let first = score(&mut blemish_with(home.path(), &hub));
+    let requests = hub.requests().len();
+    assert!(requests > 4, "{:?}", hub.requests());
+    let second = score(&mut blemish_with(home.path(), &hub));
+    assert_eq!(hub.requests().len(), requests, "the second run asks for nothing");
+    let third = score(
+        blemish(home.path()).env("HF_ENDPOINT", "http://127.0.0.1:9").env("HF_HUB_OFFLINE", "1"),
+    );
+    let result = |text: &str| {
+        let row: serde_json::Value = serde_json::from_str(text).unwrap();
+        (row["score"].clone(), row["model_sha256"].clone(), row["model"].clone())
+    };
+    assert_eq!(result(&first), result(&second));
+    assert_eq!(result(&first), result(&third));
+    // The layout that Python's huggingface_hub reads.
+    let snapshot = home.path().join("hf/hub/models--maker--model/snapshots").join(COMMIT);
+    assert!(snapshot.join("tokenizer.json").is_file() && snapshot.join(WEIGHTS).is_file());
+    let main = home.path().join("hf/hub/models--maker--model/refs/main");
+    assert_eq!(std::fs::read_to_string(main).unwrap(), COMMIT);
+    // A pinned revision is the same snapshot.
+    let arguments = ["score", "--product", "nut", "--model", &format!("maker/model@{COMMIT}")];
+    blemish(home.path()).env("HF_HUB_OFFLINE", "1").args(arguments).arg(&image).assert().success();
+}
+
+#[test]
+fn hf_hub_cache_decides_where_models_are_kept() {
+    let home = tempdir().unwrap();
+    let hub = Hub::start(Fault::None);
+    blemish_with(home.path(), &hub)
+        .env("HF_HUB_CACHE", home.path().join("elsewhere"))
+        .args(["models", "pull", "maker/model", "--quiet"])
+        .assert()
+        .success()
+        .stderr("");
+    assert!(home.path().join("elsewhere/models--maker--model/blobs").is_dir());
+    assert!(!home.path().join("hf").exists());
+}
+
+#[test]
+fn offline_without_a_cache_says_so() {
+    let home = tempdir().unwrap();
+    let hub = Hub::start(Fault::None);
+    blemish_with(home.path(), &hub)
+        .env("HF_HUB_OFFLINE", "1")
+        .args(["models", "pull", "maker/model"])
+        .assert()
+        .code(1)
+        .stderr(contains("downloads are off"));
+    assert!(hub.requests().is_empty());
+}
+
+#[test]
+fn no_network_and_unknown_repositories_are_said_in_one_line() {
+    let home = tempdir().unwrap();
+    let hub = Hub::start(Fault::None);
+    let pull = |endpoint: &str, model: &str| {
+        let assert = blemish(home.path())
+            .env("HF_ENDPOINT", endpoint)
+            .args(["models", "pull", model])
+            .assert()
+            .code(1);
+        let stderr = String::from_utf8(assert.get_output().stderr.clone()).unwrap();
+        assert_eq!(stderr.lines().count(), 1, "{stderr}");
+        stderr
+    };
+    assert!(pull("http://127.0.0.1:9", "maker/model").contains("cannot be reached"));
+    assert!(pull(&hub.endpoint, "maker/nothing").contains("not found on the hub (404)"));
+}
+
+#[test]
+fn a_broken_download_goes_on_where_it_broke_off() {
+    let home = tempdir().unwrap();
+    let hub = Hub::start(Fault::BreaksOff(2));
+    let pull = ["models", "pull", "maker/model", "--quiet"];
+    blemish_with(home.path(), &hub).args(pull).assert().success();
+    let starts: Vec<String> = hub
+        .requests()
+        .into_iter()
+        .filter(|r| r.starts_with("/cdn/") && !r.ends_with(" 0"))
+        .collect();
+    assert_eq!(starts, ["/cdn/model.safetensors 100000", "/cdn/model.safetensors 200000"]);
+    assert!(leftovers(home.path()).is_empty());
+}
+
+#[test]
+fn a_download_that_keeps_breaking_is_kept_for_the_next_run() {
+    let home = tempdir().unwrap();
+    let pull = ["models", "pull", "maker/model", "--quiet"];
+    blemish_with(home.path(), &Hub::start(Fault::BreaksOff(usize::MAX)))
+        .args(pull)
+        .assert()
+        .code(1)
+        .stderr(contains("what has arrived is kept"));
+    assert_eq!(leftovers(home.path()).len(), 1);
+    let hub = Hub::start(Fault::None);
+    blemish_with(home.path(), &hub).args(pull).assert().success();
+    let resumed = |r: &String| r.starts_with("/cdn/") && !r.ends_with(" 0");
+    assert!(hub.requests().iter().any(resumed), "{:?}", hub.requests());
+    assert!(leftovers(home.path()).is_empty());
+}
+
+#[test]
+fn a_file_of_the_wrong_size_or_content_is_thrown_away() {
+    for (fault, message) in [(Fault::Short, "were promised"), (Fault::Damaged, "arrived damaged")] {
+        let home = tempdir().unwrap();
+        let pull = ["models", "pull", "maker/model", "--quiet"];
+        blemish_with(home.path(), &Hub::start(fault))
+            .args(pull)
+            .assert()
+            .code(1)
+            .stderr(contains(message));
+        // Nothing of it is taken for the model afterwards.
+        blemish_with(home.path(), &Hub::start(Fault::None)).args(pull).assert().success();
+    }
+}
+
+#[test]
+fn a_private_repository_needs_the_token() {
+    let home = tempdir().unwrap();
+    let hub = Hub::start(Fault::Private);
+    let pull = ["models", "pull", "maker/model", "--quiet"];
+    blemish_with(home.path(), &hub).args(pull).assert().code(1).stderr(contains("set HF_TOKEN"));
+    blemish_with(home.path(), &hub).env("HF_TOKEN", "secret").args(pull).assert().success();
+}
