@@ -1,4 +1,29 @@
-//! blemish
+//! Finds defects in product photos from words alone.
+//!
+//! A CLIP model compares a photo, and small windows of it, with sentences about good and defective
+//! products; the result is an anomaly score and a map. Nothing is trained, and a small model is part of
+//! the library:
+//!
+//! ```
+//! use blemish::{BitDepth, Clip, Detector, Photo, Product, Prompts};
+//!
+//! let model = Clip::load("tiny")?;
+//! let product = Product::new(&model, "leather", &Prompts::default())?;
+//! let photo = Photo::open("examples/pictures/leather/stain.png", BitDepth::default())?;
+//! let finding = Detector::new(model).inspect(&photo, &product)?;
+//!
+//! assert!(finding.score > 0.5);
+//! let (x, y, _) = finding.map.peak();
+//! assert!(x.abs_diff(200) < 40 && y.abs_diff(128) < 40); // the stain
+//! # blemish::Result::Ok(())
+//! ```
+//!
+//! [`Clip::load`] also takes the names of larger models ([`aliases`]), Hugging Face repository ids and
+//! folders. [`Method`] is what other ways to tell good from defective implement. [`render`] paints maps,
+//! [`report`] prints results. Memory is allocated and freed in large pieces: a program that uses this
+//! library is faster with an allocator that keeps them (the command line uses mimalloc).
+#![warn(missing_docs)]
+
 mod clip;
 mod detect;
 mod error;

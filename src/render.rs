@@ -56,7 +56,7 @@ pub fn overlay(photo: &Photo, map: &AnomalyMap, scale: Scale) -> Vec<u8> {
         let grey =
             0.299 * f32::from(pixel[0]) + 0.587 * f32::from(pixel[1]) + 0.114 * f32::from(pixel[2]);
         if value.is_nan() {
-            let on_stripe = (i % map.width + i / map.width) / stripe % 2 == 0;
+            let on_stripe = ((i % map.width + i / map.width) / stripe).is_multiple_of(2);
             rgb.extend([if on_stripe { 128 } else { (grey / 2.0) as u8 }; 3]);
             continue;
         }

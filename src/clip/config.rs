@@ -121,7 +121,7 @@ impl Config {
         if towers.iter().any(|t| t.heads == 0 || t.width % t.heads != 0) {
             return Err("the width is not a multiple of the number of attention heads".into());
         }
-        if self.image_size % self.patch_size != 0 {
+        if !self.image_size.is_multiple_of(self.patch_size) {
             return Err(format!(
                 "image size {} is not a multiple of patch size {}",
                 self.image_size, self.patch_size

@@ -131,6 +131,7 @@ impl Manifest {
 
     /// Every file that has to be there before the model can be read; the shards that an index names
     /// come on top ([`shards`]).
+    #[cfg(feature = "hub")]
     pub fn files(&self) -> Vec<&str> {
         let weights = match &self.weights {
             Weights::Safetensors(name) | Weights::Sharded(name) | Weights::Pickle(name) => name,

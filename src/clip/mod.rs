@@ -223,7 +223,7 @@ impl Clip {
 
 fn check_size(size: usize, patch: usize) -> Result<()> {
     const LARGEST: usize = 4096;
-    if size == 0 || size % patch != 0 || size > LARGEST {
+    if size == 0 || !size.is_multiple_of(patch) || size > LARGEST {
         let below = (size.min(LARGEST) / patch).max(1) * patch;
         return Err(Error::setting(
             format!("--size {size}"),

@@ -99,7 +99,7 @@ impl Prompts {
 
 /// `:line:column` of a byte offset, both from 1.
 fn place(text: &str, offset: usize) -> String {
-    let before = &text[..text.floor_char_boundary(offset)];
+    let before = text.get(..offset).unwrap_or(text);
     let line = before.matches('\n').count() + 1;
     let column = before.chars().rev().take_while(|c| *c != '\n').count() + 1;
     format!(":{line}:{column}")
