@@ -15,7 +15,7 @@
 //! assert!(finding.score > 0.5);
 //! let (x, y, _) = finding.map.peak();
 //! assert!(x.abs_diff(200) < 40 && y.abs_diff(128) < 40); // the stain
-//! # blemish::Result::Ok(())
+//! # Ok::<(), blemish::Error>(())
 //! ```
 //!
 //! [`Clip::load`] also takes the names of larger models ([`aliases`]), Hugging Face repository ids and

@@ -8,7 +8,7 @@ use crate::{AnomalyMap, Photo};
 /// Map values at the two ends of the colour scale.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Scale {
-    /// Painted as untouched photo, and everything below.
+    /// Painted as the photo in grey, and everything below.
     pub low: f32,
     /// Painted in the hottest colour, and everything above.
     pub high: f32,
@@ -48,7 +48,11 @@ const STRIPE: usize = 64;
 /// Paints a map over its photo: the photo in grey, heat in the Inferno colours (equally readable with
 /// any colour vision: they grow brighter along the scale), grey stripes where the model did not look.
 /// Returns a PNG file of the photo's size.
+///
+/// # Panics
+/// If the map is not of the photo's size.
 pub fn overlay(photo: &Photo, map: &AnomalyMap, scale: Scale) -> Vec<u8> {
+    assert_eq!((map.width, map.height), (photo.width(), photo.height()), "a map of this photo");
     let stripe = (photo.width().max(photo.height()) / STRIPE).max(2);
     let mut rgb = Vec::with_capacity(photo.rgb().len());
     for (i, (pixel, &value)) in photo.rgb().chunks_exact(3).zip(&map.values).enumerate() {

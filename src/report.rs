@@ -40,7 +40,7 @@ pub struct Record {
     pub size: usize,
     /// How the photo was made square.
     pub fit: String,
-    /// Time from decoded photo to finished map, in milliseconds.
+    /// Time that the model and the method took, in milliseconds.
     pub milliseconds: f64,
     /// The overlay that was written, if any.
     pub overlay: Option<String>,

@@ -9,13 +9,14 @@ use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
-use common::{blemish, copy_of, photo};
+use common::{blemish, copy_of, fixture, photo};
 use predicates::str::contains;
 use sha2::{Digest, Sha256};
 use tempfile::{TempDir, tempdir};
 
 const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
 const WEIGHTS: &str = "model.safetensors";
+const SERVED: &str = "clip/gelu/hf";
 
 /// What is wrong with the server.
 #[derive(Clone, Copy, PartialEq)]
@@ -38,9 +39,9 @@ struct Hub {
 }
 
 impl Hub {
-    /// Serves `tests/fixtures/clip/gelu/hf` as `maker/model`.
+    /// Serves the fixture as `maker/model`.
     fn start(fault: Fault) -> Self {
-        let repository = copy_of("clip/gelu/hf");
+        let repository = copy_of(SERVED);
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let endpoint = format!("http://{}", listener.local_addr().unwrap());
         let requests = Arc::new(Mutex::new(Vec::new()));
@@ -203,6 +204,57 @@ fn downloads_once_and_then_scores_from_the_cache_without_a_network() {
 }
 
 #[test]
+fn a_commit_that_was_fetched_serves_the_branch_that_points_to_it() {
+    let home = tempdir().unwrap();
+    let hub = Hub::start(Fault::None);
+    let pull = |command: &mut assert_cmd::Command, model: &str| {
+        command.args(["models", "pull", model, "--quiet"]).assert()
+    };
+    pull(&mut blemish_with(home.path(), &hub), &format!("maker/model@{COMMIT}")).success();
+    let offline = |model: &str| pull(blemish(home.path()).env("HF_HUB_OFFLINE", "1"), model);
+    offline(&format!("maker/model@{COMMIT}")).success();
+    offline("maker/model").code(1);
+    let weights = |hub: &Hub| hub.requests().iter().filter(|r| r.starts_with("/cdn/")).count();
+    let before = weights(&hub);
+    pull(&mut blemish_with(home.path(), &hub), "maker/model").success();
+    assert_eq!(weights(&hub), before, "only the name is asked for");
+    offline("maker/model").success();
+
+    // Files that stay the same in a newer commit are not fetched again.
+    #[cfg(unix)]
+    {
+        let folder = home.path().join("hf/hub/models--maker--model");
+        let older = folder.join("snapshots").join("f".repeat(40));
+        std::fs::rename(folder.join("snapshots").join(COMMIT), older).unwrap();
+        pull(&mut blemish_with(home.path(), &hub), "maker/model").success();
+        assert!(
+            hub.requests()[before..].iter().all(|r| !r.starts_with("/cdn/") || r.ends_with(" 0"))
+        );
+        assert!(folder.join("snapshots").join(COMMIT).join(WEIGHTS).is_file());
+    }
+}
+
+#[test]
+fn a_file_that_nobody_has_checked_is_fetched_again() {
+    let home = tempdir().unwrap();
+    let pull = ["models", "pull", "maker/model", "--quiet"];
+    blemish_with(home.path(), &Hub::start(Fault::None)).args(pull).assert().success();
+    // As a run leaves it that is killed between the download and the check.
+    let snapshot = home.path().join("hf/hub/models--maker--model/snapshots").join(COMMIT);
+    let blob = snapshot.join(WEIGHTS).canonicalize().unwrap();
+    let length = blob.metadata().unwrap().len() as usize;
+    std::fs::write(&blob, vec![0; length]).unwrap();
+    std::fs::write(blob.with_extension("unchecked"), "").unwrap();
+    blemish(home.path()).env("HF_HUB_OFFLINE", "1").args(pull).assert().code(1);
+    blemish_with(home.path(), &Hub::start(Fault::None)).args(pull).assert().success();
+    assert_eq!(
+        std::fs::read(&blob).unwrap(),
+        std::fs::read(fixture(SERVED).join(WEIGHTS)).unwrap()
+    );
+    assert!(!blob.with_extension("unchecked").exists());
+}
+
+#[test]
 fn hf_hub_cache_decides_where_models_are_kept() {
     let home = tempdir().unwrap();
     let hub = Hub::start(Fault::None);
@@ -290,7 +342,11 @@ fn a_file_of_the_wrong_size_or_content_is_thrown_away() {
             .code(1)
             .stderr(contains(message));
         // Nothing of it is taken for the model afterwards.
+        let snapshot = home.path().join("hf/hub/models--maker--model/snapshots").join(COMMIT);
+        assert!(std::fs::symlink_metadata(snapshot.join(WEIGHTS)).is_err());
         blemish_with(home.path(), &Hub::start(Fault::None)).args(pull).assert().success();
+        let read = |folder: &Path| std::fs::read(folder.join(WEIGHTS)).unwrap();
+        assert_eq!(read(&snapshot), read(&fixture(SERVED)));
     }
 }
 

@@ -118,6 +118,44 @@ fn configurations_that_cannot_be_followed_are_refused() {
 }
 
 #[test]
+fn a_tokenizer_that_adds_no_marks_is_refused() {
+    let message = refusal("clip/gelu/hf", |folder| {
+        let path = folder.join("tokenizer.json");
+        let mut json: serde_json::Value =
+            serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+        json["post_processor"] = serde_json::Value::Null;
+        std::fs::write(&path, json.to_string()).unwrap();
+    });
+    assert!(message.contains("does not put texts between"), "{message}");
+}
+
+#[test]
+fn weights_that_overflow_give_an_error_and_no_score() {
+    let folder = copy_of("clip/gelu/hf");
+    change_weights(folder.path(), |tensors| {
+        for (name, tensor) in tensors {
+            if name.starts_with("vision_model.encoder")
+                && name.contains("mlp.fc")
+                && name.ends_with("weight")
+            {
+                *tensor = (&*tensor * 1e25).unwrap();
+            }
+        }
+    });
+    let home = tempfile::tempdir().unwrap();
+    let image = home.path().join("p.png");
+    common::photo(&image, 40, 40);
+    let assert = blemish(home.path())
+        .args(["score", "--product", "nut", "--quiet", "--model"])
+        .args([folder.path(), &image])
+        .assert()
+        .code(1)
+        .stdout("");
+    let stderr = String::from_utf8_lossy(&assert.get_output().stderr).into_owned();
+    assert!(stderr.contains("no number") && stderr.lines().count() == 1, "{stderr}");
+}
+
+#[test]
 fn a_bad_model_is_a_failure_of_one_line() {
     let home = tempfile::tempdir().unwrap();
     let image = home.path().join("p.png");

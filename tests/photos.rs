@@ -76,3 +76,21 @@ fn a_photo_that_the_camera_marked_as_turned_is_turned() {
     let row: Vec<u8> = (0..40).map(|x| photo.rgb()[x * 3]).collect();
     assert_eq!(row, column);
 }
+
+#[test]
+fn what_follows_a_jpeg_does_not_matter_and_its_own_end_does() {
+    let folder = tempdir().unwrap();
+    let path = folder.path().join("photo.jpg");
+    common::photo(&path, 60, 40);
+    let whole = std::fs::read(&path).unwrap();
+    let write = |parts: &[&[u8]]| std::fs::write(&path, parts.concat()).unwrap();
+    // A phone's second picture, or anything else.
+    write(&[&whole, b"\xff\xda\0\x08", &whole[..whole.len() / 2]]);
+    assert_eq!(open(&path).width(), 60);
+    // A preview with an end of its own before a picture that is cut short.
+    let preview =
+        [b"\xff\xe1\0\x06\xff\xd8\xff\xd9".as_slice(), &whole[2..whole.len() / 2]].concat();
+    write(&[&whole[..2], &preview]);
+    let error = Photo::open(&path, BitDepth::default()).unwrap_err().to_string();
+    assert!(error.contains("cut short"), "{error}");
+}

@@ -47,11 +47,13 @@ fn modules_use_only_the_floors_below_them() {
         let own = floor(module).unwrap_or_else(|| panic!("{module} stands on no floor"));
         let text = std::fs::read_to_string(entry.path()).unwrap();
         let code = text.split("#[cfg(test)]\nmod tests").next().unwrap();
+        assert!(!code.contains("super::super"), "{}: name the module", relative.display());
         for used in code.split("crate::").skip(1) {
             let list = match used.strip_prefix('{') {
                 Some(rest) => rest.split('}').next().unwrap(),
                 None => used.split(|c: char| !c.is_alphanumeric() && c != '_').next().unwrap(),
             };
+            assert!(!list.contains('{'), "{}: one `use` a module", relative.display());
             for name in list.split(',').map(|n| n.trim().split("::").next().unwrap()) {
                 let owner = owners.iter().find(|(n, _)| n == name).map_or(name, |(_, m)| m);
                 let Some(theirs) = floor(owner) else { continue };

@@ -142,7 +142,7 @@ fn bad_photos_are_reported_and_the_others_scored() {
     std::fs::write(photos.join("cut.png"), &whole[..whole.len() / 2]).unwrap();
     photo(&photos.join("whole.jpg"), 80, 80);
     let whole = std::fs::read(photos.join("whole.jpg")).unwrap();
-    std::fs::write(photos.join("cut.jpg"), &whole[..whole.len() / 2]).unwrap();
+    std::fs::write(photos.join("half.jpg"), &whole[..whole.len() / 2]).unwrap();
     // A PNG of a few bytes that says it has 20,000 x 20,000 pixels.
     std::fs::write(photos.join("bomb.png"), png_header(20_000, 20_000)).unwrap();
     let out = home.path().join("out");
@@ -156,9 +156,9 @@ fn bad_photos_are_reported_and_the_others_scored() {
     let stderr = String::from_utf8(assert.get_output().stderr.clone()).unwrap();
     let expected = [
         ("bomb.png", "megapixels; cut the photo into tiles"),
-        ("cut.jpg", "cut short"),
         ("cut.png", "damaged or cut short"),
         ("empty.png", "the file is empty"),
+        ("half.jpg", "cut short"),
         ("missing.png", "cannot read: No such file"),
         ("text.png", "not an image that can be read"),
         ("tiny.png", "1x1 pixels are too few"),
@@ -246,6 +246,30 @@ fn the_crop_says_what_it_did_not_look_at() {
     let row = &rows(&assert.get_output().stdout)[0];
     assert!((row["coverage"].as_f64().unwrap() - 1.0 / 3.0).abs() < 0.01);
     assert!((100..200).contains(&row["peak_x"].as_u64().unwrap()));
+}
+
+#[test]
+fn a_photo_of_any_shape_is_scored() {
+    let home = tempdir().unwrap();
+    for (width, height) in [(2000, 16), (16, 2000), (17, 16), (33, 500)] {
+        photo(&home.path().join(format!("photos/{width}x{height}.png")), width, height);
+    }
+    for fit in ["squash", "letterbox", "crop"] {
+        let out = home.path().join(fit);
+        let assert = blemish(home.path())
+            .args(["score", "--product", "nut", "--fit", fit, "--out"])
+            .args([&out, &home.path().join("photos")])
+            .assert()
+            .success();
+        for row in rows(&assert.get_output().stdout) {
+            let name = format!("{}x{}", row["width"], row["height"]);
+            let overlay = image::image_dimensions(out.join(format!("{name}.png"))).unwrap();
+            assert_eq!(format!("{}x{}", overlay.0, overlay.1), name);
+            let whole = row["coverage"] == 1.0;
+            assert_eq!(whole, fit != "crop", "{name} {fit}: {}", row["coverage"]);
+        }
+        assert_eq!(files_below(&out).len(), 4);
+    }
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! Which photos a command line means, and where their results go.
 
-use std::collections::{HashMap, HashSet};
-use std::path::{Path, PathBuf};
+use std::collections::HashSet;
+use std::path::{Component, Path, PathBuf};
 
 use blemish::Error;
 
@@ -9,98 +9,128 @@ use blemish::Error;
 const EXTENSIONS: [&str; 7] = ["png", "jpg", "jpeg", "bmp", "tif", "tiff", "webp"];
 
 /// The photos to score, in order, and the inputs that led to none.
+#[derive(Default)]
 pub struct Inputs {
     pub photos: Vec<PathBuf>,
     pub errors: Vec<String>,
     /// What output paths are relative to.
     base: PathBuf,
+    /// Where the photos really are: a photo that is named twice is scored once.
+    places: HashSet<PathBuf>,
 }
 
 impl Inputs {
     /// Files, folders (with their subfolders, in order of name) and glob patterns. Nothing below
-    /// `out` is taken, so that a second run does not score the first one's pictures.
+    /// `out` is taken unless asked for, so that a second run does not score the first one's pictures.
     pub fn find(arguments: &[PathBuf], out: Option<&Path>) -> Self {
-        let out = out.map(absolute);
-        let mut seen = HashSet::new();
-        let mut photos = Vec::new();
-        let mut errors = Vec::new();
-        let mut add = |path: PathBuf| {
-            if seen.insert(absolute(&path)) {
-                photos.push(path);
-            }
-        };
+        let out = out.map(real);
+        let mut inputs = Self::default();
         for argument in arguments {
             if argument.is_dir() {
-                let before = errors.len();
-                let (found, problems) = photos_below(argument, out.as_deref());
-                errors.extend(problems);
-                if found.is_empty() && errors.len() == before {
-                    errors.push(format!(
-                        "{}: no photos in this folder ({})",
-                        argument.display(),
-                        EXTENSIONS.join(", ")
-                    ));
-                }
-                found.into_iter().for_each(&mut add);
+                inputs.add_folder(argument, out.as_deref());
             } else if argument.exists() || !is_pattern(argument) {
                 // A file that is not there is reported when it is opened.
-                add(argument.clone());
+                inputs.add(argument.clone());
             } else {
-                match matches(argument) {
-                    Ok(found) if found.is_empty() => {
-                        errors.push(format!("{}: no file matches", argument.display()));
-                    }
-                    Ok(found) => found.into_iter().for_each(&mut add),
-                    Err(why) => errors.push(format!("{}: {why}", argument.display())),
+                inputs.add_matches(argument, out.as_deref());
+            }
+        }
+        inputs.base = match arguments {
+            [folder] if folder.is_dir() => clean(folder),
+            _ => common_folder(&inputs.photos),
+        };
+        inputs
+    }
+
+    fn add(&mut self, photo: PathBuf) {
+        if self.places.insert(place(&photo)) {
+            self.photos.push(photo);
+        }
+    }
+
+    fn add_folder(&mut self, folder: &Path, out: Option<&Path>) {
+        // A folder that is itself below `out` was asked for.
+        let out = out.filter(|out| !real(folder).starts_with(out));
+        let walk = walkdir::WalkDir::new(folder).follow_links(true).sort_by_file_name().into_iter();
+        let wanted = |entry: &walkdir::DirEntry| {
+            let hidden = entry.file_name().as_encoded_bytes().starts_with(b".");
+            let is_out = || entry.file_type().is_dir() && out == Some(&real(entry.path()));
+            entry.depth() == 0 || !hidden && !is_out()
+        };
+        let mut found = false;
+        for entry in walk.filter_entry(wanted) {
+            match entry {
+                Ok(entry) if entry.file_type().is_file() && is_photo(entry.path()) => {
+                    found = true;
+                    self.add(entry.into_path());
+                }
+                Ok(_) => {}
+                Err(error) => {
+                    found = true;
+                    self.errors.push(format!("{}: cannot read: {error}", folder.display()));
                 }
             }
         }
-        let base = match arguments {
-            [folder] if folder.is_dir() => absolute(folder),
-            _ => common_folder(&photos),
-        };
-        Self { photos, errors, base }
+        if !found {
+            let kinds = EXTENSIONS.join(", ");
+            self.errors.push(format!("{}: no photos in this folder ({kinds})", folder.display()));
+        }
     }
 
-    /// For each photo a path below `out` without extension, mirroring the photos' folders. Photos that
-    /// differ only in their extension keep it.
+    fn add_matches(&mut self, pattern: &Path, out: Option<&Path>) {
+        let plain = pattern.components().take_while(|part| !is_pattern(Path::new(part)));
+        let out = out.filter(|out| !real(&plain.collect::<PathBuf>()).starts_with(out));
+        let Some(Ok(paths)) = pattern.to_str().map(glob::glob) else {
+            let why = "not a pattern; in one, * ? and [a-z] stand for parts of names";
+            return self.errors.push(format!("{}: {why}", pattern.display()));
+        };
+        let mut found = false;
+        for path in paths {
+            found = true;
+            match path {
+                Ok(path) if out.is_some_and(|out| real(&path).starts_with(out)) => {}
+                Ok(path) if path.is_dir() => self.add_folder(&path, out),
+                Ok(path) => self.add(path),
+                Err(error) => {
+                    let (path, why) = (error.path().display(), error.error());
+                    self.errors.push(format!("{path}: cannot read: {why}"));
+                }
+            }
+        }
+        if !found {
+            self.errors.push(format!("{}: no file matches", pattern.display()));
+        }
+    }
+
+    /// For each photo a path below `out` without extension, mirroring the photos' folders. When two
+    /// photos differ in their extension alone, all keep theirs.
     ///
     /// # Errors
-    /// When a result would overwrite one of the photos.
+    /// When a result would overwrite one of the photos, or another result.
     pub fn targets(&self, out: &Path, extensions: &[&str]) -> Result<Vec<PathBuf>, Error> {
-        let relative: Vec<PathBuf> = self
-            .photos
-            .iter()
-            .map(|photo| {
-                let photo = absolute(photo);
-                let below = photo.strip_prefix(&self.base).map(Path::to_path_buf);
-                below.unwrap_or_else(|_| photo.file_name().unwrap_or_default().into())
-            })
-            .collect();
-        let mut count: HashMap<PathBuf, usize> = HashMap::new();
-        for path in &relative {
-            *count.entry(path.with_extension("")).or_default() += 1;
+        let refuse =
+            |why: String| Err(Error::Setting { setting: format!("--out {}", out.display()), why });
+        let relative = self.photos.iter().map(|photo| {
+            let photo = clean(photo);
+            let below = photo.strip_prefix(&self.base).map(Path::to_path_buf);
+            below.unwrap_or_else(|_| photo.file_name().unwrap_or_default().into())
+        });
+        let whole: Vec<PathBuf> = relative.map(|path| out.join(path)).collect();
+        let stems: Vec<PathBuf> = whole.iter().map(|path| path.with_extension("")).collect();
+        let targets = if first_repeated(&stems).is_none() { stems } else { whole };
+        if let Some(target) = first_repeated(&targets) {
+            return refuse(format!(
+                "the results of two photos would both be {}; score them in two runs",
+                target.display()
+            ));
         }
-        let targets: Vec<PathBuf> = relative
-            .into_iter()
-            .map(|path| {
-                let stem = path.with_extension("");
-                out.join(if count[&stem] > 1 { path } else { stem })
-            })
-            .collect();
-        let photos: HashSet<PathBuf> = self.photos.iter().map(|p| absolute(p)).collect();
-        for target in &targets {
-            for extension in extensions {
-                let file = absolute(&with_suffix(target, extension));
-                if photos.contains(&file) {
-                    return Err(Error::Setting {
-                        setting: format!("--out {}", out.display()),
-                        why: format!(
-                            "would overwrite the photo {}; choose another folder",
-                            file.display()
-                        ),
-                    });
-                }
+        for (target, extension) in
+            targets.iter().flat_map(|t| extensions.iter().map(move |e| (t, e)))
+        {
+            let file = with_suffix(target, extension);
+            if self.places.contains(&place(&file)) {
+                let file = file.display();
+                return refuse(format!("would overwrite the photo {file}; choose another folder"));
             }
         }
         Ok(targets)
@@ -115,28 +145,6 @@ pub fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     name.into()
 }
 
-fn photos_below(folder: &Path, out: Option<&Path>) -> (Vec<PathBuf>, Vec<String>) {
-    let (mut photos, mut errors) = (Vec::new(), Vec::new());
-    let is_hidden = |name: &std::ffi::OsStr| name.as_encoded_bytes().starts_with(b".");
-    // A folder that is itself below `out` was asked for.
-    let out = out.filter(|out| !absolute(folder).starts_with(out));
-    let walk = walkdir::WalkDir::new(folder).follow_links(true).sort_by_file_name().into_iter();
-    let wanted = |entry: &walkdir::DirEntry| {
-        entry.depth() == 0
-            || !is_hidden(entry.file_name()) && out.is_none_or(|out| absolute(entry.path()) != out)
-    };
-    for entry in walk.filter_entry(wanted) {
-        match entry {
-            Ok(entry) if entry.file_type().is_file() && is_photo(entry.path()) => {
-                photos.push(entry.into_path());
-            }
-            Ok(_) => {}
-            Err(error) => errors.push(format!("{}: cannot read: {error}", folder.display())),
-        }
-    }
-    (photos, errors)
-}
-
 fn is_photo(path: &Path) -> bool {
     path.extension()
         .and_then(|e| e.to_str())
@@ -147,16 +155,14 @@ fn is_pattern(path: &Path) -> bool {
     path.to_string_lossy().contains(['*', '?', '['])
 }
 
-fn matches(pattern: &Path) -> Result<Vec<PathBuf>, String> {
-    let pattern = pattern.to_str().ok_or("a pattern must be UTF-8")?;
-    let paths = glob::glob(pattern).map_err(|e| format!("not a pattern: {}", e.msg))?;
-    let paths = paths.collect::<Result<Vec<_>, _>>().map_err(|e| format!("cannot read: {e}"))?;
-    Ok(paths.into_iter().filter(|path| path.is_file()).collect())
+fn first_repeated(paths: &[PathBuf]) -> Option<&PathBuf> {
+    let mut seen = HashSet::new();
+    paths.iter().find(|path| !seen.insert(*path))
 }
 
 /// The deepest folder that holds all photos.
 fn common_folder(photos: &[PathBuf]) -> PathBuf {
-    let mut folders = photos.iter().map(|p| absolute(p).parent().map(Path::to_path_buf));
+    let mut folders = photos.iter().map(|p| clean(p).parent().map(Path::to_path_buf));
     let Some(Some(mut common)) = folders.next() else { return PathBuf::new() };
     for folder in folders.flatten() {
         while !folder.starts_with(&common) && common.pop() {}
@@ -164,29 +170,109 @@ fn common_folder(photos: &[PathBuf]) -> PathBuf {
     common
 }
 
-fn absolute(path: &Path) -> PathBuf {
-    std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf())
+/// The path from the root, without `..`.
+fn clean(path: &Path) -> PathBuf {
+    let mut clean = PathBuf::new();
+    for part in std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf()).components() {
+        match part {
+            Component::ParentDir => _ = clean.pop(),
+            part => clean.push(part),
+        }
+    }
+    clean
+}
+
+/// The folder that a path leads to, through all links; its last parts need not exist yet.
+fn real(folder: &Path) -> PathBuf {
+    if let Ok(real) = folder.canonicalize() {
+        return real;
+    }
+    let folder = clean(folder);
+    match (folder.parent(), folder.file_name()) {
+        (Some(parent), Some(name)) => real(parent).join(name),
+        _ => folder,
+    }
+}
+
+/// Where a file is: its folder's real path, and its name. A link to a file is a file of its own.
+fn place(file: &Path) -> PathBuf {
+    let file = std::path::absolute(file).unwrap_or_else(|_| file.to_path_buf());
+    match (file.parent(), file.file_name()) {
+        (Some(parent), Some(name)) => real(parent).join(name),
+        _ => real(&file),
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn targets(out: &str, photos: &[&str]) -> Result<Vec<PathBuf>, Error> {
+        let mut inputs = Inputs::default();
+        photos.iter().for_each(|photo| inputs.add(photo.into()));
+        inputs.base = common_folder(&inputs.photos);
+        inputs.targets(Path::new(out), &["png"])
+    }
+
     #[test]
     fn results_mirror_the_folders_of_the_photos() {
-        let inputs = |photos: &[&str]| {
-            let photos: Vec<PathBuf> = photos.iter().map(PathBuf::from).collect();
-            Inputs { base: common_folder(&photos), photos, errors: vec![] }
-        };
-        let targets = |photos: &[&str]| inputs(photos).targets(Path::new("/o"), &["png"]).unwrap();
         let paths = |names: &[&str]| names.iter().map(PathBuf::from).collect::<Vec<_>>();
-        assert_eq!(
-            targets(&["/p/test/crack/1.png", "/p/test/good/1.png"]),
-            paths(&["/o/crack/1", "/o/good/1"])
-        );
-        assert_eq!(targets(&["/p/a.b.png"]), paths(&["/o/a.b"]));
-        assert_eq!(targets(&["/p/a.png", "/p/a.jpg"]), paths(&["/o/a.png", "/o/a.jpg"]));
-        let onto_itself = inputs(&["/p/a.png"]).targets(Path::new("/p"), &["png"]);
-        assert!(onto_itself.unwrap_err().to_string().contains("overwrite the photo /p/a.png"));
+        let cases: [(&[&str], &[&str]); 5] = [
+            (&["/p/test/crack/1.png", "/p/test/good/1.png"], &["/o/crack/1", "/o/good/1"]),
+            (&["/p/a.b.png"], &["/o/a.b"]),
+            (&["/p/a.png", "/p/a.jpg", "/p/b.png"], &["/o/a.png", "/o/a.jpg", "/o/b.png"]),
+            (&["/p/a/1.png", "/p/a/../b/2.png"], &["/o/a/1", "/o/b/2"]),
+            (&["/p/1.png", "/p/./x/../1.png"], &["/o/1"]),
+        ];
+        for (photos, expected) in cases {
+            assert_eq!(targets("/o", photos).unwrap(), paths(expected), "{photos:?}");
+        }
+    }
+
+    #[test]
+    fn a_photo_is_never_overwritten() {
+        for out in ["/p", "/p/x/..", "/q/../p"] {
+            let error = targets(out, &["/p/a.png"]).unwrap_err().to_string();
+            assert!(error.contains("would overwrite the photo"), "{error}");
+        }
+        assert!(targets("/p/x", &["/p/a.png"]).is_ok());
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn links_to_folders_are_seen_through() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        std::fs::create_dir_all(at("photos/out")).unwrap();
+        for name in ["photos/1.png", "photos/out/1.png", "photos/.hidden.png"] {
+            std::fs::write(at(name), "").unwrap();
+        }
+        std::os::unix::fs::symlink(at("photos"), at("link")).unwrap();
+
+        let twice = Inputs::find(&[at("photos"), at("link")], None);
+        assert_eq!(twice.photos, [at("photos/1.png"), at("photos/out/1.png")]);
+        assert!(twice.targets(&at("link"), &["png"]).is_err());
+
+        // Results of an earlier run, by whatever name, are left out unless asked for.
+        for out in [at("photos/out"), at("link/out")] {
+            for inputs in [at("photos"), at("photos/*"), at("link/**/*.png")] {
+                let found = Inputs::find(std::slice::from_ref(&inputs), Some(&out));
+                assert_eq!((found.photos.len(), found.errors.len()), (1, 0), "{inputs:?}");
+            }
+            assert_eq!(Inputs::find(&[at("photos/out/*.png")], Some(&out)).photos.len(), 1);
+        }
+    }
+
+    #[test]
+    fn what_leads_to_no_photo_is_said() {
+        let folder = tempfile::tempdir().unwrap();
+        let arguments =
+            [folder.path().to_path_buf(), folder.path().join("*.png"), folder.path().join("[")];
+        let errors = Inputs::find(&arguments, None).errors;
+        for (error, said) in errors.iter().zip(["no photos in", "no file matches", "not a pattern"])
+        {
+            assert!(error.contains(said), "{error}");
+        }
+        assert_eq!(errors.len(), 3);
     }
 }

@@ -5,7 +5,6 @@ use std::process::ExitCode;
 
 use blemish::report::Format;
 use clap::Subcommand;
-use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 
 /// List the models that have short names, or download one.
@@ -113,6 +112,8 @@ fn list(format: Option<Format>) -> anyhow::Result<()> {
 /// Downloads a model behind a progress bar.
 #[cfg(feature = "hub")]
 pub fn pull(model: &str, quiet: bool) -> blemish::Result<()> {
+    use indicatif::{ProgressBar, ProgressStyle};
+
     let bar = if quiet { ProgressBar::hidden() } else { ProgressBar::new(0) };
     let style = ProgressStyle::with_template(
         "{msg} [{bar:30}] {bytes}/{total_bytes} {bytes_per_sec}, {eta} left",

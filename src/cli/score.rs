@@ -106,6 +106,11 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     }
     let depth = BitDepth::new(args.bit_depth)?;
     let inputs = Inputs::find(&args.photos, args.out.as_deref());
+    let mut failed = inputs.errors.len();
+    inputs.errors.iter().for_each(|error| eprintln!("blemish: {error}"));
+    if inputs.photos.is_empty() {
+        return Ok(ExitCode::FAILURE);
+    }
     // What cannot work is said before the model is loaded.
     let targets = match &args.out {
         Some(out) => {
@@ -115,11 +120,6 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
         }
         None => vec![None; inputs.photos.len()],
     };
-    let mut failed = inputs.errors.len();
-    inputs.errors.iter().for_each(|error| eprintln!("blemish: {error}"));
-    if inputs.photos.is_empty() {
-        return Ok(ExitCode::FAILURE);
-    }
     let prompts = match &args.prompts {
         Some(file) => Prompts::open(file)?,
         None => Prompts::default(),

@@ -121,6 +121,9 @@ impl Config {
         if towers.iter().any(|t| t.heads == 0 || t.width % t.heads != 0) {
             return Err("the width is not a multiple of the number of attention heads".into());
         }
+        if self.context < 3 {
+            return Err(format!("a context of {} tokens holds no text", self.context));
+        }
         if !self.image_size.is_multiple_of(self.patch_size) {
             return Err(format!(
                 "image size {} is not a multiple of patch size {}",

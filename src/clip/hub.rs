@@ -35,7 +35,12 @@ pub struct Download<'a> {
 /// repository is not there or a file arrives damaged.
 pub fn pull(name: &str, progress: &mut dyn FnMut(Download)) -> Result<()> {
     match parse(name)? {
-        Source::Repository(repository) => download(&repository, progress).map(|_| ()),
+        Source::Repository(repository) => {
+            if is_offline() && cached(&repository).is_some() {
+                return Ok(());
+            }
+            download(&repository, progress).map(|_| ())
+        }
         Source::Embedded | Source::Folder(_) => Ok(()),
     }
 }
@@ -55,7 +60,9 @@ pub(super) fn cached(repository: &Repository) -> Option<PathBuf> {
     if let Weights::Sharded(index) = &manifest.weights {
         needed.extend(shards(&files.read(index).ok()?).ok()?);
     }
-    needed.iter().all(|file| snapshot.join(file).is_file()).then_some(snapshot)
+    // Python may have fetched only a part; without this file the wrong colours would be assumed.
+    let complete = manifest.is_open_clip() || manifest.preprocessor.is_some();
+    (complete && needed.iter().all(|file| is_there(&snapshot.join(file)))).then_some(snapshot)
 }
 
 /// Fetches what is missing of a repository; returns its snapshot folder.
@@ -66,7 +73,7 @@ pub(super) fn download(
     let fail = |why: String| Error::model(repository, why);
     let cache =
         cache_dir().ok_or_else(|| fail("no home folder for the cache: set HF_HOME".into()))?;
-    if is_set("HF_HUB_OFFLINE") {
+    if is_offline() {
         return Err(fail(format!(
             "not in the cache {} and downloads are off; run `blemish models pull` with a network, or \
              give a folder with --model",
@@ -81,7 +88,7 @@ pub(super) fn download(
     let local = Cache::new(cache).repo(repo_of(repository));
     let snapshot = local.pointer_path(&info.sha);
     let mut get = |file: &str| {
-        if snapshot.join(file).is_file() {
+        if is_there(&snapshot.join(file)) {
             return Ok(());
         }
         fetch(&api, &remote, &local, file, progress)
@@ -96,7 +103,19 @@ pub(super) fn download(
             get(&file)?;
         }
     }
+    // hf-hub writes it only when it fetches something.
+    local.create_ref(&info.sha).map_err(|e| Error::model(repository, e))?;
     Ok(snapshot)
+}
+
+/// Whether a file of a snapshot was fetched and checked.
+fn is_there(pointer: &Path) -> bool {
+    pointer.canonicalize().is_ok_and(|blob| blob.is_file() && !unchecked(&blob).exists())
+}
+
+/// A file beside a blob that says that nobody has compared it with its hash yet.
+fn unchecked(blob: &Path) -> PathBuf {
+    blob.with_extension("unchecked")
 }
 
 /// Fetches one file and checks that it is the one that was promised.
@@ -110,17 +129,30 @@ fn fetch(
     let promised = api.metadata(&remote.url(file)).map_err(|e| explain(&e))?;
     let total = promised.size() as u64;
     let blob = local.blob_path(promised.etag());
+    let words = |e: std::io::Error| e.to_string();
+    #[cfg(unix)]
+    if blob.metadata().is_ok_and(|m| m.len() == total) && !unchecked(&blob).exists() {
+        // The same file in an older revision.
+        let snapshot = local.pointer_path(promised.commit_hash());
+        std::fs::create_dir_all(&snapshot).map_err(words)?;
+        let target = Path::new("../../blobs").join(promised.etag());
+        return std::os::unix::fs::symlink(target, snapshot.join(file)).map_err(words);
+    }
     let part = blob.with_extension("part");
     // hf-hub asks for the bytes after those it has; a part as long as the whole leaves none to ask for.
     if part.metadata().is_ok_and(|m| m.len() >= total) {
         remove(&part)?;
     }
+    // hf-hub puts the file in its place before anybody can check it.
+    let unchecked = unchecked(&blob);
+    crate::files::write_whole(&unchecked, b"").map_err(|e| e.to_string())?;
     let watch = Watch { file, done: 0, total, progress };
     let pointer = remote.download_with_progress(file, watch).map_err(|e| explain(&e))?;
-    let length = blob.metadata().map_err(|e| e.to_string())?.len();
+    let length = blob.metadata().map_err(words)?.len();
     let reject = |what: String| {
         remove(&pointer)?;
         remove(&blob)?;
+        remove(&unchecked)?;
         Err(format!("{what}; it was thrown away: try again"))
     };
     if length != total {
@@ -135,7 +167,7 @@ fn fetch(
             return reject(format!("arrived damaged (SHA-256 {hash}, promised {promised_hash})"));
         }
     }
-    Ok(())
+    remove(&unchecked)
 }
 
 fn remove(path: &Path) -> Result<(), String> {
@@ -186,8 +218,9 @@ fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.is_empty())
 }
 
-fn is_set(name: &str) -> bool {
-    variable(name).is_some_and(|v| ["1", "on", "yes", "true"].contains(&v.to_lowercase().as_str()))
+fn is_offline() -> bool {
+    variable("HF_HUB_OFFLINE")
+        .is_some_and(|v| ["1", "on", "yes", "true"].contains(&v.to_lowercase().as_str()))
 }
 
 /// `HF_HOME`, or its default.

@@ -52,7 +52,7 @@ impl Default for ModelOptions {
 pub struct Clip {
     name: String,
     sha256: String,
-    activation: Activation,
+    text_shape: String,
     normalisation: Normalisation,
     tokenizer: Tokenizer,
     vision: VisionTower,
@@ -115,7 +115,7 @@ impl Clip {
             Ok(Self {
                 name: name.to_string(),
                 sha256,
-                activation: config.vision.activation,
+                text_shape: format!("{:?} {}", config.text, config.context),
                 normalisation,
                 tokenizer,
                 vision,
@@ -134,14 +134,10 @@ impl Clip {
         &self.sha256
     }
 
-    /// SHA-256 of the tokenizer's files.
-    pub fn tokenizer_sha256(&self) -> &str {
-        self.tokenizer.sha256()
-    }
-
-    /// The nonlinearity in use.
-    pub fn activation(&self) -> Activation {
-        self.activation
+    /// Everything that text embeddings depend on besides the texts.
+    pub(crate) fn text_identity(&self) -> String {
+        let device = self.device().location();
+        format!("{} {} {} {device:?}", self.sha256, self.tokenizer.sha256(), self.text_shape)
     }
 
     /// Where the arithmetic runs.

@@ -53,6 +53,7 @@ pub(super) fn parse(name: &str) -> Result<Source> {
         && word(owner)
         && word(repo)
         && !revision.is_empty()
+        && !revision.starts_with('/')
         && !revision.contains("..")
         && revision.chars().all(|c| c.is_ascii_alphanumeric() || "-_./".contains(c))
     {
@@ -123,9 +124,17 @@ mod tests {
         assert_eq!(parse("ViT-B-32").unwrap(), repository("openai/clip-vit-base-patch32", "main"));
         assert_eq!(parse("a/b@refs/pr/1").unwrap(), repository("a/b", "refs/pr/1"));
         assert!(matches!(parse("src").unwrap(), Source::Folder(_)));
-        for bad in
-            ["", "nothing", "a/b/c", "../a", "a/b@", "a/b@../../x", "/no/such/folder", "a b/c"]
-        {
+        for bad in [
+            "",
+            "nothing",
+            "a/b/c",
+            "../a",
+            "a/b@",
+            "a/b@../../x",
+            "a/b@/etc/x",
+            "/no/such/folder",
+            "a b/c",
+        ] {
             let error = parse(bad).unwrap_err();
             assert!(error.is_usage(), "{bad}");
         }

@@ -61,12 +61,15 @@ impl Tokenizer {
             Error::model(file.display(), format!("cannot limit texts to {context} tokens: {e}"))
         })?;
         let fail = |why: String| Error::model(file.display(), why);
-        if inner.token_to_id(START).is_none() {
-            return Err(fail(format!("has no {START} token: not a CLIP tokenizer")));
+        let id = |token: &str| {
+            let id = inner.token_to_id(token);
+            id.ok_or_else(|| fail(format!("has no {token} token: not a CLIP tokenizer")))
+        };
+        let (start, end) = (id(START)?, id(END)?);
+        let probe = inner.encode("a", true).map_err(|e| fail(format!("does not work: {e}")))?;
+        if probe.get_ids().first() != Some(&start) || probe.get_ids().last() != Some(&end) {
+            return Err(fail(format!("does not put texts between {START} and {END}")));
         }
-        let end = inner
-            .token_to_id(END)
-            .ok_or_else(|| fail(format!("has no {END} token: not a CLIP tokenizer")))?;
         let tokens = inner.get_vocab_size(true);
         if tokens > size {
             return Err(fail(format!("has {tokens} tokens where the model has {size}")));

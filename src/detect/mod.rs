@@ -142,7 +142,10 @@ impl Detector {
     /// Looks for defects in a photo that [`Detector::prepare`] made ready.
     ///
     /// # Errors
-    /// As [`Detector::inspect`].
+    /// As [`Detector::inspect`]; and [`Error::Model`] when a score is not a number.
+    ///
+    /// # Panics
+    /// If the method's map is not of the model's input size.
     pub fn inspect_prepared(&self, prepared: &Prepared, product: &Product) -> Result<Finding> {
         let features = self.encoder.encode(&prepared.pixels, &self.method.taps())?;
         let verdicts = self.method.judge(&[features], product)?;
@@ -150,6 +153,10 @@ impl Detector {
             .into_iter()
             .next()
             .ok_or_else(|| Error::setting(self.method.name(), "gave no verdict on the photo"))?;
+        if !verdict.score.is_finite() || verdict.map.iter().any(|v| !v.is_finite()) {
+            let why = "gave a score that is no number: the model's weights are not usable";
+            return Err(Error::model(self.method.name(), why));
+        }
         let (width, height) = prepared.placement.photo_size();
         let values = prepared.placement.place(&verdict.map);
         Ok(Finding {

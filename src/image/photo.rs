@@ -11,6 +11,7 @@ use crate::{Error, Result};
 const MIN_SIDE: u32 = 16;
 /// 128 megapixels: above the largest line-scan frames, below what would exhaust a plain PC.
 const MAX_PIXELS: u64 = 128 << 20;
+const MAX_BYTES: u64 = 2 << 30;
 
 /// A decoded photo: 8-bit RGB, rows from the top, EXIF rotation applied.
 #[derive(Clone, Debug)]
@@ -61,6 +62,10 @@ impl Photo {
     pub fn open(path: impl AsRef<Path>, depth: BitDepth) -> Result<Self> {
         let path = path.as_ref();
         let fail = |why: String| Error::photo(path, why);
+        let metadata = std::fs::metadata(path).map_err(|e| fail(format!("cannot read: {e}")))?;
+        if !metadata.is_file() || metadata.len() > MAX_BYTES {
+            return Err(fail("not a photo: no plain file, or larger than 2 GiB".into()));
+        }
         let bytes = std::fs::read(path).map_err(|e| fail(format!("cannot read: {e}")))?;
         if bytes.is_empty() {
             return Err(fail("the file is empty; copy it from the camera again".into()));
@@ -69,24 +74,10 @@ impl Photo {
         if format == ImageFormat::Jpeg && !jpeg_is_whole(&bytes) {
             return Err(fail("the photo is cut short; copy it from the camera again".into()));
         }
-        let mut reader = ImageReader::with_format(Cursor::new(&bytes), format);
-        let mut limits = Limits::default();
-        limits.max_alloc = Some(MAX_PIXELS * 8);
-        reader.limits(limits);
-        let mut decoder = reader.into_decoder().map_err(|e| fail(explain(&e)))?;
-        let (width, height) = decoder.dimensions();
-        check_size(width, height).map_err(fail)?;
-        let orientation = decoder.orientation().map_err(|e| fail(explain(&e)))?;
-        let mut image = DynamicImage::from_decoder(decoder).map_err(|e| fail(explain(&e)))?;
-        image.apply_orientation(orientation);
-        let note = rescale_16_bit(&mut image, depth);
-        let rgb = image.into_rgb8();
-        Ok(Self {
-            width: rgb.width() as usize,
-            height: rgb.height() as usize,
-            rgb: rgb.into_raw(),
-            note,
-        })
+        // A decoder that panics must not take the other photos of the run with it.
+        std::panic::catch_unwind(|| decode(&bytes, format, depth))
+            .unwrap_or_else(|_| Err("the decoder failed on it; convert it to PNG".into()))
+            .map_err(fail)
     }
 
     /// A photo from memory: `rgb` holds `width * height` pixels of 3 bytes, rows from the top.
@@ -122,6 +113,23 @@ impl Photo {
     pub fn note(&self) -> Option<&str> {
         self.note.as_deref()
     }
+}
+
+fn decode(bytes: &[u8], format: ImageFormat, depth: BitDepth) -> Result<Photo, String> {
+    let mut reader = ImageReader::with_format(Cursor::new(bytes), format);
+    let mut limits = Limits::default();
+    limits.max_alloc = Some(MAX_PIXELS * 8);
+    reader.limits(limits);
+    let mut decoder = reader.into_decoder().map_err(|e| explain(&e))?;
+    let (width, height) = decoder.dimensions();
+    check_size(width, height)?;
+    let orientation = decoder.orientation().map_err(|e| explain(&e))?;
+    let mut image = DynamicImage::from_decoder(decoder).map_err(|e| explain(&e))?;
+    image.apply_orientation(orientation);
+    let note = rescale_16_bit(&mut image, depth);
+    let rgb = image.into_rgb8();
+    let (width, height) = (rgb.width() as usize, rgb.height() as usize);
+    Ok(Photo { width, height, rgb: rgb.into_raw(), note })
 }
 
 fn check_size(width: u32, height: u32) -> Result<(), String> {
@@ -164,13 +172,25 @@ fn rescale_16_bit(image: &mut DynamicImage, depth: BitDepth) -> Option<String> {
     })
 }
 
-/// Whether the picture's end follows the last scan's start. The decoder fills in what is missing, and a
-/// grey half must not pass for a photo.
+/// Whether a JPEG's end-of-image marker is there. The decoder fills in what is missing, and a grey half must
+/// not pass for a photo. What follows the marker (a phone's video, a maker's data) does not matter.
 fn jpeg_is_whole(bytes: &[u8]) -> bool {
-    const SCAN: [u8; 2] = [0xff, 0xda];
-    const END: [u8; 2] = [0xff, 0xd9];
-    let last = |marker| bytes.windows(2).rposition(|pair| pair == marker);
-    last(END) > last(SCAN)
+    const END: u8 = 0xd9;
+    let mut position = 2;
+    while let Some(&[first, marker]) = bytes.get(position..position + 2) {
+        position += 1;
+        match (first, marker) {
+            (0xff, END) => return true,
+            // Compressed data, stuffed bytes, restarts: no segment begins here.
+            (0xff, 0x00 | 0x01 | 0xd0..=0xd8 | 0xff) | (..0xff, _) => {}
+            // A segment with its length, which may hold a preview with an end of its own.
+            (0xff, _) => match bytes.get(position + 1..position + 3) {
+                Some(&[high, low]) => position += 1 + usize::from(high) * 256 + usize::from(low),
+                _ => return false,
+            },
+        }
+    }
+    false
 }
 
 fn explain(error: &ImageError) -> String {

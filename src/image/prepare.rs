@@ -3,7 +3,7 @@
 use rayon::prelude::*;
 
 use super::photo::Photo;
-use super::resample::resize_rgb;
+use super::resample::{Axis, resize_rgb};
 
 /// How a photo that is not square becomes the model's square.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
@@ -172,24 +172,24 @@ impl Photo {
     /// Resizes to `size` x `size` as `fit` says (bicubic, equal to Pillow's bit for bit) and normalises.
     pub fn prepare(&self, size: usize, fit: Fit, normalisation: &Normalisation) -> Prepared {
         let placement = Placement::new((self.width(), self.height()), size, fit);
-        let (width, height) = placement.resized;
-        let rgb = resize_rgb(self.rgb(), (self.width(), self.height()), placement.resized);
+        let axis = |from, to: usize, corner: isize| Axis {
+            from,
+            to,
+            wanted: (-corner).max(0) as usize..to.min((size as isize - corner) as usize),
+        };
+        let columns = axis(self.width(), placement.resized.0, placement.corner.0);
+        let rows = axis(self.height(), placement.resized.1, placement.corner.1);
+        let rgb = resize_rgb(self.rgb(), &columns, &rows);
+        let (width, height) = (columns.wanted.len(), rows.wanted.len());
+        let left = placement.corner.0.max(0) as usize;
+        let top = placement.corner.1.max(0) as usize;
         // Padding stays 0, which is the mean colour after normalisation.
         let mut pixels = vec![0f32; 3 * size * size];
-        let left = placement.corner.0;
-        let columns = left.max(0) as usize..(left + width as isize).min(size as isize) as usize;
         for (channel, plane) in pixels.chunks_exact_mut(size * size).enumerate() {
             let table = byte_table(normalisation.mean[channel], normalisation.std[channel]);
-            for (y, row) in plane.chunks_exact_mut(size).enumerate() {
-                let Ok(source_y) = usize::try_from(y as isize - placement.corner.1) else {
-                    continue;
-                };
-                if source_y >= height {
-                    continue;
-                }
-                let first = source_y * width + (columns.start as isize - left) as usize;
-                let source = rgb[first * 3..].chunks_exact(3);
-                for (value, pixel) in row[columns.clone()].iter_mut().zip(source) {
+            let plane = plane.chunks_exact_mut(size).skip(top).take(height);
+            for (row, source) in plane.zip(rgb.chunks_exact(width * 3)) {
+                for (value, pixel) in row[left..].iter_mut().zip(source.chunks_exact(3)) {
                     *value = table[usize::from(pixel[channel])];
                 }
             }
@@ -221,27 +221,32 @@ mod tests {
 
     #[test]
     fn a_hot_pixel_returns_to_where_it_was() {
-        for fit in [Fit::Squash, Fit::Crop, Fit::Letterbox] {
+        // Photo pixel (200, 50) of 400x200: where it lies on a square of 100.
+        for (fit, row) in [(Fit::Squash, 25), (Fit::Crop, 25), (Fit::Letterbox, 37)] {
             let placement = Placement::new((400, 200), 100, fit);
-            let spot = match fit {
-                Fit::Squash => 25 * 100 + 50, // photo (200, 50)
-                Fit::Crop => 25 * 100 + 50,
-                Fit::Letterbox => 37 * 100 + 50,
-            };
             let mut map = vec![0.0; 100 * 100];
-            map[spot] = 1.0;
+            map[row * 100 + 50] = 1.0;
             let placed = placement.place(&map);
-            let peak = (0..placed.len()).max_by(|&a, &b| placed[a].total_cmp(&placed[b])).unwrap();
-            let peak = if placed[peak].is_nan() {
-                (0..placed.len())
-                    .filter(|&i| !placed[i].is_nan())
-                    .max_by(|&a, &b| placed[a].total_cmp(&placed[b]))
-                    .unwrap()
-            } else {
-                peak
-            };
+            let seen = (0..placed.len()).filter(|&i| !placed[i].is_nan());
+            let peak = seen.max_by(|&a, &b| placed[a].total_cmp(&placed[b])).unwrap();
             let (x, y) = (peak % 400, peak / 400);
             assert!(x.abs_diff(200) <= 4 && y.abs_diff(50) <= 4, "{fit:?}: {x},{y}");
+        }
+    }
+
+    #[test]
+    fn extreme_shapes_need_little_memory_and_keep_their_place() {
+        for (width, height) in [(16, 400_000), (400_000, 16)] {
+            let photo = Photo::from_rgb(width, height, vec![9; width * height * 3]).unwrap();
+            for fit in [Fit::Squash, Fit::Crop, Fit::Letterbox] {
+                let prepared = photo.prepare(1024, fit, &Normalisation::default());
+                assert_eq!(prepared.pixels.len(), 3 * 1024 * 1024);
+                let placed = prepared.placement.place(&vec![0.5; 1024 * 1024]);
+                let seen = placed.iter().filter(|v| !v.is_nan()).count();
+                let coverage = seen as f64 / placed.len() as f64;
+                assert!((coverage - prepared.placement.coverage()).abs() < 1e-9, "{fit:?}");
+                assert_eq!(coverage < 1.0, fit == Fit::Crop);
+            }
         }
     }
 

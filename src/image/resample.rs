@@ -3,6 +3,8 @@
 //! separable kernel with a = -0.5, widened when shrinking, cut at the borders and renormalised;
 //! weights in 22-bit fixed point; one pass per axis, rounded to 8 bits between them.
 
+use std::ops::Range;
+
 use rayon::prelude::*;
 
 const FRACTION_BITS: u32 = 22;
@@ -26,11 +28,12 @@ fn bicubic(x: f64) -> f64 {
     }
 }
 
-fn taps(input: usize, output: usize) -> Vec<Taps> {
+/// The taps of the output samples in `range`.
+fn taps(input: usize, output: usize, range: Range<usize>) -> Vec<Taps> {
     let scale = input as f64 / output as f64;
     let stretch = scale.max(1.0);
     let support = SUPPORT * stretch;
-    (0..output)
+    range
         .map(|i| {
             let center = (i as f64 + 0.5) * scale;
             let start = ((center - support + 0.5) as isize).max(0) as usize;
@@ -46,51 +49,73 @@ fn taps(input: usize, output: usize) -> Vec<Taps> {
         .collect()
 }
 
-/// Taps in fixed point, rounded half away from zero.
-fn fixed_taps(input: usize, output: usize) -> Vec<(usize, Vec<i32>)> {
-    let one = f64::from(1u32 << FRACTION_BITS);
-    let fixed = |w: f64| (w * one + if w < 0.0 { -0.5 } else { 0.5 }) as i32;
-    taps(input, output)
-        .into_iter()
-        .map(|t| (t.start, t.weights.into_iter().map(fixed).collect()))
-        .collect()
+/// One axis of a resize: from how many samples to how many, and which of those are wanted.
+pub(super) struct Axis {
+    pub from: usize,
+    pub to: usize,
+    pub wanted: Range<usize>,
+}
+
+impl Axis {
+    fn is_copy(&self) -> bool {
+        self.from == self.to && self.wanted == (0..self.to)
+    }
+
+    /// Taps in fixed point, rounded half away from zero.
+    fn fixed_taps(&self) -> Vec<(usize, Vec<i32>)> {
+        let one = f64::from(1u32 << FRACTION_BITS);
+        let fixed = |w: f64| (w * one + if w < 0.0 { -0.5 } else { 0.5 }) as i32;
+        if self.from == self.to {
+            // Pillow skips a pass that changes nothing.
+            return self.wanted.clone().map(|i| (i, vec![1 << FRACTION_BITS])).collect();
+        }
+        taps(self.from, self.to, self.wanted.clone())
+            .into_iter()
+            .map(|t| (t.start, t.weights.into_iter().map(fixed).collect()))
+            .collect()
+    }
 }
 
 fn round_to_byte(sum: i32) -> u8 {
     (sum >> FRACTION_BITS).clamp(0, 255) as u8
 }
 
-/// Resizes `rgb` `[height, width, 3]` to `[new_height, new_width, 3]`.
-pub(super) fn resize_rgb(
-    rgb: &[u8],
-    (width, height): (usize, usize),
-    (new_width, new_height): (usize, usize),
-) -> Vec<u8> {
-    let columns = |rgb: &[u8]| resize_columns(rgb, width, new_width);
-    match (new_width == width, new_height == height) {
-        (true, true) => rgb.to_vec(),
-        (false, true) => columns(rgb),
-        (true, false) => resize_rows(rgb, width, height, new_height),
-        // Rounding between the passes makes their order matter. Pillow 13 shrinks the height first
-        // where it loses more than twice the pixels that the width does (found by trying: 5,879 random
-        // sizes without an exception).
-        _ if new_height < height
-            && (height - new_height) as i64 > 2 * (width as i64 - new_width as i64) =>
-        {
-            columns(&resize_rows(rgb, width, height, new_height))
-        }
-        _ => resize_rows(&columns(rgb), new_width, height, new_height),
+/// Resizes `rgb` `[rows.from, columns.from, 3]` to `[rows.to, columns.to, 3]`, of which only what is wanted
+/// is computed: `[rows.wanted, columns.wanted, 3]`.
+pub(super) fn resize_rgb(rgb: &[u8], columns: &Axis, rows: &Axis) -> Vec<u8> {
+    // Rounding between the passes makes their order matter. Pillow 13 shrinks the height first where it
+    // loses more than twice the pixels that the width does (found by trying: 5,879 random sizes without
+    // an exception).
+    let rows_first = rows.to < rows.from
+        && (rows.from - rows.to) as i64 > 2 * (columns.from as i64 - columns.to as i64);
+    let mut row_taps = rows.fixed_taps();
+    if rows_first {
+        return resize_columns(&resize_rows(rgb, columns.from, &row_taps), columns);
     }
+    // Only the rows that the second pass reads.
+    let first = row_taps.first().map_or(0, |(start, _)| *start);
+    let end = row_taps.last().map_or(0, |(start, weights)| start + weights.len());
+    row_taps.iter_mut().for_each(|(start, _)| *start -= first);
+    let rgb = &rgb[first * columns.from * 3..end * columns.from * 3];
+    let narrowed = resize_columns(rgb, columns);
+    if rows.is_copy() {
+        return narrowed;
+    }
+    resize_rows(&narrowed, columns.wanted.len(), &row_taps)
 }
 
 const HALF: i32 = 1 << (FRACTION_BITS - 1);
 
 /// The horizontal pass.
-fn resize_columns(rgb: &[u8], width: usize, new_width: usize) -> Vec<u8> {
-    let columns = fixed_taps(width, new_width);
+fn resize_columns(rgb: &[u8], columns: &Axis) -> Vec<u8> {
+    if columns.is_copy() {
+        return rgb.to_vec();
+    }
+    let (width, new_width) = (columns.from, columns.wanted.len());
+    let taps = columns.fixed_taps();
     let mut out = vec![0u8; rgb.len() / width * new_width];
     out.par_chunks_mut(new_width * 3).zip(rgb.par_chunks(width * 3)).for_each(|(out_row, row)| {
-        for (pixel, (start, weights)) in out_row.chunks_exact_mut(3).zip(&columns) {
+        for (pixel, (start, weights)) in out_row.chunks_exact_mut(3).zip(&taps) {
             let mut sum = [HALF; 3];
             for (rgb, &w) in row[start * 3..].chunks_exact(3).zip(weights) {
                 for c in 0..3 {
@@ -106,11 +131,10 @@ fn resize_columns(rgb: &[u8], width: usize, new_width: usize) -> Vec<u8> {
 }
 
 /// The vertical pass.
-fn resize_rows(rgb: &[u8], width: usize, height: usize, new_height: usize) -> Vec<u8> {
+fn resize_rows(rgb: &[u8], width: usize, taps: &[(usize, Vec<i32>)]) -> Vec<u8> {
     let stride = width * 3;
-    let rows = fixed_taps(height, new_height);
-    let mut out = vec![0u8; new_height * stride];
-    out.par_chunks_mut(stride).zip(&rows).for_each(|(out_row, (start, weights))| {
+    let mut out = vec![0u8; taps.len() * stride];
+    out.par_chunks_mut(stride).zip(taps).for_each(|(out_row, (start, weights))| {
         let mut sums = vec![HALF; stride];
         for (row, &w) in rgb[start * stride..].chunks_exact(stride).zip(weights) {
             for (sum, &value) in sums.iter_mut().zip(row) {
@@ -128,7 +152,7 @@ fn resize_rows(rgb: &[u8], width: usize, height: usize, new_height: usize) -> Ve
 /// what PyTorch's `interpolate(mode="bicubic", antialias=True, align_corners=False)` computes;
 /// open_clip resizes position embeddings that way.
 pub(crate) fn resample_table(table: &[f32], from: usize, to: usize, width: usize) -> Vec<f32> {
-    let taps = taps(from, to);
+    let taps = taps(from, to, 0..to);
     // Each pass resamples the first axis of [from, rest] and leaves it last: two passes restore the order.
     let pass = |input: &[f32], rest: usize| -> Vec<f32> {
         let mut out = vec![0f32; to * rest * width];
@@ -155,22 +179,36 @@ mod tests {
     #[test]
     fn weights_sum_to_one_and_stay_inside() {
         for (input, output) in [(3, 240), (240, 3), (17, 17), (1, 9), (9, 1), (500, 499)] {
-            for t in taps(input, output) {
+            for t in taps(input, output, 0..output) {
                 assert!(t.start + t.weights.len() <= input);
                 assert!((t.weights.iter().sum::<f64>() - 1.0).abs() < 1e-12);
             }
         }
     }
 
+    fn axis(from: usize, to: usize) -> Axis {
+        Axis { from, to, wanted: 0..to }
+    }
+
     #[test]
     fn a_flat_picture_stays_flat() {
-        let out = resize_rgb(&[77; 30 * 20 * 3], (30, 20), (7, 41));
+        let out = resize_rgb(&[77; 30 * 20 * 3], &axis(30, 7), &axis(20, 41));
         assert_eq!(out, vec![77; 7 * 41 * 3]);
     }
 
     #[test]
-    fn same_size_is_a_copy() {
-        let rgb: Vec<u8> = (0..48).collect();
-        assert_eq!(resize_rgb(&rgb, (4, 4), (4, 4)), rgb);
+    fn a_part_is_that_part_of_the_whole() {
+        let rgb: Vec<u8> = (0..40 * 30 * 3).map(|i| (i * i % 251) as u8).collect();
+        for (to_x, to_y) in [(40, 30), (40, 9), (25, 30), (60, 9), (11, 44)] {
+            let whole = resize_rgb(&rgb, &axis(40, to_x), &axis(30, to_y));
+            let columns = Axis { from: 40, to: to_x, wanted: 3..to_x - 2 };
+            let rows = Axis { from: 30, to: to_y, wanted: 2..to_y - 4 };
+            let part = resize_rgb(&rgb, &columns, &rows);
+            let expected: Vec<u8> = (2..to_y - 4)
+                .flat_map(|y| &whole[(y * to_x + 3) * 3..(y * to_x + to_x - 2) * 3])
+                .copied()
+                .collect();
+            assert_eq!(part, expected, "{to_x}x{to_y}");
+        }
     }
 }

@@ -32,14 +32,7 @@ impl TextCache {
 
     /// All that the embeddings depend on goes into the file's name.
     fn file(&self, clip: &Clip, texts: &[String]) -> PathBuf {
-        let mut key = format!(
-            "blemish {} {} {} {} {:?}",
-            env!("CARGO_PKG_VERSION"),
-            clip.sha256(),
-            clip.tokenizer_sha256(),
-            clip.activation().name(),
-            clip.device().location(),
-        );
+        let mut key = format!("blemish {} {}", env!("CARGO_PKG_VERSION"), clip.text_identity());
         for text in texts {
             // The length keeps ["ab", "c"] and ["a", "bc"] apart.
             key.push_str(&format!("\n{} {text}", text.len()));
