@@ -80,7 +80,10 @@ impl Inputs {
     fn add_matches(&mut self, pattern: &Path, out: Option<&Path>) {
         let plain = pattern.components().take_while(|part| !is_pattern(Path::new(part)));
         let out = out.filter(|out| !real(&plain.collect::<PathBuf>()).starts_with(out));
-        let Some(Ok(paths)) = pattern.to_str().map(glob::glob) else {
+        // As in a shell, `*` leaves hidden files out.
+        let options =
+            glob::MatchOptions { require_literal_leading_dot: true, ..glob::MatchOptions::new() };
+        let Some(Ok(paths)) = pattern.to_str().map(|text| glob::glob_with(text, options)) else {
             let why = "not a pattern; in one, * ? and [a-z] stand for parts of names";
             return self.errors.push(format!("{}: {why}", pattern.display()));
         };
