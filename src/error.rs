@@ -43,20 +43,20 @@ pub enum Error {
         why: String,
     },
     /// A file or folder that could not be read.
-    #[error("{}: cannot read: {source}", path.display())]
+    #[error("{}: cannot read: {cause}", path.display())]
     Read {
         /// The file.
         path: PathBuf,
         /// The system's reason.
-        source: std::io::Error,
+        cause: std::io::Error,
     },
     /// A file or folder that could not be written.
-    #[error("{}: cannot write: {source}", path.display())]
+    #[error("{}: cannot write: {cause}", path.display())]
     Write {
         /// The file.
         path: PathBuf,
         /// The system's reason.
-        source: std::io::Error,
+        cause: std::io::Error,
     },
     /// Tensor arithmetic that failed: a bug here, or a device out of memory.
     #[error("tensor arithmetic failed: {}", first_line(.0))]
@@ -84,12 +84,12 @@ impl Error {
 
     pub(crate) fn read(path: &Path) -> impl FnOnce(std::io::Error) -> Self {
         let path = path.to_path_buf();
-        move |source| Error::Read { path, source }
+        move |cause| Error::Read { path, cause }
     }
 
     pub(crate) fn write(path: &Path) -> impl FnOnce(std::io::Error) -> Self {
         let path = path.to_path_buf();
-        move |source| Error::Write { path, source }
+        move |cause| Error::Write { path, cause }
     }
 }
 

@@ -38,9 +38,10 @@ pub use clip::{Alias, Clip, Features, ModelOptions, Taps, Tokens, aliases, is_ca
 #[cfg(feature = "hub")]
 pub use clip::{Download, pull};
 pub use detect::{
-    AnomalyMap, Detector, Finding, METHODS, Method, MethodEntry, Verdict, WinClip, method,
+    AnomalyMap, Detector, Effect, Explanation, Finding, Found, Ignored, METHODS, Method,
+    MethodEntry, Part, PatchMap, Seen, Verdict, WinClip, method,
 };
 pub use error::{Error, Result};
 pub use image::{BitDepth, Fit, Normalisation, Photo, Placement, Prepared};
 pub use ops::Activation;
-pub use prompt::{Product, Prompts, TextCache};
+pub use prompt::{Kind, Product, Prompt, Prompts, Report, Role, TextCache, Warning, prompt_files};

@@ -44,15 +44,22 @@ const OPACITY: f32 = 0.75;
 const FIRST_COLOUR: f32 = 0.25;
 /// Width of the stripes over what was not looked at, in parts of the photo's longer side.
 const STRIPE: usize = 64;
+/// Distance of the hatching's lines, in parts of the photo's longer side.
+const HATCH: usize = 48;
+/// A colour that Inferno does not have.
+const HATCH_COLOUR: [u8; 3] = [90, 200, 250];
 
 /// Paints a map over its photo: the photo in grey, heat in the Inferno colours (equally readable with
-/// any colour vision: they grow brighter along the scale), grey stripes where the model did not look.
+/// any colour vision: they grow brighter along the scale), grey stripes where the model did not look,
+/// light blue hatching where an anomaly is ignored (`ignored`: masks of the photo's size, or empty).
 /// Returns a PNG file of the photo's size.
 ///
 /// # Panics
 /// If the map is not of the photo's size.
-pub fn overlay(photo: &Photo, map: &AnomalyMap, scale: Scale) -> Vec<u8> {
+pub fn overlay(photo: &Photo, map: &AnomalyMap, ignored: &[&[bool]], scale: Scale) -> Vec<u8> {
     assert_eq!((map.width, map.height), (photo.width(), photo.height()), "a map of this photo");
+    let hatch = (photo.width().max(photo.height()) / HATCH).max(4);
+    let is_ignored = |i: usize| ignored.iter().any(|mask| mask.get(i) == Some(&true));
     let stripe = (photo.width().max(photo.height()) / STRIPE).max(2);
     let mut rgb = Vec::with_capacity(photo.rgb().len());
     for (i, (pixel, &value)) in photo.rgb().chunks_exact(3).zip(&map.values).enumerate() {
@@ -62,6 +69,12 @@ pub fn overlay(photo: &Photo, map: &AnomalyMap, scale: Scale) -> Vec<u8> {
         if value.is_nan() {
             let on_stripe = ((i % map.width + i / map.width) / stripe).is_multiple_of(2);
             rgb.extend([if on_stripe { 128 } else { (grey / 2.0) as u8 }; 3]);
+            continue;
+        }
+        // The other diagonal than the stripes.
+        let (x, y) = (i % map.width, i / map.width);
+        if (x + hatch * map.height - y) % hatch < hatch.div_ceil(6) && is_ignored(i) {
+            rgb.extend(HATCH_COLOUR);
             continue;
         }
         let heat = scale.position(value);
@@ -110,7 +123,7 @@ mod tests {
     fn the_run_scale_is_the_same_for_every_photo_and_the_image_scale_is_not() {
         let photo = Photo::from_rgb(16, 16, vec![100; 768]).unwrap();
         let mild = map(&[0.4; 256]);
-        let painted = overlay(&photo, &mild, Scale::default());
+        let painted = overlay(&photo, &mild, &[], Scale::default());
         let rgb = image::load_from_memory(&painted).unwrap().into_rgb8();
         assert!(rgb.as_raw().iter().all(|v| *v == 100), "below the scale the photo shows as it is");
         let mut values = [0.4; 256];
@@ -118,16 +131,28 @@ mod tests {
         let own = Scale::of(&map(&values));
         assert_eq!((own.low, own.high), (0.4, 0.6));
         let rgb =
-            image::load_from_memory(&overlay(&photo, &map(&values), own)).unwrap().into_rgb8();
+            image::load_from_memory(&overlay(&photo, &map(&values), &[], own)).unwrap().into_rgb8();
         assert_ne!(rgb.get_pixel(7, 0), rgb.get_pixel(8, 0));
     }
 
     #[test]
     fn unseen_parts_are_marked() {
         let photo = Photo::from_rgb(16, 16, vec![200; 768]).unwrap();
-        let painted = overlay(&photo, &map(&[f32::NAN; 256]), Scale::default());
+        let painted = overlay(&photo, &map(&[f32::NAN; 256]), &[], Scale::default());
         let rgb = image::load_from_memory(&painted).unwrap().into_rgb8();
         assert!(rgb.pixels().all(|p| p.0 == [128; 3] || p.0 == [100; 3]));
+    }
+
+    #[test]
+    fn what_is_ignored_is_hatched_and_nothing_else() {
+        let photo = Photo::from_rgb(16, 16, vec![200; 768]).unwrap();
+        let mask: Vec<bool> = (0..256).map(|i| i % 16 < 8).collect();
+        let painted = overlay(&photo, &map(&[0.3; 256]), &[&[], &mask], Scale::default());
+        let rgb = image::load_from_memory(&painted).unwrap().into_rgb8();
+        let hatched = |x: u32, y: u32| rgb.get_pixel(x, y).0 == HATCH_COLOUR;
+        let count = (0..256).filter(|i| hatched(i % 16, i / 16)).count();
+        assert_eq!(count, 32, "one line in four over half of the picture");
+        assert!((0..256).all(|i| i % 16 < 8 || !hatched(i % 16, i / 16)));
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use std::io::Write;
 
 use serde::Serialize;
+use serde_json::Value;
 
 /// The version of the fields below; grows when one changes its meaning or goes away.
 pub const SCHEMA: u32 = 1;
@@ -30,6 +31,16 @@ pub struct Record {
     pub height: usize,
     /// The share of the photo that was looked at, 0..1.
     pub coverage: f64,
+    /// The kind of defect that fits best at the peak; none where the general words fit better.
+    pub defect: Option<String>,
+    /// Every kind of defect of the prompt file.
+    pub defects: Vec<DefectRow>,
+    /// The score if nothing were ignored.
+    pub score_before_ignoring: f32,
+    /// Every harmless thing of the prompt file.
+    pub ignored: Vec<IgnoredRow>,
+    /// The product's name in English, as the model read it.
+    pub product_english: String,
     /// How the photo was scored.
     pub method: String,
     /// The model as it was named.
@@ -46,6 +57,38 @@ pub struct Record {
     pub overlay: Option<String>,
     /// The map that was written, if any.
     pub map: Option<String>,
+}
+
+/// How much a photo resembles one kind of defect.
+#[derive(Clone, Debug, Serialize)]
+pub struct DefectRow {
+    /// Its name.
+    pub name: String,
+    /// Its name in English.
+    pub english: String,
+    /// Whether it counts towards the score.
+    pub counts: bool,
+    /// 0..1, of the whole photo.
+    pub score: f32,
+    /// 0..1, the highest value of its map on the grid of patches, before anything is ignored.
+    pub peak: f32,
+    /// Its map, if it was written.
+    pub map: Option<String>,
+}
+
+/// How much of a photo is discounted as a harmless thing.
+#[derive(Clone, Debug, Serialize)]
+pub struct IgnoredRow {
+    /// Its name.
+    pub name: String,
+    /// Its name in English.
+    pub english: String,
+    /// Whether it is discounted.
+    pub counts: bool,
+    /// 0..1, of the whole photo.
+    pub score: f32,
+    /// The share of what was looked at that is discounted, 0..1.
+    pub area: f64,
 }
 
 /// How results are printed.
@@ -84,25 +127,29 @@ impl<W: Write> Printer<W> {
                 writeln!(self.out)?;
             }
             Format::Csv => {
-                let mut csv =
-                    csv::WriterBuilder::new().has_headers(first).from_writer(&mut self.out);
-                csv.serialize(record).map_err(std::io::Error::other)?;
+                let columns = columns(record)?;
+                let mut csv = csv::Writer::from_writer(&mut self.out);
+                if first {
+                    csv.write_record(columns.iter().map(|(name, _)| name))?;
+                }
+                csv.write_record(columns.iter().map(|(_, value)| value))?;
                 csv.flush()?;
             }
             Format::Table => {
                 if first {
                     writeln!(
                         self.out,
-                        "{:>6}  {:>13}  {:>11}  photo",
-                        "score", "peak at", "pixels"
+                        "{:>6}  {:>13}  {:>11}  {:<12}  photo",
+                        "score", "peak at", "pixels", "defect"
                     )?;
                 }
                 writeln!(
                     self.out,
-                    "{:>6.3}  {:>13}  {:>11}  {}",
+                    "{:>6.3}  {:>13}  {:>11}  {:<12}  {}",
                     record.score,
                     format!("{}, {}", record.peak_x, record.peak_y),
                     format!("{}x{}", record.width, record.height),
+                    record.defect.as_deref().unwrap_or("-"),
                     // Control characters would move the terminal's cursor.
                     record.path.replace(char::is_control, "?"),
                 )?;
@@ -110,6 +157,29 @@ impl<W: Write> Printer<W> {
         }
         self.out.flush()
     }
+}
+
+/// A record as the columns of a table: what is listed by name has columns like `defects.scratch.score`.
+fn columns(record: &Record) -> std::io::Result<Vec<(String, String)>> {
+    let text = |value: &Value| match value {
+        Value::Null => String::new(),
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    };
+    let mut columns = Vec::new();
+    let value = serde_json::to_value(record)?;
+    for (field, value) in value.as_object().into_iter().flatten() {
+        let Some(entries) = value.as_array() else {
+            columns.push((field.clone(), text(value)));
+            continue;
+        };
+        for entry in entries.iter().filter_map(Value::as_object) {
+            let name = text(&entry["name"]);
+            let rest = entry.iter().filter(|(key, _)| *key != "name");
+            columns.extend(rest.map(|(key, value)| (format!("{field}.{name}.{key}"), text(value))));
+        }
+    }
+    Ok(columns)
 }
 
 #[cfg(test)]
@@ -121,6 +191,7 @@ mod tests {
             schema: SCHEMA,
             path: "a, \"b\".png".into(),
             product: "nut".into(),
+            product_english: "nut".into(),
             score: 0.25,
             peak_x: 7,
             peak_y: 9,
@@ -128,6 +199,17 @@ mod tests {
             width: 30,
             height: 20,
             coverage: 1.0,
+            defect: Some("scratch".into()),
+            defects: vec![DefectRow {
+                name: "scratch".into(),
+                english: "scratch".into(),
+                counts: true,
+                score: 0.5,
+                peak: 0.6,
+                map: None,
+            }],
+            score_before_ignoring: 0.25,
+            ignored: vec![],
             method: "winclip".into(),
             model: "tiny".into(),
             model_sha256: "00".into(),
@@ -155,7 +237,10 @@ mod tests {
 
         let csv = printed(Format::Csv);
         let mut reader = csv::Reader::from_reader(csv.as_bytes());
-        assert_eq!(reader.headers().unwrap().len(), values[0].as_object().unwrap().len());
+        let headers = reader.headers().unwrap().clone();
+        // `defects` and `ignored` are columns per name.
+        assert_eq!(headers.len(), values[0].as_object().unwrap().len() - 2 + 5);
+        assert!(headers.iter().any(|h| h == "defects.scratch.score"));
         let rows: Vec<csv::StringRecord> = reader.records().map(Result::unwrap).collect();
         assert_eq!((rows.len(), &rows[0][1]), (2, "a, \"b\".png"));
 

@@ -1,8 +1,12 @@
 //! One file per command; each parses its flags, calls the library and prints.
 
+mod explain;
 mod inputs;
 mod models;
+mod prompts;
 mod score;
+mod setup;
+mod watch;
 
 use std::process::ExitCode;
 
@@ -19,6 +23,7 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     Score(score::Args),
+    Prompts(prompts::Args),
     Models(models::Args),
 }
 
@@ -30,6 +35,7 @@ pub fn run() -> anyhow::Result<ExitCode> {
     })?;
     match Cli::parse().command {
         Command::Score(args) => score::run(&args),
+        Command::Prompts(args) => prompts::run(&args),
         Command::Models(args) => models::run(&args),
     }
 }

@@ -3,82 +3,60 @@
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::sync::mpsc::sync_channel;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use anyhow::Context;
 use blemish::files::write_whole;
 use blemish::render::{self, Scale};
-use blemish::report::{Format, Printer, Record, SCHEMA};
-use blemish::{
-    Activation, BitDepth, Clip, Detector, Error, Finding, Fit, ModelOptions, Photo, Prepared,
-    Product, Prompts, TextCache,
-};
-use candle_core::Device;
+use blemish::report::{DefectRow, Format, IgnoredRow, Printer, Record, SCHEMA};
+use blemish::{Clip, Detector, Error, Finding, Photo, Prepared, Product, Prompts, TextCache};
 use clap::ValueEnum;
-use indicatif::{ProgressBar, ProgressStyle};
 
 use super::inputs::{Inputs, with_suffix};
+use super::setup::{ModelArgs, name_of, progress_bar};
 
 /// Score photos of a product, from its name alone.
 #[derive(clap::Args)]
 #[command(after_help = "Examples:
   blemish score photos/ --product \"metal nut\" --out out/
   blemish score 'line3/*.jpg' --product zipper --format csv > scores.csv
+  blemish score photos/ --product \"steel plate\" --prompts inspection --detect scratch,dent --ignore \"mill scale\"
   blemish score photos/ --product \"metal nut\" --model ViT-B-16-plus-240 --out out/ --save-map
 
 Scores run from 0 to 1, higher is more anomalous; compare them within one product and model. Exit
-code: 0 when every photo was scored, 1 when some could not be, 2 for a mistake in the command.")]
+code: 0 when every photo was scored; 1 when some could not be, or the model or the output is not to be
+had; 2 for a mistake in the command.")]
 pub struct Args {
     /// Photos, folders (searched with their subfolders) or patterns in quotes. PNG, JPEG, BMP, TIFF, WebP.
     #[arg(required = true)]
     photos: Vec<PathBuf>,
-    /// What the photos show, in English; give it again for synonyms.
-    #[arg(long, required = true, value_name = "NAME")]
+    /// What the photos show; give it again for synonyms. Needed unless the prompt file says it.
+    #[arg(long, value_name = "NAME")]
     product: Vec<String>,
     /// Write heat-map overlays (PNG, at the photos' size) into this folder, mirroring theirs.
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
-    /// Also write each map as a float32 TIFF.
+    /// Also write each map as a float32 TIFF, and one for each kind of defect.
     #[arg(long, requires = "out")]
     save_map: bool,
     /// Colours of the overlays: the same for all photos, or stretched for each.
     #[arg(long, value_enum, default_value = "run", requires = "out")]
     scale: ScaleOf,
-    /// A short name (`blemish models`), a Hugging Face repository (owner/name[@revision]) or a folder.
-    #[arg(long, default_value = "tiny")]
-    model: String,
-    /// How to tell good from defective.
-    #[arg(long, default_value = blemish::METHODS[0].0,
-          value_parser = clap::builder::PossibleValuesParser::new(methods()))]
-    method: String,
-    /// A prompt file to use in place of WinCLIP's.
-    #[arg(long, value_name = "FILE")]
-    prompts: Option<PathBuf>,
-    /// Side of the model's square input in pixels, a multiple of its patch size [default: the model's own].
-    #[arg(long, value_name = "N")]
-    size: Option<usize>,
-    /// How a photo becomes square.
-    #[arg(long, value_enum, default_value = "squash")]
-    fit: Fit,
-    /// The model's nonlinearity [default: the model's own].
-    #[arg(long, value_enum)]
-    activation: Option<Activation>,
-    /// Bits that the camera fills in 16-bit files.
-    #[arg(long, value_name = "BITS", default_value_t = 16)]
-    bit_depth: u8,
+    /// A prompt file, or the name of one in the program (winclip, april-gan, inspection).
+    #[arg(long, value_name = "FILE", default_value = "winclip")]
+    prompts: PathBuf,
+    /// Kinds of defect that count, and no others; an entry of the prompt file or a new word.
+    #[arg(long, value_name = "NAME,...", value_delimiter = ',')]
+    detect: Vec<String>,
+    /// Harmless things to discount [default: all of the prompt file]; an entry of it or a new word.
+    #[arg(long, value_name = "NAME,...", value_delimiter = ',')]
+    ignore: Vec<String>,
     /// How to print results; a table by default on a terminal, JSON Lines otherwise.
     #[arg(long, value_enum)]
     format: Option<Format>,
-    /// Where to compute.
-    #[arg(long, value_enum, default_value = "cpu")]
-    device: DeviceKind,
-    /// Processor threads [default: all cores].
-    #[arg(long, value_name = "N")]
-    threads: Option<usize>,
-    /// No progress and no notes; errors are still printed.
-    #[arg(long, short)]
-    quiet: bool,
+    #[command(flatten)]
+    model: ModelArgs,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -87,24 +65,8 @@ enum ScaleOf {
     Image,
 }
 
-#[derive(Clone, Copy, ValueEnum)]
-enum DeviceKind {
-    Cpu,
-    Cuda,
-    Metal,
-}
-
-fn methods() -> impl Iterator<Item = clap::builder::PossibleValue> {
-    blemish::METHODS
-        .iter()
-        .map(|(name, help, _)| clap::builder::PossibleValue::new(*name).help(*help))
-}
-
 pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
-    if let Some(threads) = args.threads {
-        set_threads(threads)?;
-    }
-    let depth = BitDepth::new(args.bit_depth)?;
+    let depth = args.model.begin()?;
     let inputs = Inputs::find(&args.photos, args.out.as_deref());
     let mut failed = inputs.errors.len();
     inputs.errors.iter().for_each(|error| eprintln!("blemish: {error}"));
@@ -120,19 +82,18 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
         }
         None => vec![None; inputs.photos.len()],
     };
-    let prompts = match &args.prompts {
-        Some(file) => Prompts::open(file)?,
-        None => Prompts::default(),
-    };
-    let clip = open_model(args)?;
-    let scorer = Scorer::new(args, clip, &prompts)?;
+    let prompts = Prompts::open(&args.prompts)?.select(&args.detect, &args.ignore)?;
+    // Says what is wrong with the names before the model is opened.
+    prompts.expand(&args.product)?;
+    let scorer = Scorer::new(args, &args.model.open()?, &prompts)?;
 
     let stdout = std::io::stdout().lock();
     let default = if stdout.is_terminal() { Format::Table } else { Format::Jsonl };
     let mut printer = Printer::new(stdout, args.format.unwrap_or(default));
-    let bar = progress_bar(inputs.photos.len(), args.quiet);
+    let bar = progress_bar(inputs.photos.len(), args.model.quiet);
     let complain = |error: &dyn std::fmt::Display| bar.suspend(|| eprintln!("blemish: {error}"));
-    let mut noted = args.quiet;
+    let mut noted = args.model.quiet;
+    let mut scored = 0;
     std::thread::scope(|scope| {
         // The next photo is read while this one is inspected.
         let (sender, receiver) = sync_channel(1);
@@ -165,6 +126,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
                 Ok(record)
             }) {
                 Ok(record) => {
+                    scored += 1;
                     if !bar.suspend(|| super::printed(printer.print(&record)))? {
                         return Ok(());
                     }
@@ -179,10 +141,11 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
         anyhow::Ok(())
     })?;
     bar.finish_and_clear();
-    if failed > 0 && !args.quiet {
+    if failed > 0 && !args.model.quiet {
         eprintln!(
-            "blemish: {failed} {} above; all other photos were scored",
-            if failed == 1 { "problem" } else { "problems" }
+            "blemish: {failed} {} above; {scored} of {} photos were scored",
+            if failed == 1 { "problem" } else { "problems" },
+            inputs.photos.len()
         );
     }
     Ok(if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
@@ -198,41 +161,28 @@ struct Scorer<'a> {
 }
 
 impl<'a> Scorer<'a> {
-    fn new(args: &'a Args, clip: Clip, prompts: &Prompts) -> anyhow::Result<Self> {
-        let method = blemish::method(&args.method)?;
-        clip.check(&method.taps())?;
-        let spinner = if args.quiet { ProgressBar::hidden() } else { ProgressBar::new_spinner() };
-        spinner.set_message("reading the words (once per product and model)");
-        spinner.enable_steady_tick(Duration::from_millis(200));
-        let cache = TextCache::from_env();
-        let product = Product::with_synonyms(&clip, &args.product, prompts, cache.as_ref())?;
-        spinner.finish_and_clear();
-        if product.cut_prompts() > 0 && !args.quiet {
-            eprintln!(
-                "blemish: note: {} prompts are longer than the model reads and lose their end; use a \
-                 shorter name",
-                product.cut_prompts()
-            );
-        }
+    fn new(args: &'a Args, clip: &Arc<Clip>, prompts: &Prompts) -> anyhow::Result<Self> {
         Ok(Self {
             args,
+            detector: args.model.detector(clip)?,
+            product: args.model.product(clip, &args.product, prompts, &TextCache::from_env())?,
             sha256: clip.sha256().to_string(),
             size: clip.size(),
-            detector: Detector::with(clip, method, args.fit),
-            product,
         })
     }
 
     fn score(&self, path: &Path, prepared: &Prepared) -> blemish::Result<(Record, Finding)> {
         let start = Instant::now();
-        let finding = self.detector.inspect_prepared(prepared, &self.product)?;
+        let finding = self.detector.judge(&self.detector.look(prepared)?, &self.product)?;
         let milliseconds = start.elapsed().as_secs_f64() * 1e3;
         let (peak_x, peak_y, peak) = finding.map.peak();
-        let fit = self.args.fit.to_possible_value();
+        let defects = finding.kinds.iter().filter(|kind| kind.is_defect);
+        let at_peak = &finding.kinds[finding.kind];
         let record = Record {
             schema: SCHEMA,
             path: path.to_string_lossy().into_owned(),
             product: self.product.name().to_string(),
+            product_english: self.product.english().to_string(),
             score: finding.score,
             peak_x,
             peak_y,
@@ -240,11 +190,34 @@ impl<'a> Scorer<'a> {
             width: finding.map.width,
             height: finding.map.height,
             coverage: finding.coverage,
-            method: self.args.method.clone(),
-            model: self.args.model.clone(),
+            defect: at_peak.is_defect.then(|| at_peak.name.clone()),
+            defects: defects
+                .map(|kind| DefectRow {
+                    name: kind.name.clone(),
+                    english: kind.english.clone(),
+                    counts: kind.counts,
+                    score: kind.score,
+                    peak: kind.map.peak().1,
+                    map: None,
+                })
+                .collect(),
+            score_before_ignoring: finding.score_before_ignoring,
+            ignored: finding
+                .ignored
+                .iter()
+                .map(|thing| IgnoredRow {
+                    name: thing.name.clone(),
+                    english: thing.english.clone(),
+                    counts: thing.counts,
+                    score: thing.score,
+                    area: thing.area,
+                })
+                .collect(),
+            method: self.args.model.method.clone(),
+            model: self.args.model.model.clone(),
             model_sha256: self.sha256.clone(),
             size: self.size,
-            fit: fit.map_or(String::new(), |fit| fit.get_name().to_string()),
+            fit: name_of(self.args.model.fit),
             milliseconds: (milliseconds * 10.0).round() / 10.0,
             overlay: None,
             map: None,
@@ -252,7 +225,7 @@ impl<'a> Scorer<'a> {
         Ok((record, finding))
     }
 
-    /// Writes the overlay, and the map if wanted, and notes where.
+    /// Writes the overlay, and the maps if wanted, and notes where.
     fn draw(
         &self,
         photo: &Photo,
@@ -265,60 +238,37 @@ impl<'a> Scorer<'a> {
             ScaleOf::Image => Scale::of(&finding.map),
         };
         let overlay = with_suffix(target, "png");
-        write_whole(&overlay, &render::overlay(photo, &finding.map, scale))?;
+        let masks: Vec<&[bool]> = finding.ignored.iter().map(|thing| &*thing.mask).collect();
+        write_whole(&overlay, &render::overlay(photo, &finding.map, &masks, scale))?;
         record.overlay = Some(overlay.to_string_lossy().into_owned());
         if self.args.save_map {
             let map = with_suffix(target, "tiff");
             write_whole(&map, &render::tiff(&finding.map))?;
             record.map = Some(map.to_string_lossy().into_owned());
+            let defects = finding.kinds.iter().filter(|kind| kind.is_defect);
+            for (kind, row) in defects.zip(&mut record.defects) {
+                let map = with_suffix(target, &format!("{}.tiff", file_name(&kind.name)));
+                write_whole(&map, &render::tiff(&finding.map_of(kind)))?;
+                row.map = Some(map.to_string_lossy().into_owned());
+            }
         }
         Ok(())
     }
 }
 
-fn open_model(args: &Args) -> anyhow::Result<Clip> {
-    let device = match args.device {
-        DeviceKind::Cpu => Ok(Device::Cpu),
-        DeviceKind::Cuda => Device::new_cuda(0),
-        DeviceKind::Metal => Device::new_metal(0),
-    };
-    let device = device.map_err(|error| {
-        let name =
-            args.device.to_possible_value().map_or(String::new(), |v| v.get_name().to_string());
-        Error::Setting {
-            setting: format!("--device {name}"),
-            why: format!(
-                "not to be had here ({}); this needs a build with `--features {name}`",
-                error.to_string().lines().next().unwrap_or_default()
-            ),
-        }
-    })?;
-    if !blemish::is_cached(&args.model) {
-        super::models::pull(&args.model, args.quiet)?;
-    }
-    let options = ModelOptions { size: args.size, activation: args.activation, device };
-    Ok(Clip::open(&args.model, &options)?)
-}
-
-fn set_threads(threads: usize) -> anyhow::Result<()> {
-    if threads == 0 {
-        let setting = "--threads 0".to_string();
-        return Err(Error::Setting { setting, why: "give at least 1".into() }.into());
-    }
-    rayon::ThreadPoolBuilder::new().num_threads(threads).build_global().context("--threads")
+/// A kind's name as part of a file's.
+fn file_name(name: &str) -> String {
+    name.replace(|c: char| !c.is_alphanumeric(), "-")
 }
 
 /// Finds out before the run whether results can be kept.
 fn check_writable(out: &Path) -> blemish::Result<()> {
+    let fail = |cause| Error::Write { path: out.into(), cause };
+    if out.exists() && !out.is_dir() {
+        let why = "is a file; give a folder".to_string();
+        return Err(Error::Setting { setting: format!("--out {}", out.display()), why });
+    }
+    std::fs::create_dir_all(out).map_err(fail)?;
     let probe = out.join(".blemish-probe");
-    write_whole(&probe, b"")?;
-    std::fs::remove_file(&probe).map_err(|source| Error::Write { path: probe, source })
-}
-
-fn progress_bar(photos: usize, quiet: bool) -> ProgressBar {
-    let bar = if quiet { ProgressBar::hidden() } else { ProgressBar::new(photos as u64) };
-    let style =
-        ProgressStyle::with_template("[{bar:30}] {pos}/{len} photos, {per_sec}, {eta} left");
-    bar.set_style(style.expect("a template that every run tests"));
-    bar
+    std::fs::write(&probe, b"").and_then(|()| std::fs::remove_file(&probe)).map_err(fail)
 }

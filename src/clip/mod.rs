@@ -221,12 +221,13 @@ fn check_size(size: usize, patch: usize) -> Result<()> {
     const LARGEST: usize = 4096;
     if size == 0 || !size.is_multiple_of(patch) || size > LARGEST {
         let below = (size.min(LARGEST) / patch).max(1) * patch;
+        let next =
+            if below + patch <= LARGEST { format!(" or {}", below + patch) } else { String::new() };
         return Err(Error::setting(
             format!("--size {size}"),
             format!(
                 "must be a multiple of the model's patch size {patch} and at most {LARGEST}: \
-                 try {below} or {}",
-                below + patch
+                 try {below}{next}"
             ),
         ));
     }

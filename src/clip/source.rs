@@ -64,7 +64,7 @@ pub(super) fn parse(name: &str) -> Result<Source> {
         names => format!("did you mean {}? `blemish models` lists all", names.join(" or ")),
     };
     Err(Error::setting(
-        format!("--model {name}"),
+        format!("model {name}"),
         format!("neither a known name, nor a folder, nor owner/repository; {hint}"),
     ))
 }

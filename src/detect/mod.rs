@@ -1,9 +1,17 @@
 //! From features and words to an anomaly map and a score.
 
+mod explain;
+mod finding;
 mod winclip;
 
-use crate::{Clip, Error, Features, Fit, Photo, Prepared, Product, Result, Taps};
+use std::sync::Arc;
 
+use crate::image::enlarge;
+use crate::{Clip, Error, Features, Fit, Photo, Placement, Prepared, Product, Result, Taps};
+use finding::Outcome;
+
+pub use explain::{Effect, Explanation, Part};
+pub use finding::{AnomalyMap, Finding, Found, Ignored};
 pub use winclip::WinClip;
 
 /// A way to tell good from defective. It says what it needs of each photo's features first, and judges
@@ -15,20 +23,46 @@ pub trait Method: Send + Sync {
     /// What it needs of the image tower.
     fn taps(&self) -> Taps;
 
-    /// One verdict per photo, in order.
+    /// For each photo, in order, a verdict on each of the product's kinds, in theirs: how much it
+    /// resembles that kind, as against the normal words.
     ///
     /// # Errors
     /// [`Error::Tensor`] when the features are not those asked for by [`Method::taps`].
-    fn judge(&self, photos: &[Features], product: &Product) -> Result<Vec<Verdict>>;
+    fn judge(&self, photos: &[&Features], product: &Product) -> Result<Vec<Vec<Verdict>>>;
 }
 
-/// What a method says about one photo, as the model saw it.
+/// What a method says about one photo and one kind, as the model saw them.
 #[derive(Clone, Debug)]
 pub struct Verdict {
-    /// 0..1, higher is more anomalous.
+    /// 0..1, higher is more like the kind.
     pub score: f32,
-    /// `[size, size]`: the anomaly of each pixel of the model's input, 0..1.
-    pub map: Vec<f32>,
+    /// The same for each place.
+    pub map: PatchMap,
+}
+
+/// A square map of the model's input: a value per patch, or any other square number of them.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PatchMap {
+    /// Values along one side.
+    pub side: usize,
+    /// `[side, side]`, 0..1.
+    pub values: Vec<f32>,
+}
+
+impl PatchMap {
+    /// Index and value of the largest value; the first of several.
+    pub fn peak(&self) -> (usize, f32) {
+        let first = (0, f32::NEG_INFINITY);
+        self.values
+            .iter()
+            .enumerate()
+            .fold(first, |best, (i, &v)| if v > best.1 { (i, v) } else { best })
+    }
+
+    /// At the model's input size, `[size, size]`: bilinear between the values' centres.
+    pub fn enlarge(&self, size: usize) -> Vec<f32> {
+        enlarge(&self.values, self.side, size)
+    }
 }
 
 /// A method's name, what it does in a few words, and how it is made.
@@ -52,41 +86,6 @@ pub fn method(name: &str) -> Result<Box<dyn Method>> {
     })
 }
 
-/// How anomalous each pixel of a photo is.
-#[derive(Clone, Debug)]
-pub struct AnomalyMap {
-    /// Width of the photo in pixels.
-    pub width: usize,
-    /// Height of the photo in pixels.
-    pub height: usize,
-    /// `[height, width]`, 0..1; NaN where the model did not look.
-    pub values: Vec<f32>,
-}
-
-impl AnomalyMap {
-    /// Column, row and value of the most anomalous pixel; the first of several.
-    pub fn peak(&self) -> (usize, usize, f32) {
-        let mut best = (0, f32::NEG_INFINITY);
-        for (i, &value) in self.values.iter().enumerate() {
-            if value > best.1 {
-                best = (i, value);
-            }
-        }
-        (best.0 % self.width, best.0 / self.width, best.1)
-    }
-}
-
-/// What was found in a photo.
-#[derive(Clone, Debug)]
-pub struct Finding {
-    /// 0..1, higher is more anomalous.
-    pub score: f32,
-    /// Where, at the photo's own size.
-    pub map: AnomalyMap,
-    /// The share of the photo that was looked at, 0..1; below 1 only with [`Fit::Crop`].
-    pub coverage: f64,
-}
-
 /// The image side of a model, so that detectors can be tested with a made-up one.
 trait Encoder: Send + Sync {
     fn prepare(&self, photo: &Photo, fit: Fit) -> Prepared;
@@ -102,22 +101,29 @@ impl Encoder for Clip {
     }
 }
 
+/// A photo as the image tower saw it: what can be judged again and again, with other words.
+#[derive(Clone, Debug)]
+pub struct Seen {
+    features: Features,
+    placement: Placement,
+}
+
 /// A model with a method: finds defects in photos.
 pub struct Detector {
-    encoder: Box<dyn Encoder>,
+    encoder: Arc<dyn Encoder>,
     method: Box<dyn Method>,
     fit: Fit,
 }
 
 impl Detector {
     /// Zero-shot WinCLIP on whole photos.
-    pub fn new(clip: Clip) -> Self {
+    pub fn new(clip: impl Into<Arc<Clip>>) -> Self {
         Self::with(clip, Box::new(WinClip::default()), Fit::default())
     }
 
-    /// Another method, or another way to make a photo square.
-    pub fn with(clip: Clip, method: Box<dyn Method>, fit: Fit) -> Self {
-        Self { encoder: Box::new(clip), method, fit }
+    /// A model (or a share of one, when its text side is needed elsewhere too) with a method ([`method`]).
+    pub fn with(clip: impl Into<Arc<Clip>>, method: Box<dyn Method>, fit: Fit) -> Self {
+        Self { encoder: clip.into(), method, fit }
     }
 
     /// The method in use.
@@ -125,45 +131,51 @@ impl Detector {
         &*self.method
     }
 
-    /// A photo as the model takes it. Costs far less than [`Detector::inspect_prepared`], so that one
-    /// thread can read photos ahead of another that inspects them.
+    /// A photo as the model takes it. Costs far less than [`Detector::look`], so that one thread can
+    /// read photos ahead of another that inspects them.
     pub fn prepare(&self, photo: &Photo) -> Prepared {
         self.encoder.prepare(photo, self.fit)
+    }
+
+    /// Passes a photo through the image tower: nearly all of the time that a photo takes.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] when the model's input is too small for the method's windows.
+    pub fn look(&self, prepared: &Prepared) -> Result<Seen> {
+        let features = self.encoder.encode(&prepared.pixels, &self.method.taps())?;
+        Ok(Seen { features, placement: prepared.placement })
+    }
+
+    /// Compares what was seen with a product's words.
+    ///
+    /// # Errors
+    /// [`Error::Model`] when a score is not a number.
+    ///
+    /// # Panics
+    /// If the method breaks its promise of one verdict per kind.
+    pub fn judge(&self, seen: &Seen, product: &Product) -> Result<Finding> {
+        let outcome = self.outcome(seen, product)?;
+        Ok(Finding::new(outcome, product, seen.placement, seen.features.size))
     }
 
     /// Looks for defects in one photo.
     ///
     /// # Errors
-    /// [`Error::Setting`] when the model's input is too small for the method's windows.
+    /// As [`Detector::look`] and [`Detector::judge`].
     pub fn inspect(&self, photo: &Photo, product: &Product) -> Result<Finding> {
-        self.inspect_prepared(&self.prepare(photo), product)
+        self.judge(&self.look(&self.prepare(photo))?, product)
     }
 
-    /// Looks for defects in a photo that [`Detector::prepare`] made ready.
-    ///
-    /// # Errors
-    /// As [`Detector::inspect`]; and [`Error::Model`] when a score is not a number.
-    ///
-    /// # Panics
-    /// If the method's map is not of the model's input size.
-    pub fn inspect_prepared(&self, prepared: &Prepared, product: &Product) -> Result<Finding> {
-        let features = self.encoder.encode(&prepared.pixels, &self.method.taps())?;
-        let verdicts = self.method.judge(&[features], product)?;
-        let verdict = verdicts
-            .into_iter()
-            .next()
-            .ok_or_else(|| Error::setting(self.method.name(), "gave no verdict on the photo"))?;
-        if !verdict.score.is_finite() || verdict.map.iter().any(|v| !v.is_finite()) {
+    fn outcome(&self, seen: &Seen, product: &Product) -> Result<Outcome> {
+        let verdicts = self.method.judge(&[&seen.features], product)?.pop().unwrap_or_default();
+        assert_eq!(verdicts.len(), product.kinds().len(), "one verdict per kind");
+        let finite =
+            |v: &Verdict| v.score.is_finite() && v.map.values.iter().all(|v| v.is_finite());
+        if !verdicts.iter().all(finite) {
             let why = "gave a score that is no number: the model's weights are not usable";
             return Err(Error::model(self.method.name(), why));
         }
-        let (width, height) = prepared.placement.photo_size();
-        let values = prepared.placement.place(&verdict.map);
-        Ok(Finding {
-            score: verdict.score,
-            map: AnomalyMap { width, height, values },
-            coverage: prepared.placement.coverage(),
-        })
+        Ok(Outcome::new(verdicts, product))
     }
 }
 
@@ -213,7 +225,7 @@ mod tests {
         let product = Product::from_embeddings("part", words([1.0, 0.0]), words([0.0, 1.0]));
         for (fit, expected) in [(Fit::Squash, (350, 83)), (Fit::Crop, (317, 83))] {
             let detector = Detector {
-                encoder: Box::new(OneBadPatch { column: 3, row: 2 }),
+                encoder: Arc::new(OneBadPatch { column: 3, row: 2 }),
                 method: Box::new(WinClip::default()),
                 fit,
             };

@@ -3,8 +3,7 @@
 
 use candle_core::{D, Tensor};
 
-use super::{Method, Verdict};
-use crate::image::enlarge;
+use super::{Method, PatchMap, Verdict};
 use crate::{Features, Product, Result, Taps};
 
 pub(super) const NAME: &str = "winclip";
@@ -33,35 +32,43 @@ impl Method for WinClip {
         Taps { windows: self.scales.clone(), blocks: vec![] }
     }
 
-    fn judge(&self, photos: &[Features], product: &Product) -> Result<Vec<Verdict>> {
+    fn judge(&self, photos: &[&Features], product: &Product) -> Result<Vec<Vec<Verdict>>> {
         // A set's embedding is the mean of its prompts', not normalised one by one.
-        let text = Tensor::stack(&[product.normal().mean(0)?, product.anomalous().mean(0)?], 0)?;
-        let text = normalise(&text)?;
+        let sets = std::iter::once(product.normal()).chain(product.kinds());
+        let means =
+            sets.map(|set| set.embeddings.mean(0)).collect::<candle_core::Result<Vec<_>>>()?;
+        let text = normalise(&Tensor::stack(&means, 0)?)?;
         photos.iter().map(|photo| self.judge_one(photo, &text)).collect()
     }
 }
 
 impl WinClip {
-    fn judge_one(&self, photo: &Features, text: &Tensor) -> Result<Verdict> {
-        let score = self.class_scores(&photo.image.unsqueeze(0)?, text)?[0];
-        // The whole photo is the third scale, the same at every patch.
-        let mut inverse = vec![1.0 / score; photo.grid * photo.grid];
-        for (&side, windows) in self.scales.iter().zip(&photo.windows) {
-            let map =
-                harmonic_mean_of_windows(&self.class_scores(windows, text)?, photo.grid, side);
-            inverse.iter_mut().zip(map).for_each(|(sum, value)| *sum += 1.0 / value);
-        }
-        let scales = 1.0 + photo.windows.len() as f32;
-        let map: Vec<f32> = inverse.into_iter().map(|sum| scales / sum).collect();
-        Ok(Verdict { score, map: enlarge(&map, photo.grid, photo.size) })
+    fn judge_one(&self, photo: &Features, text: &Tensor) -> Result<Vec<Verdict>> {
+        let grid = photo.grid;
+        let image = self.class_scores(&photo.image.unsqueeze(0)?, text)?;
+        let windows = photo.windows.iter().map(|windows| self.class_scores(windows, text));
+        let windows = windows.collect::<Result<Vec<_>>>()?;
+        let scales = 1.0 + windows.len() as f32;
+        let verdicts = image.iter().enumerate().map(|(kind, score)| {
+            let score = score[0];
+            // The whole photo is the third scale, the same at every patch.
+            let mut inverse = vec![1.0 / score; grid * grid];
+            for (&side, scores) in self.scales.iter().zip(&windows) {
+                let map = harmonic_mean_of_windows(&scores[kind], grid, side);
+                inverse.iter_mut().zip(map).for_each(|(sum, value)| *sum += 1.0 / value);
+            }
+            let values = inverse.into_iter().map(|sum| scales / sum).collect();
+            Verdict { score, map: PatchMap { side: grid, values } }
+        });
+        Ok(verdicts.collect())
     }
 
-    /// `softmax([cos(e, normal), cos(e, anomalous)] / temperature)[anomalous]` of each row.
-    fn class_scores(&self, embeddings: &Tensor, text: &Tensor) -> Result<Vec<f32>> {
-        let cosines = normalise(embeddings)?.matmul(&text.t()?)?;
-        let difference = (cosines.narrow(1, 1, 1)? - cosines.narrow(1, 0, 1)?)?;
-        let scores = candle_nn::ops::sigmoid(&(difference / self.temperature)?)?;
-        Ok(scores.flatten_all()?.to_vec1()?)
+    /// For each kind, `softmax([cos(e, normal), cos(e, kind)] / temperature)[kind]` of each row `e`.
+    fn class_scores(&self, embeddings: &Tensor, text: &Tensor) -> Result<Vec<Vec<f32>>> {
+        let cosines = text.matmul(&normalise(embeddings)?.t()?)?;
+        let kinds = cosines.narrow(0, 1, cosines.dim(0)? - 1)?;
+        let difference = kinds.broadcast_sub(&cosines.narrow(0, 0, 1)?)?;
+        Ok(candle_nn::ops::sigmoid(&(difference / self.temperature)?)?.to_vec2()?)
     }
 }
 

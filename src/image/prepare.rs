@@ -89,6 +89,18 @@ impl Placement {
         self.photo
     }
 
+    /// The pixel of the photo that lies under a point of the square, or the nearest to it.
+    pub fn on_photo(&self, x: f64, y: f64) -> (usize, usize) {
+        let pixel = |at: f64, corner: isize, resized: usize, photo: usize| {
+            let position = (at - corner as f64) * photo as f64 / resized as f64;
+            (position.max(0.0) as usize).min(photo - 1)
+        };
+        (
+            pixel(x, self.corner.0, self.resized.0, self.photo.0),
+            pixel(y, self.corner.1, self.resized.1, self.photo.1),
+        )
+    }
+
     /// Lays a map of the square (`[size, size]`) over the photo: `[height, width]` at the photo's
     /// own size, bilinear between the map's pixel centres, NaN where the model saw nothing.
     pub fn place(&self, map: &[f32]) -> Vec<f32> {

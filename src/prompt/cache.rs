@@ -1,59 +1,95 @@
-//! Prompt embeddings on disk, so that a product's words are encoded once and not once per run.
+//! Prompt embeddings in memory and on disk, so that a sentence is encoded once.
 
+use std::collections::HashMap;
 use std::path::PathBuf;
+use std::sync::Mutex;
 
 use candle_core::Tensor;
 
-use crate::Clip;
+use crate::{Clip, Result};
 
-/// A folder of encoded prompt sets. A cache that cannot be read or written costs time, never results:
-/// its failures are not errors.
-#[derive(Clone, Debug)]
+/// Encoded prompts. Groups of prompts are kept on disk, single prompts in memory: a changed file costs only
+/// the sentences that are new. A disk that cannot be read or written costs time, never results: its
+/// failures are not errors.
+#[derive(Debug, Default)]
 pub struct TextCache {
-    folder: PathBuf,
+    folder: Option<PathBuf>,
+    /// By what the embedding depends on, and the text.
+    memory: Mutex<HashMap<(String, String), Tensor>>,
 }
 
 impl TextCache {
-    /// A cache in this folder, which is made when first written to.
-    pub fn new(folder: impl Into<PathBuf>) -> Self {
-        Self { folder: folder.into() }
+    /// A cache that lasts as long as this value.
+    pub fn in_memory() -> Self {
+        Self::default()
     }
 
-    /// `$BLEMISH_CACHE/text`, or `blemish/text` in the user's cache folder; none without a home.
-    pub fn from_env() -> Option<Self> {
+    /// A cache in this folder too, which is made when first written to.
+    pub fn in_folder(folder: impl Into<PathBuf>) -> Self {
+        Self { folder: Some(folder.into()), ..Self::default() }
+    }
+
+    /// On disk in `$BLEMISH_CACHE/text`, or `blemish/text` in the user's cache folder; in memory alone
+    /// without a home.
+    pub fn from_env() -> Self {
         let path = |name| std::env::var_os(name).filter(|v| !v.is_empty()).map(PathBuf::from);
         let folder = path("BLEMISH_CACHE").or_else(|| {
             let caches = path("XDG_CACHE_HOME")
                 .or_else(|| std::env::home_dir().map(|home| home.join(".cache")))?;
             Some(caches.join("blemish"))
-        })?;
-        Some(Self::new(folder.join("text")))
+        });
+        folder.map_or_else(Self::in_memory, |folder| Self::in_folder(folder.join("text")))
+    }
+
+    /// `[texts, embedding]`, not normalised: the same bits whether encoded now or found.
+    ///
+    /// # Errors
+    /// As [`Clip::encode_texts`].
+    pub(super) fn encode(&self, clip: &Clip, texts: &[String]) -> Result<Tensor> {
+        let file = self.file(clip, texts);
+        if let Some(found) = file.as_ref().and_then(|file| read(file, clip, texts.len())) {
+            return Ok(found);
+        }
+        let identity = clip.text_identity();
+        let mut memory = self.memory.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let key = |text: &String| (identity.clone(), text.clone());
+        let mut new: Vec<String> = Vec::new();
+        for text in texts {
+            if !memory.contains_key(&key(text)) && !new.contains(text) {
+                new.push(text.clone());
+            }
+        }
+        if !new.is_empty() {
+            let encoded = clip.encode_texts(&new)?;
+            for (row, text) in new.iter().enumerate() {
+                memory.insert(key(text), encoded.get(row)?);
+            }
+        }
+        let rows: Vec<&Tensor> = texts.iter().map(|text| &memory[&key(text)]).collect();
+        let embeddings = Tensor::stack(&rows, 0)?;
+        if let (Some(file), Ok(bytes)) =
+            (file, safetensors::serialize([("embeddings", &embeddings)], None))
+        {
+            let _ = crate::files::write_whole(&file, &bytes);
+        }
+        Ok(embeddings)
     }
 
     /// All that the embeddings depend on goes into the file's name.
-    fn file(&self, clip: &Clip, texts: &[String]) -> PathBuf {
+    fn file(&self, clip: &Clip, texts: &[String]) -> Option<PathBuf> {
         let mut key = format!("blemish {} {}", env!("CARGO_PKG_VERSION"), clip.text_identity());
         for text in texts {
             // The length keeps ["ab", "c"] and ["a", "bc"] apart.
             key.push_str(&format!("\n{} {text}", text.len()));
         }
-        self.folder.join(format!("{}.safetensors", crate::clip::sha256(key.as_bytes())))
+        let name = format!("{}.safetensors", crate::clip::sha256(key.as_bytes()));
+        Some(self.folder.as_ref()?.join(name))
     }
+}
 
-    /// `[texts, width]` as it was stored.
-    pub(super) fn get(&self, clip: &Clip, texts: &[String]) -> Option<Tensor> {
-        let bytes = std::fs::read(self.file(clip, texts)).ok()?;
-        let mut tensors = candle_core::safetensors::load_buffer(&bytes, clip.device()).ok()?;
-        let embeddings = tensors.remove("embeddings")?;
-        (embeddings.dim(0).ok()? == texts.len()).then_some(embeddings)
-    }
-
-    pub(super) fn put(&self, clip: &Clip, texts: &[String], embeddings: &Tensor) {
-        let bytes = || -> candle_core::Result<Vec<u8>> {
-            Ok(safetensors::serialize([("embeddings", embeddings)], None)?)
-        };
-        if let Ok(bytes) = bytes() {
-            let _ = crate::files::write_whole(&self.file(clip, texts), &bytes);
-        }
-    }
+fn read(file: &std::path::Path, clip: &Clip, texts: usize) -> Option<Tensor> {
+    let bytes = std::fs::read(file).ok()?;
+    let mut tensors = candle_core::safetensors::load_buffer(&bytes, clip.device()).ok()?;
+    let embeddings = tensors.remove("embeddings")?;
+    (embeddings.dim(0).ok()? == texts).then_some(embeddings)
 }

@@ -1,140 +1,282 @@
-//! The words: what a good and a defective product are called, in an editable file.
+//! The words: what good and defective products are called, in an editable file.
 
 mod cache;
+mod check;
+mod file;
+mod lexicon;
 mod product;
 
 use std::path::Path;
 
-use serde::Deserialize;
-
 use crate::{Error, Result};
+use lexicon::Lexicon;
 
 pub use cache::TextCache;
-pub use product::Product;
+pub use check::{Report, Warning};
+pub use product::{Kind, Product};
 
 /// The slot that a template keeps for a state, and a state for the product's name.
 const SLOT: &str = "{}";
-const WINCLIP: &str = include_str!("../../prompts/winclip.toml");
+/// The slot that one of `kind_states` keeps for a kind's name.
+const KIND: &str = "{kind}";
 /// More prompts than this are a mistake, not an ensemble.
-const MOST_PROMPTS: usize = 10_000;
+const MOST_PROMPTS: usize = 8192;
 
-/// A prompt ensemble (WinCLIP, section 4.1): every state filled into every template.
-#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
-#[serde(deny_unknown_fields)]
+/// The prompt files in the binary, the default first.
+const EMBEDDED: [(&str, &str); 3] = [
+    ("winclip", include_str!("../../prompts/winclip.toml")),
+    ("april-gan", include_str!("../../prompts/april_gan.toml")),
+    ("inspection", include_str!("../../prompts/inspection.toml")),
+];
+
+/// The names and texts of the prompt files in the binary, the default first.
+pub fn prompt_files() -> &'static [(&'static str, &'static str)] {
+    &EMBEDDED
+}
+
+/// One text of a prompt file.
+#[derive(Clone, Debug, PartialEq)]
+struct Line {
+    text: String,
+    /// Line and column in the file, from 1.
+    place: (usize, usize),
+}
+
+/// What a group of prompts describes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// Good products.
+    Normal,
+    /// Defective products in general.
+    Anomalous,
+    /// Products with one kind of defect.
+    Defect,
+    /// Products with something that looks odd and does not count.
+    Ignore,
+}
+
+/// States that describe one thing.
+#[derive(Clone, Debug, PartialEq)]
+struct Group {
+    role: Role,
+    name: String,
+    /// The name in English.
+    english: String,
+    states: Vec<Line>,
+    /// Whether it counts: a defect towards the score, an ignored thing against it.
+    counts: bool,
+    /// For [`Role::Ignore`]: by how much it must win, 0..0.5 ([`Kind::margin`]).
+    margin: f32,
+}
+
+impl Group {
+    fn new(role: Role, name: &str, states: Vec<Line>) -> Self {
+        let name = name.to_string();
+        Self { role, english: name.clone(), name, states, counts: true, margin: 0.0 }
+    }
+}
+
+/// One sentence, and the parts it is made of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Prompt {
+    /// The sentence.
+    pub text: String,
+    /// The state in it, before the product's name was filled in.
+    pub state: String,
+    /// The template around it.
+    pub template: String,
+}
+
+/// A prompt ensemble (WinCLIP, section 4.1): every state of a group filled into every template.
+#[derive(Clone, Debug, PartialEq)]
 pub struct Prompts {
-    /// States of a good product, with `{}` for its name.
-    normal: Vec<String>,
-    /// States of a defective product, with `{}` for its name.
-    anomalous: Vec<String>,
-    /// Sentences, with `{}` for a state.
-    templates: Vec<String>,
+    file: String,
+    /// The product's names, where the file gives them.
+    product: Vec<Line>,
+    templates: Vec<Line>,
+    /// States of a kind that is only named, with `{}` and `{kind}`.
+    kind_states: Vec<Line>,
+    /// The normal group first.
+    groups: Vec<Group>,
+    lexicon: Lexicon,
 }
 
 impl Default for Prompts {
     /// WinCLIP's ensemble, `prompts/winclip.toml`.
     fn default() -> Self {
-        Self::parse(WINCLIP, "winclip.toml").expect("the embedded prompts are tested")
+        let (name, text) = EMBEDDED[0];
+        file::parse(text.as_bytes(), name).expect("the embedded prompts are tested")
     }
 }
 
 impl Prompts {
-    /// Reads a prompt file (TOML with the lists `normal`, `anomalous` and `templates`).
+    /// Reads a prompt file (TOML; `prompts/inspection.toml` explains every key), or one of the
+    /// embedded ones by its name ([`prompt_files`]).
     ///
     /// # Errors
     /// [`Error::Prompts`] with line and column where the mistake has a place.
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
-        let file = path.display().to_string();
-        let text = std::fs::read_to_string(path)
-            .map_err(|e| Error::Prompts { file: file.clone(), why: format!("cannot read: {e}") })?;
-        Self::parse(&text, &file)
-    }
-
-    fn parse(text: &str, file: &str) -> Result<Self> {
-        let prompts: Prompts = toml::from_str(text).map_err(|e| {
-            let place = e.span().map_or(String::new(), |span| place(text, span.start));
-            Error::Prompts { file: format!("{file}{place}"), why: e.message().replace('\n', ", ") }
-        })?;
-        let fail = |why: String| Err(Error::Prompts { file: file.to_string(), why });
-        let lists = [
-            ("normal", &prompts.normal),
-            ("anomalous", &prompts.anomalous),
-            ("templates", &prompts.templates),
-        ];
-        for (name, list) in lists {
-            if list.is_empty() {
-                return fail(format!("{name} is empty: give at least one entry"));
-            }
-            if let Some(entry) = list.iter().find(|entry| entry.matches(SLOT).count() != 1) {
-                return fail(format!("{name}: {entry:?} must hold {SLOT} exactly once"));
+        let name = path.display().to_string();
+        let embedded = EMBEDDED.iter().find(|(n, _)| *n == name && !path.exists());
+        match embedded {
+            Some((name, text)) => file::parse(text.as_bytes(), name),
+            None => {
+                let bytes = std::fs::read(path).map_err(|e| Error::Prompts {
+                    file: name.clone(),
+                    why: format!("cannot read: {e}"),
+                })?;
+                file::parse(&bytes, &name)
             }
         }
-        let states = prompts.normal.len().max(prompts.anomalous.len());
-        if states.saturating_mul(prompts.templates.len()) > MOST_PROMPTS {
-            return fail(format!(
-                "more than {MOST_PROMPTS} prompts: use fewer states or templates"
-            ));
+    }
+
+    /// Reads the text of a prompt file; `name` is what messages call it.
+    ///
+    /// # Errors
+    /// As [`Prompts::open`].
+    pub fn parse(bytes: &[u8], name: &str) -> Result<Self> {
+        file::parse(bytes, name)
+    }
+
+    /// Restricts what counts. `detect`: these defects alone, in place of all and of `anomalous`;
+    /// `ignore`: these harmless things alone. Nothing given leaves all. A name that the file does not
+    /// have becomes an entry of its own, from the file's `kind_states`.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] for a name that the file has in another spelling, or that cannot be made
+    /// into states.
+    pub fn select(mut self, detect: &[String], ignore: &[String]) -> Result<Self> {
+        for (flag, role, names) in
+            [("--detect", Role::Defect, detect), ("--ignore", Role::Ignore, ignore)]
+        {
+            if names.is_empty() {
+                continue;
+            }
+            for group in &mut self.groups {
+                let same =
+                    group.role == role || role == Role::Defect && group.role == Role::Anomalous;
+                group.counts &= !same;
+            }
+            for name in names {
+                let wanted = name.trim().to_lowercase();
+                match self.groups.iter_mut().find(|g| g.name.to_lowercase() == wanted) {
+                    Some(group) if group.role == role => group.counts = true,
+                    _ => {
+                        let group = self.ad_hoc(flag, role, name.trim())?;
+                        self.groups.push(group);
+                    }
+                }
+            }
         }
-        Ok(prompts)
+        Ok(self)
     }
 
-    /// The sentences that describe a good product of this name.
-    pub fn normal(&self, name: &str) -> Vec<String> {
-        self.expand(&self.normal, name)
-    }
-
-    /// The sentences that describe a defective product of this name.
-    pub fn anomalous(&self, name: &str) -> Vec<String> {
-        self.expand(&self.anomalous, name)
-    }
-
-    fn expand(&self, states: &[String], name: &str) -> Vec<String> {
-        let fill = |text: &str, word: &str| text.replacen(SLOT, word, 1);
-        states
-            .iter()
-            .flat_map(|state| self.templates.iter().map(move |t| fill(t, &fill(state, name))))
-            .collect()
-    }
-}
-
-/// `:line:column` of a byte offset, both from 1.
-fn place(text: &str, offset: usize) -> String {
-    let before = text.get(..offset).unwrap_or(text);
-    let line = before.matches('\n').count() + 1;
-    let column = before.chars().rev().take_while(|c| *c != '\n').count() + 1;
-    format!(":{line}:{column}")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_embedded_file_expands_to_the_references_prompts() {
-        let prompts = Prompts::default();
-        let (normal, anomalous) = (prompts.normal("metal nut"), prompts.anomalous("metal nut"));
-        assert_eq!((normal.len(), anomalous.len()), (7 * 21, 4 * 21));
-        assert_eq!(normal[0], "a cropped photo of the metal nut.");
-        assert_eq!(normal[22], "a close-up photo of a flawless metal nut.");
-        assert_eq!(anomalous[83], "a photo of a metal nut with damage for anomaly detection.");
-    }
-
-    #[test]
-    fn mistakes_are_placed_and_named() {
-        let good = "normal = [\"{}\"]\nanomalous = [\"bad {}\"]\ntemplates = [\"a {}.\"]\n";
-        assert!(Prompts::parse(good, "p.toml").is_ok());
-        let message = |text: &str| Prompts::parse(text, "p.toml").unwrap_err().to_string();
-        assert!(message(&good.replace("normal = ", "normal : ")).starts_with("p.toml:1:8: "));
-        assert!(
-            message(&good.replace("templates", "template"))
-                .starts_with("p.toml:3:1: unknown field")
-        );
-        assert!(message(&good.replace("[\"{}\"]", "[]")).contains("normal is empty"));
-        assert!(message(&good.replace("bad {}", "bad")).contains("\"bad\" must hold {}"));
-        assert!(message(&good.replace("bad {}", "{} {}")).contains("exactly once"));
-        assert!(message(&good.replace("\"{}\"", "3")).starts_with("p.toml:1:11: invalid type"));
-        for text in [good.replace("templates", "template"), String::from("\u{feff}[[[")] {
-            assert!(!message(&text).contains('\n'));
+    /// A kind that the file does not have.
+    fn ad_hoc(&self, flag: &str, role: Role, name: &str) -> Result<Group> {
+        let fail = |why: String| Err(Error::setting(format!("{flag} {name}"), why));
+        if name.is_empty() || name.contains('{') || name.chars().any(char::is_control) {
+            return fail("give plain words".into());
         }
+        let known = self.groups.iter().filter(|g| g.role == role).map(|g| &*g.name);
+        let listed = known.clone().collect::<Vec<_>>().join(", ");
+        if let Some(near) = file::nearest(name, known) {
+            return fail(format!("{} has no such entry; did you mean {near}?", self.file));
+        }
+        if self.groups.iter().any(|g| g.name.eq_ignore_ascii_case(name)) {
+            return fail(format!("{} has this name for something else", self.file));
+        }
+        let english = match self.lexicon.english(name) {
+            Ok(english) => english,
+            Err(why) => return fail(why),
+        };
+        match self.named(role, name, &english) {
+            Some(group) => Ok(group),
+            None if listed.is_empty() => fail(format!(
+                "{} has no entries of this kind; use --prompts inspection, or a file of your own \
+                 (`blemish prompts new my.toml`)",
+                self.file
+            )),
+            None => fail(format!("{} has only {listed}", self.file)),
+        }
+    }
+
+    /// The group of a kind that only has a name.
+    fn named(&self, role: Role, name: &str, english: &str) -> Option<Group> {
+        let state =
+            |line: &Line| Line { text: line.text.replace(KIND, english), place: line.place };
+        let states: Vec<Line> = self.kind_states.iter().map(state).collect();
+        if states.is_empty() {
+            return None;
+        }
+        let mut group = Group::new(role, name, states);
+        group.english = english.to_string();
+        group.margin = file::MARGIN;
+        Some(group)
+    }
+
+    /// The product's names: those given, or else the file's; in English, with what they were.
+    fn names(&self, given: &[String]) -> Result<Vec<(String, String)>> {
+        if given.is_empty() {
+            if self.product.is_empty() {
+                let why =
+                    "give the product a name, here or as product = [\"...\"] in the prompt file";
+                return Err(Error::setting("--product", why));
+            }
+            return Ok(self.product.iter().map(|l| (l.text.clone(), l.text.clone())).collect());
+        }
+        let names = given.iter().map(|name| {
+            let name = name.trim();
+            let fail = |why: &str| Err(Error::setting(format!("--product {name:?}"), why));
+            if name.is_empty() {
+                return fail("give the product a name, such as \"metal nut\"");
+            }
+            if name.contains(SLOT) || name.chars().any(char::is_control) {
+                return fail("must be plain words, without {} and control characters");
+            }
+            match self.lexicon.english(name) {
+                Ok(english) => Ok((name.to_string(), english)),
+                Err(why) => fail(&why),
+            }
+        });
+        names.collect()
+    }
+
+    /// The sentences of each group: its role, its name, and every state with every name and template.
+    /// Without names, those of the file.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] for a name that is missing or cannot be used, [`Error::Prompts`] when there
+    /// are too many.
+    pub fn expand(&self, names: &[String]) -> Result<Vec<(Role, &str, Vec<Prompt>)>> {
+        let names = self.names(names)?;
+        self.check_count(names.len())?;
+        let fill = |group: &Group| {
+            let mut prompts = Vec::new();
+            for (_, name) in &names {
+                for state in &group.states {
+                    let filled = state.text.replacen(SLOT, name, 1);
+                    prompts.extend(self.templates.iter().map(|template| Prompt {
+                        text: template.text.replacen(SLOT, &filled, 1),
+                        state: state.text.clone(),
+                        template: template.text.clone(),
+                    }));
+                }
+            }
+            prompts
+        };
+        Ok(self.groups.iter().map(|group| (group.role, &*group.name, fill(group))).collect())
+    }
+
+    fn check_count(&self, names: usize) -> Result<()> {
+        let states: usize = self.groups.iter().map(|g| g.states.len()).sum();
+        let count = states.saturating_mul(self.templates.len()).saturating_mul(names);
+        if count > MOST_PROMPTS {
+            let why = format!(
+                "makes {count} prompts, more than {MOST_PROMPTS}: use fewer states, templates or names"
+            );
+            return Err(Error::Prompts { file: self.file.clone(), why });
+        }
+        Ok(())
     }
 }

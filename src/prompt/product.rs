@@ -2,15 +2,36 @@
 
 use candle_core::Tensor;
 
-use super::{Prompts, SLOT, TextCache};
-use crate::{Clip, Error, Result};
+use super::{Prompt, Prompts, Role, TextCache};
+use crate::{Clip, Result};
 
-/// A product that was given words: the embeddings of its normal and anomalous prompts.
+/// Prompts that describe one thing, encoded.
+#[derive(Clone, Debug)]
+pub struct Kind {
+    /// What they describe.
+    pub role: Role,
+    /// The entry's name in the prompt file; `normal` and `anomalous` for those lists.
+    pub name: String,
+    /// The name in English.
+    pub english: String,
+    /// Whether it counts: a defect towards the score, an ignored thing against it.
+    pub counts: bool,
+    /// For [`Role::Ignore`]: how far above one half its share of the softmax must lie, against the normal
+    /// words and against the anomaly that fits best; 0..0.5.
+    pub margin: f32,
+    /// The sentences; empty when the embeddings were made elsewhere.
+    pub prompts: Vec<Prompt>,
+    /// `[prompts, embedding]`, not normalised.
+    pub embeddings: Tensor,
+}
+
+/// A product that was given words: for each group of prompts their embeddings.
 #[derive(Clone, Debug)]
 pub struct Product {
     name: String,
-    normal: Tensor,
-    anomalous: Tensor,
+    english: String,
+    normal: Kind,
+    kinds: Vec<Kind>,
     cut_prompts: usize,
 }
 
@@ -18,44 +39,75 @@ impl Product {
     /// Encodes the prompts of a product called `name` (English; "metal nut").
     ///
     /// # Errors
-    /// [`Error::Setting`] for a name that is empty or holds `{}` or control characters.
+    /// [`crate::Error::Setting`] for a name that is empty, holds `{}` or control characters, or is in a
+    /// language that the lexicon does not know.
     pub fn new(clip: &Clip, name: &str, prompts: &Prompts) -> Result<Self> {
-        Self::with_synonyms(clip, &[name.to_string()], prompts, None)
+        Self::with_synonyms(clip, &[name.to_string()], prompts, &TextCache::in_memory())
     }
 
-    /// The same for a product with several names, whose prompts count alike, looking in a cache first.
+    /// The same for a product with several names, whose prompts count alike; without any, those of the
+    /// prompt file. Looks in a cache first.
     ///
     /// # Errors
-    /// As [`Product::new`]; and without any name.
+    /// As [`Product::new`]; and when neither the caller nor the file gives a name.
     pub fn with_synonyms(
         clip: &Clip,
         names: &[String],
         prompts: &Prompts,
-        cache: Option<&TextCache>,
+        cache: &TextCache,
     ) -> Result<Self> {
-        let names = names.iter().map(|n| checked_name(n)).collect::<Result<Vec<_>>>()?;
-        if names.is_empty() {
-            return Err(Error::setting("--product", "give the product a name"));
+        let (mut kinds, mut cut_prompts) = (Vec::new(), 0);
+        for (group, (role, name, expanded)) in prompts.groups.iter().zip(prompts.expand(names)?) {
+            let texts: Vec<String> = expanded.iter().map(|prompt| prompt.text.clone()).collect();
+            cut_prompts += clip.tokenize(&texts)?.iter().filter(|tokens| tokens.cut).count();
+            kinds.push(Kind {
+                role,
+                name: name.to_string(),
+                english: group.english.clone(),
+                counts: group.counts,
+                margin: group.margin,
+                prompts: expanded,
+                embeddings: cache.encode(clip, &texts)?,
+            });
         }
-        let normal: Vec<String> = names.iter().flat_map(|n| prompts.normal(n)).collect();
-        let anomalous: Vec<String> = names.iter().flat_map(|n| prompts.anomalous(n)).collect();
-        let tokens = clip.tokenize(&[&normal[..], &anomalous[..]].concat())?;
-        Ok(Self {
-            name: names.join(", "),
-            normal: encode(clip, &normal, cache)?,
-            anomalous: encode(clip, &anomalous, cache)?,
-            cut_prompts: tokens.iter().filter(|t| t.cut).count(),
-        })
+        let (given, english): (Vec<String>, Vec<String>) =
+            prompts.names(names)?.into_iter().unzip();
+        let (name, english) = (given.join(", "), english.join(", "));
+        Ok(Self { name, english, cut_prompts, ..Self::from_kinds(kinds) })
     }
 
     /// A product from prompt embeddings made elsewhere, each `[prompts, embedding]`.
     pub fn from_embeddings(name: &str, normal: Tensor, anomalous: Tensor) -> Self {
-        Self { name: name.to_string(), normal, anomalous, cut_prompts: 0 }
+        let kind = |role, kind: &str, embeddings| Kind {
+            role,
+            name: kind.to_string(),
+            english: kind.to_string(),
+            counts: true,
+            margin: 0.0,
+            prompts: vec![],
+            embeddings,
+        };
+        let kinds = vec![
+            kind(Role::Normal, "normal", normal),
+            kind(Role::Anomalous, "anomalous", anomalous),
+        ];
+        Self { name: name.to_string(), english: name.to_string(), ..Self::from_kinds(kinds) }
     }
 
-    /// The product's name, or names with commas between them.
+    /// A product without a name; the normal kind is the first.
+    pub(crate) fn from_kinds(mut kinds: Vec<Kind>) -> Self {
+        let normal = kinds.remove(0);
+        Self { name: String::new(), english: String::new(), normal, kinds, cut_prompts: 0 }
+    }
+
+    /// The product's name, or names with commas between them, as they were given.
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// The names in English, as the model read them.
+    pub fn english(&self) -> &str {
+        &self.english
     }
 
     /// How many prompts were longer than the model reads and lost their end.
@@ -63,35 +115,39 @@ impl Product {
         self.cut_prompts
     }
 
-    /// Embeddings of the normal prompts, `[prompts, embedding]`, not normalised.
-    pub fn normal(&self) -> &Tensor {
+    /// The prompts of good products.
+    pub fn normal(&self) -> &Kind {
         &self.normal
     }
 
-    /// Embeddings of the anomalous prompts, `[prompts, embedding]`, not normalised.
-    pub fn anomalous(&self) -> &Tensor {
-        &self.anomalous
+    /// All others, in the order of the prompt file: `anomalous` if there is such a list, defects,
+    /// ignored things.
+    pub fn kinds(&self) -> &[Kind] {
+        &self.kinds
     }
-}
 
-fn encode(clip: &Clip, texts: &[String], cache: Option<&TextCache>) -> Result<Tensor> {
-    let Some(cache) = cache else { return clip.encode_texts(texts) };
-    if let Some(embeddings) = cache.get(clip, texts) {
-        return Ok(embeddings);
+    /// The same product without some of its prompts; none where a group would be left empty.
+    ///
+    /// # Errors
+    /// [`crate::Error::Tensor`] when the embeddings are not the prompts'.
+    pub(crate) fn without(
+        &self,
+        leave_out: impl Fn(&Kind, &Prompt) -> bool,
+    ) -> Result<Option<Self>> {
+        let mut rest = self.clone();
+        for kind in std::iter::once(&mut rest.normal).chain(&mut rest.kinds) {
+            let stays = |i: &usize| !leave_out(kind, &kind.prompts[*i]);
+            let kept: Vec<usize> = (0..kind.prompts.len()).filter(stays).collect();
+            if kept.is_empty() {
+                return Ok(None);
+            }
+            if kept.len() < kind.prompts.len() {
+                let rows: Vec<u32> = kept.iter().map(|i| *i as u32).collect();
+                let rows = Tensor::new(rows, kind.embeddings.device())?;
+                kind.embeddings = kind.embeddings.index_select(&rows, 0)?;
+                kind.prompts = kept.iter().map(|i| kind.prompts[*i].clone()).collect();
+            }
+        }
+        Ok(Some(rest))
     }
-    let embeddings = clip.encode_texts(texts)?;
-    cache.put(clip, texts, &embeddings);
-    Ok(embeddings)
-}
-
-fn checked_name(name: &str) -> Result<String> {
-    let name = name.trim();
-    let fail = |why| Err(Error::setting(format!("--product {name:?}"), why));
-    if name.is_empty() {
-        return fail("give the product a name, such as \"metal nut\"");
-    }
-    if name.contains(SLOT) || name.chars().any(char::is_control) {
-        return fail("must be plain words, without {} and control characters");
-    }
-    Ok(name.to_string())
 }

@@ -1,0 +1,215 @@
+//! `blemish prompts explain`: which words gave a photo its score.
+
+use std::collections::HashMap;
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use blemish::{Effect, Explanation, Part, Prompts, TextCache};
+use clap::ValueEnum;
+use serde::Serialize;
+
+use super::inputs::Inputs;
+use super::prompts::Words;
+use super::setup::{ModelArgs, look_at_all};
+
+/// What moves a score less than this on every photo does not matter: it does not show in three digits.
+const NOTHING: f32 = 0.0005;
+/// Rows of the table for each part of the words.
+const ROWS: usize = 10;
+
+/// Say which state, template and sentence moved the scores, and by how much.
+///
+/// Each is left out in turn and the photos judged again: the numbers are the score with it less the score
+/// without it, so that a positive one makes the photos look more anomalous.
+#[derive(clap::Args)]
+#[command(after_help = "Examples:
+  blemish prompts explain my.toml --product \"metal nut\" photos/bad.png
+  blemish prompts explain my.toml --product \"metal nut\" photos/ --format json > why.json")]
+pub struct Args {
+    #[command(flatten)]
+    words: Words,
+    /// Photos, folders or patterns in quotes.
+    #[arg(required = true)]
+    photos: Vec<PathBuf>,
+    /// A table of what matters most over all photos, or everything for each photo.
+    #[arg(long, value_enum, default_value = "table")]
+    format: Format,
+    #[command(flatten)]
+    model: ModelArgs,
+}
+
+#[derive(Clone, Copy, PartialEq, ValueEnum)]
+enum Format {
+    Table,
+    Json,
+}
+
+/// What one part of the words does over all photos.
+struct Row<'a> {
+    effect: &'a Effect,
+    /// Mean effect on the photos' scores and on their hottest patches.
+    mean: (f32, f32),
+    /// The largest effect on either, without sign.
+    largest: f32,
+}
+
+#[derive(Serialize)]
+struct Json<'a> {
+    photos: Vec<JsonPhoto<'a>>,
+    never_matter: Vec<JsonPart<'a>>,
+}
+
+#[derive(Serialize)]
+struct JsonPhoto<'a> {
+    path: String,
+    score: f32,
+    hottest_x: usize,
+    hottest_y: usize,
+    hottest: f32,
+    effects: Vec<JsonEffect<'a>>,
+}
+
+#[derive(Serialize)]
+struct JsonPart<'a> {
+    part: &'static str,
+    kind: Option<&'a str>,
+    text: &'a str,
+}
+
+#[derive(Serialize)]
+struct JsonEffect<'a> {
+    #[serde(flatten)]
+    part: JsonPart<'a>,
+    score: f32,
+    hottest: f32,
+}
+
+pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
+    let depth = args.model.begin()?;
+    let prompts = Prompts::open(&args.words.file)?;
+    prompts.expand(&args.words.product)?;
+    let inputs = Inputs::find(&args.photos, None);
+    let clip = args.model.open()?;
+    let cache = TextCache::from_env();
+    let product = args.model.product(&clip, &args.words.product, &prompts, &cache)?;
+    let detector = args.model.detector(&clip)?;
+    let (seen, complete) = look_at_all(&args.model, &detector, depth, &inputs);
+    let explained = seen
+        .iter()
+        .map(|(path, seen)| {
+            Ok((path.to_string_lossy().into_owned(), detector.explain(seen, &product)?))
+        })
+        .collect::<blemish::Result<Vec<_>>>()?;
+    if explained.is_empty() {
+        return Ok(ExitCode::FAILURE);
+    }
+    let rows = rows(&explained);
+    let mut out = std::io::stdout().lock();
+    super::printed(match args.format {
+        Format::Table => table(&mut out, &explained, &rows),
+        Format::Json => json(&mut out, &explained, &rows),
+    })?;
+    Ok(if complete { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Every photo is explained by the same parts in the same order.
+fn rows(explained: &[(String, Explanation)]) -> Vec<Row<'_>> {
+    let count = explained.len() as f32;
+    let rows = explained[0].1.effects.iter().enumerate().map(|(i, effect)| {
+        let all = || explained.iter().map(|(_, explanation)| &explanation.effects[i]);
+        Row {
+            effect,
+            mean: (
+                all().map(|e| e.score).sum::<f32>() / count,
+                all().map(|e| e.peak).sum::<f32>() / count,
+            ),
+            largest: all().map(|e| e.score.abs().max(e.peak.abs())).fold(0.0, f32::max),
+        }
+    });
+    rows.collect()
+}
+
+fn table(
+    out: &mut impl Write,
+    explained: &[(String, Explanation)],
+    rows: &[Row],
+) -> std::io::Result<()> {
+    writeln!(out, "{:>6}  {:>7}  {:>13}  photo", "score", "hottest", "at")?;
+    for (path, e) in explained {
+        let at = format!("{}, {}", e.peak_at.0, e.peak_at.1);
+        let path = path.replace(char::is_control, "?");
+        writeln!(out, "{:>6.3}  {:>7.3}  {at:>13}  {path}", e.score, e.peak)?;
+    }
+    for part in [Part::State, Part::Template, Part::Prompt] {
+        let mut of_part: Vec<&Row> = rows.iter().filter(|row| row.effect.part == part).collect();
+        of_part.sort_by(|a, b| b.largest.total_cmp(&a.largest));
+        if of_part.is_empty() {
+            continue;
+        }
+        let all = if explained.len() > 1 { ", mean of all photos" } else { "" };
+        let shown = ROWS.min(of_part.len());
+        writeln!(
+            out,
+            "\nEffect of each {} on score and hottest patch{all} ({shown} of {})",
+            name(part),
+            of_part.len()
+        )?;
+        for row in &of_part[..shown] {
+            let kind = row.effect.kind.as_deref().unwrap_or("all");
+            let (score, peak) = row.mean;
+            writeln!(out, "{score:>+8.4}  {peak:>+8.4}  {kind:<12}  {}", row.effect.text)?;
+        }
+    }
+    let mut never: HashMap<Part, usize> = HashMap::new();
+    rows.iter()
+        .filter(|r| r.largest < NOTHING)
+        .for_each(|r| *never.entry(r.effect.part).or_default() += 1);
+    writeln!(out)?;
+    for part in [Part::State, Part::Template, Part::Prompt] {
+        let count = never.get(&part).copied().unwrap_or(0);
+        writeln!(
+            out,
+            "{count} {}s never matter here (less than {NOTHING} on every photo)",
+            name(part)
+        )?;
+        for row in rows.iter().filter(|r| r.effect.part == part && r.largest < NOTHING).take(ROWS) {
+            writeln!(out, "  {}", row.effect.text)?;
+        }
+    }
+    Ok(())
+}
+
+fn json(
+    out: &mut impl Write,
+    explained: &[(String, Explanation)],
+    rows: &[Row],
+) -> std::io::Result<()> {
+    fn part(effect: &Effect) -> JsonPart<'_> {
+        JsonPart { part: name(effect.part), kind: effect.kind.as_deref(), text: &effect.text }
+    }
+    let photos = explained.iter().map(|(path, e)| JsonPhoto {
+        path: path.clone(),
+        score: e.score,
+        hottest_x: e.peak_at.0,
+        hottest_y: e.peak_at.1,
+        hottest: e.peak,
+        effects: e
+            .effects
+            .iter()
+            .map(|e| JsonEffect { part: part(e), score: e.score, hottest: e.peak })
+            .collect(),
+    });
+    let never = rows.iter().filter(|row| row.largest < NOTHING).map(|row| part(row.effect));
+    let all = Json { photos: photos.collect(), never_matter: never.collect() };
+    serde_json::to_writer(&mut *out, &all)?;
+    writeln!(out)
+}
+
+fn name(part: Part) -> &'static str {
+    match part {
+        Part::State => "state",
+        Part::Template => "template",
+        Part::Prompt => "prompt",
+    }
+}

@@ -1,0 +1,187 @@
+//! The flags that commands share, and what they stand for.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use blemish::{
+    Activation, BitDepth, Clip, Detector, Error, Fit, ModelOptions, Photo, Product, Prompts, Seen,
+    TextCache,
+};
+use candle_core::Device;
+use clap::ValueEnum;
+use indicatif::{ProgressBar, ProgressStyle};
+
+/// Which model looks at the photos, and how.
+#[derive(clap::Args)]
+pub struct ModelArgs {
+    /// A short name (`blemish models`), a Hugging Face repository (owner/name[@revision]) or a folder.
+    #[arg(long, default_value = "tiny")]
+    pub model: String,
+    /// How to tell good from defective.
+    #[arg(long, default_value = blemish::METHODS[0].0,
+          value_parser = clap::builder::PossibleValuesParser::new(methods()))]
+    pub method: String,
+    /// Side of the model's square input in pixels, a multiple of its patch size [default: the model's own].
+    #[arg(long, value_name = "N")]
+    size: Option<usize>,
+    /// How a photo becomes square.
+    #[arg(long, value_enum, default_value = "squash")]
+    pub fit: Fit,
+    /// The model's nonlinearity [default: the model's own].
+    #[arg(long, value_enum)]
+    activation: Option<Activation>,
+    /// Bits that the camera fills in 16-bit files.
+    #[arg(long, value_name = "BITS", default_value_t = 16)]
+    bit_depth: u8,
+    /// Where to compute.
+    #[arg(long, value_enum, default_value = "cpu")]
+    device: DeviceKind,
+    /// Processor threads, at most one a core [default: all cores].
+    #[arg(long, value_name = "N")]
+    threads: Option<usize>,
+    /// No progress and no notes; errors are still printed.
+    #[arg(long, short)]
+    pub quiet: bool,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum DeviceKind {
+    Cpu,
+    Cuda,
+    Metal,
+}
+
+fn methods() -> impl Iterator<Item = clap::builder::PossibleValue> {
+    blemish::METHODS
+        .iter()
+        .map(|(name, help, _)| clap::builder::PossibleValue::new(*name).help(*help))
+}
+
+impl ModelArgs {
+    /// Checks what can be checked before the model is opened; returns the cameras' bit depth.
+    pub fn begin(&self) -> anyhow::Result<BitDepth> {
+        if let Some(threads) = self.threads {
+            set_threads(threads)?;
+        }
+        Ok(BitDepth::new(self.bit_depth)?)
+    }
+
+    /// Opens the model, downloading it where it has to be.
+    pub fn open(&self) -> anyhow::Result<Arc<Clip>> {
+        let device = match self.device {
+            DeviceKind::Cpu => Ok(Device::Cpu),
+            DeviceKind::Cuda => Device::new_cuda(0),
+            DeviceKind::Metal => Device::new_metal(0),
+        };
+        let device = device.map_err(|error| {
+            let name = name_of(self.device);
+            Error::Setting {
+                setting: format!("--device {name}"),
+                why: format!(
+                    "not to be had here ({}); this needs a build with `--features {name}`",
+                    error.to_string().lines().next().unwrap_or_default()
+                ),
+            }
+        })?;
+        if !blemish::is_cached(&self.model) {
+            super::models::pull(&self.model, self.quiet)?;
+        }
+        let options = ModelOptions { size: self.size, activation: self.activation, device };
+        Ok(Arc::new(Clip::open(&self.model, &options)?))
+    }
+
+    /// The model with its method.
+    pub fn detector(&self, clip: &Arc<Clip>) -> anyhow::Result<Detector> {
+        let method = blemish::method(&self.method)?;
+        clip.check(&method.taps())?;
+        Ok(Detector::with(clip.clone(), method, self.fit))
+    }
+
+    /// Encodes a product's words, and says what is notable about them.
+    pub fn product(
+        &self,
+        clip: &Clip,
+        names: &[String],
+        prompts: &Prompts,
+        cache: &TextCache,
+    ) -> blemish::Result<Product> {
+        let spinner = if self.quiet { ProgressBar::hidden() } else { ProgressBar::new_spinner() };
+        spinner.set_message("reading the words (once per product and model)");
+        spinner.enable_steady_tick(Duration::from_millis(200));
+        let product = Product::with_synonyms(clip, names, prompts, cache);
+        spinner.finish_and_clear();
+        let product = product?;
+        if self.quiet {
+            return Ok(product);
+        }
+        if product.cut_prompts() > 0 {
+            eprintln!(
+                "blemish: note: {} prompts are longer than the model reads and lose their end; use a \
+                 shorter name",
+                product.cut_prompts()
+            );
+        }
+        let kinds = product.kinds().iter().map(|kind| (&*kind.name, &*kind.english));
+        for (name, english) in kinds.chain([(product.name(), product.english())]) {
+            if name != english {
+                eprintln!("blemish: note: {name} is read as {english:?}");
+            }
+        }
+        Ok(product)
+    }
+}
+
+/// The name of a value on the command line.
+pub fn name_of(value: impl ValueEnum) -> String {
+    value.to_possible_value().map_or(String::new(), |value| value.get_name().to_string())
+}
+
+/// The photos of a command that takes them alone, each as the model sees it; photos that cannot be read
+/// are reported and left out. Says whether all could be read.
+pub fn look_at_all(
+    args: &ModelArgs,
+    detector: &Detector,
+    depth: BitDepth,
+    inputs: &super::inputs::Inputs,
+) -> (Vec<(PathBuf, Seen)>, bool) {
+    let mut complete = inputs.errors.is_empty();
+    inputs.errors.iter().for_each(|error| eprintln!("blemish: {error}"));
+    let bar = progress_bar(inputs.photos.len(), args.quiet);
+    let mut seen = Vec::new();
+    for path in &inputs.photos {
+        match Photo::open(path, depth).and_then(|photo| detector.look(&detector.prepare(&photo))) {
+            Ok(one) => seen.push((path.clone(), one)),
+            Err(error) => {
+                complete = false;
+                bar.suspend(|| eprintln!("blemish: {error}"));
+            }
+        }
+        bar.inc(1);
+    }
+    bar.finish_and_clear();
+    (seen, complete)
+}
+
+/// Photos done, photos a second, time left.
+pub fn progress_bar(photos: usize, quiet: bool) -> ProgressBar {
+    let bar = if quiet { ProgressBar::hidden() } else { ProgressBar::new(photos as u64) };
+    let style =
+        ProgressStyle::with_template("[{bar:30}] {pos}/{len} photos, {per_sec}, {eta} left");
+    bar.set_style(style.expect("a template that every run tests"));
+    bar
+}
+
+fn set_threads(threads: usize) -> anyhow::Result<()> {
+    if threads == 0 {
+        let setting = "--threads 0".to_string();
+        return Err(Error::Setting { setting, why: "give at least 1".into() }.into());
+    }
+    // More threads than cores only wait for each other.
+    let cores = std::thread::available_parallelism().map_or(threads, usize::from);
+    rayon::ThreadPoolBuilder::new()
+        .num_threads(threads.min(cores))
+        .build_global()
+        .context("--threads")
+}

@@ -1,0 +1,275 @@
+//! From a verdict on every kind to one score and one map: what counts, and what is discounted.
+
+use super::{PatchMap, Verdict};
+use crate::prompt::Role;
+use crate::{Placement, Product};
+
+/// How anomalous each pixel of a photo is.
+#[derive(Clone, Debug)]
+pub struct AnomalyMap {
+    /// Width of the photo in pixels.
+    pub width: usize,
+    /// Height of the photo in pixels.
+    pub height: usize,
+    /// `[height, width]`, 0..1; NaN where the model did not look.
+    pub values: Vec<f32>,
+}
+
+impl AnomalyMap {
+    /// Column, row and value of the most anomalous pixel; the first of several.
+    pub fn peak(&self) -> (usize, usize, f32) {
+        let mut best = (0, f32::NEG_INFINITY);
+        for (i, &value) in self.values.iter().enumerate() {
+            if value > best.1 {
+                best = (i, value);
+            }
+        }
+        (best.0 % self.width, best.0 / self.width, best.1)
+    }
+}
+
+/// What was found in a photo.
+#[derive(Clone, Debug)]
+pub struct Finding {
+    /// 0..1, higher is more anomalous: the score of the kind that fits best, of those that count;
+    /// less where the photo as a whole fits an ignored thing better.
+    pub score: f32,
+    /// The score if nothing were ignored.
+    pub score_before_ignoring: f32,
+    /// Where, at the photo's own size.
+    pub map: AnomalyMap,
+    /// The share of the photo that was looked at, 0..1; below 1 only with [`crate::Fit::Crop`].
+    pub coverage: f64,
+    /// The kind that fits best where the map is highest, of those that count; an index of `kinds`.
+    pub kind: usize,
+    /// Every kind of anomaly that the product has words for, in the order of [`Product::kinds`].
+    pub kinds: Vec<Found>,
+    /// Every ignored thing.
+    pub ignored: Vec<Ignored>,
+    placement: Placement,
+    size: usize,
+}
+
+/// How much a photo resembles one kind of anomaly.
+#[derive(Clone, Debug)]
+pub struct Found {
+    /// The entry's name in the prompt file.
+    pub name: String,
+    /// The name in English.
+    pub english: String,
+    /// Whether this is an entry with a name, or the list `anomalous`.
+    pub is_defect: bool,
+    /// Whether it counts towards the photo's score.
+    pub counts: bool,
+    /// 0..1, of the whole photo.
+    pub score: f32,
+    /// Of each place, before anything is ignored.
+    pub map: PatchMap,
+}
+
+/// How much of a photo is discounted as a harmless thing.
+#[derive(Clone, Debug)]
+pub struct Ignored {
+    /// The entry's name in the prompt file.
+    pub name: String,
+    /// The name in English.
+    pub english: String,
+    /// Whether it was asked for.
+    pub counts: bool,
+    /// 0..1, of the whole photo.
+    pub score: f32,
+    /// The share of what was looked at that is discounted, 0..1.
+    pub area: f64,
+    /// `[height, width]` of the photo: the discounted pixels. Empty when there are none.
+    pub mask: Vec<bool>,
+}
+
+impl Finding {
+    pub(super) fn new(
+        outcome: Outcome,
+        product: &Product,
+        placement: Placement,
+        size: usize,
+    ) -> Self {
+        let (width, height) = placement.photo_size();
+        let map = place(&outcome.map, &placement, size);
+        let seen = map.values.iter().filter(|v| !v.is_nan()).count().max(1);
+        let (mut kinds, mut ignored) = (Vec::new(), Vec::new());
+        let mut kind_at_peak = 0;
+        for (i, (kind, verdict)) in product.kinds().iter().zip(outcome.verdicts).enumerate() {
+            let (name, english) = (kind.name.clone(), kind.english.clone());
+            let (counts, score) = (kind.counts, verdict.score);
+            if kind.role == Role::Ignore {
+                let patches: Vec<f32> =
+                    outcome.ignored.iter().map(|by| f32::from(*by == Some(i))).collect();
+                let mut mask = Vec::new();
+                if patches.contains(&1.0) {
+                    let patches = PatchMap { side: outcome.map.side, values: patches };
+                    let cover = place(&patches, &placement, size).values;
+                    mask = cover.into_iter().map(|v| v >= 0.5).collect();
+                }
+                let area = mask.iter().filter(|m| **m).count() as f64 / seen as f64;
+                ignored.push(Ignored { name, english, counts, score, area, mask });
+            } else {
+                if i == outcome.kind_at_peak {
+                    kind_at_peak = kinds.len();
+                }
+                let is_defect = kind.role == Role::Defect;
+                kinds.push(Found { name, english, is_defect, counts, score, map: verdict.map });
+            }
+        }
+        Self {
+            score: outcome.score,
+            score_before_ignoring: outcome.score_before_ignoring,
+            map: AnomalyMap { width, height, values: map.values },
+            coverage: placement.coverage(),
+            kind: kind_at_peak,
+            kinds,
+            ignored,
+            placement,
+            size,
+        }
+    }
+
+    /// The map of one kind at the photo's own size.
+    pub fn map_of(&self, kind: &Found) -> AnomalyMap {
+        place(&kind.map, &self.placement, self.size)
+    }
+}
+
+fn place(map: &PatchMap, placement: &Placement, size: usize) -> AnomalyMap {
+    let (width, height) = placement.photo_size();
+    AnomalyMap { width, height, values: placement.place(&map.enlarge(size)) }
+}
+
+/// The verdicts on one photo, put together at the model's own resolution.
+pub(super) struct Outcome {
+    pub verdicts: Vec<Verdict>,
+    pub score: f32,
+    pub score_before_ignoring: f32,
+    /// The highest value of all kinds that count, discounted where an ignored thing fits better.
+    pub map: PatchMap,
+    /// Which kind discounts each place.
+    pub ignored: Vec<Option<usize>>,
+    /// Which kind is highest where the map is.
+    pub kind_at_peak: usize,
+}
+
+impl Outcome {
+    pub fn new(verdicts: Vec<Verdict>, product: &Product) -> Self {
+        let kinds = product.kinds();
+        let counting = |ignore: bool| {
+            let role = move |i: &usize| (kinds[*i].role == Role::Ignore) == ignore;
+            (0..kinds.len()).filter(move |i| kinds[*i].counts).filter(role).collect::<Vec<_>>()
+        };
+        let (anomalies, harmless) = (counting(false), counting(true));
+        let best = |of: &[usize], value: &dyn Fn(usize) -> f32| {
+            let values = of.iter().map(|&i| (i, value(i)));
+            values.reduce(|best, next| if next.1 > best.1 { next } else { best })
+        };
+        // One place, or the whole photo: its value, before and after ignoring, and who decided.
+        let weigh = |value: &dyn Fn(usize) -> f32| {
+            let (kind, anomaly) = best(&anomalies, value).unwrap_or((0, 0.0));
+            // A score is the softmax against the normal words, `share` the one against the anomaly.
+            let fits = |i: &usize| {
+                let enough = 0.5 + kinds[*i].margin;
+                value(*i) >= enough && share(value(*i), anomaly) >= enough
+            };
+            let fitting: Vec<usize> = harmless.iter().copied().filter(fits).collect();
+            let by = best(&fitting, value).map(|(i, _)| i);
+            let left = by.map_or(anomaly, |i| discounted(anomaly, value(i)));
+            (kind, anomaly, left, by)
+        };
+        let (_, score_before_ignoring, score, _) = weigh(&|i| verdicts[i].score);
+        let side = verdicts.first().map_or(0, |v| v.map.side);
+        let weighed: Vec<_> =
+            (0..side * side).map(|place| weigh(&|i| verdicts[i].map.values[place])).collect();
+        let values = weighed.iter().map(|(_, _, left, _)| *left).collect();
+        let map = PatchMap { side, values };
+        let kind_at_peak = weighed.get(map.peak().0).map_or(0, |(kind, ..)| *kind);
+        let ignored = weighed.iter().map(|(.., by)| *by).collect();
+        Self { score, score_before_ignoring, map, ignored, kind_at_peak, verdicts }
+    }
+}
+
+/// The softmax over normal, anomaly and a harmless thing, from the two-class scores of the last two: the
+/// harmless thing competes with the anomaly instead of being subtracted from it. At most 0.5
+/// whenever the harmless thing fits better.
+fn discounted(anomaly: f32, harmless: f32) -> f32 {
+    let (a, h) = (odds(anomaly), odds(harmless));
+    a / (1.0 + a + h)
+}
+
+/// The softmax over two things alone, from the score of each against the normal words: the first's share.
+fn share(of: f32, against: f32) -> f32 {
+    odds(of) / (odds(of) + odds(against)).max(f32::MIN_POSITIVE)
+}
+
+fn odds(p: f32) -> f32 {
+    p / (1.0 - p).max(1e-30)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::prompt::Kind;
+    use candle_core::{Device, Tensor};
+
+    fn product(kinds: &[(Role, &str, bool)]) -> Product {
+        let row = Tensor::zeros((1, 2), candle_core::DType::F32, &Device::Cpu).unwrap();
+        let kind = |&(role, name, counts): &(Role, &str, bool)| Kind {
+            role,
+            name: name.into(),
+            english: name.into(),
+            counts,
+            margin: 0.05,
+            prompts: vec![],
+            embeddings: row.clone(),
+        };
+        Product::from_kinds(kinds.iter().map(kind).collect())
+    }
+
+    fn outcome(kinds: &[(Role, &str, bool)], values: &[f32]) -> Outcome {
+        let verdict =
+            |&score: &f32| Verdict { score, map: PatchMap { side: 1, values: vec![score] } };
+        Outcome::new(values.iter().map(verdict).collect(), &product(kinds))
+    }
+
+    const KINDS: [(Role, &str, bool); 4] = [
+        (Role::Normal, "normal", true),
+        (Role::Anomalous, "anomalous", true),
+        (Role::Defect, "scratch", true),
+        (Role::Ignore, "oil", true),
+    ];
+
+    #[test]
+    fn the_kind_that_fits_best_decides() {
+        let found = outcome(&KINDS, &[0.6, 0.7, 0.3]);
+        assert_eq!((found.score, found.map.values[0], found.kind_at_peak), (0.7, 0.7, 1));
+        let mut only = KINDS;
+        only[1].2 = false;
+        only[2].2 = true;
+        assert_eq!(
+            outcome(&only, &[0.9, 0.7, 0.3]).score,
+            0.7,
+            "what does not count does not count"
+        );
+    }
+
+    #[test]
+    fn an_ignored_thing_discounts_what_it_fits_better_by_the_margin() {
+        let found = outcome(&KINDS, &[0.6, 0.7, 0.8]);
+        assert_eq!((found.score_before_ignoring, found.ignored[0]), (0.7, Some(2)));
+        // Odds 7/3 and 4.
+        let expected = (7.0 / 3.0) / (1.0 + 7.0 / 3.0 + 4.0);
+        assert!(
+            (found.score - expected).abs() < 1e-6 && (found.map.values[0] - expected).abs() < 1e-6
+        );
+        assert_eq!(outcome(&KINDS, &[0.6, 0.7, 0.74]).score, 0.7, "better, but not by the margin");
+        assert_eq!(outcome(&KINDS, &[0.1, 0.2, 0.5]).score, 0.2, "the normal words fit as well");
+        let mut not_asked_for = KINDS;
+        not_asked_for[3].2 = false;
+        assert_eq!(outcome(&not_asked_for, &[0.6, 0.7, 0.8]).score, 0.7);
+        assert_eq!(discounted(1.0, 1.0), 0.5);
+    }
+}

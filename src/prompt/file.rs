@@ -1,0 +1,258 @@
+//! Reading a prompt file: TOML, with every mistake placed and named.
+
+use std::collections::{BTreeMap, HashSet};
+
+use serde::Deserialize;
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+use super::lexicon::Lexicon;
+use super::{Group, KIND, Line, Prompts, Role, SLOT};
+use crate::{Error, Result};
+
+/// A prompt file is a page or two of text.
+const MOST_BYTES: usize = 1 << 20;
+/// A prompt is a short sentence: no model reads more than a tenth of this.
+const LONGEST_LINE: usize = 1000;
+/// How far above one half an ignored thing's share must lie, against the normal words and against the
+/// anomaly that fits best.
+pub(super) const MARGIN: f32 = 0.05;
+const KEYS: [&str; 8] =
+    ["product", "normal", "anomalous", "templates", "kind_states", "defect", "ignore", "translate"];
+const DEFECT_KEYS: [&str; 2] = ["name", "states"];
+const IGNORE_KEYS: [&str; 3] = ["name", "states", "margin"];
+
+#[derive(Deserialize)]
+struct Raw {
+    #[serde(default)]
+    product: Vec<Spanned<String>>,
+    normal: Vec<Spanned<String>>,
+    #[serde(default)]
+    anomalous: Vec<Spanned<String>>,
+    templates: Vec<Spanned<String>>,
+    #[serde(default)]
+    kind_states: Vec<Spanned<String>>,
+    #[serde(default)]
+    defect: Vec<RawKind>,
+    #[serde(default)]
+    ignore: Vec<RawKind>,
+    #[serde(default)]
+    translate: BTreeMap<String, String>,
+}
+
+#[derive(Deserialize)]
+struct RawKind {
+    name: Spanned<String>,
+    states: Option<Vec<Spanned<String>>>,
+    margin: Option<Spanned<f32>>,
+}
+
+/// The text of a prompt file, and how it is called in messages.
+struct Source<'a> {
+    text: &'a str,
+    file: &'a str,
+}
+
+pub(super) fn parse(bytes: &[u8], file: &str) -> Result<Prompts> {
+    let fail = |why: String| Err(Error::Prompts { file: file.to_string(), why });
+    if bytes.len() > MOST_BYTES {
+        return fail("larger than 1 MiB: not a prompt file".into());
+    }
+    let text = match std::str::from_utf8(bytes) {
+        Ok(text) => text.trim_start_matches('\u{feff}'),
+        Err(error) => {
+            let line = bytes[..error.valid_up_to()].iter().filter(|b| **b == b'\n').count() + 1;
+            return fail(format!("line {line} is not UTF-8: save the file with that encoding"));
+        }
+    };
+    let source = Source { text, file };
+    source.check_keys()?;
+    let raw: Raw = toml::from_str(text).map_err(|e| source.explain(&e))?;
+    source.prompts(raw)
+}
+
+impl Source<'_> {
+    fn error(&self, offset: usize, why: impl Into<String>) -> Error {
+        let (line, column) = self.place(offset);
+        Error::Prompts { file: format!("{}:{line}:{column}", self.file), why: why.into() }
+    }
+
+    fn explain(&self, error: &toml::de::Error) -> Error {
+        let why = error.message().split_whitespace().collect::<Vec<_>>().join(" ");
+        match error.span() {
+            // A key that is missing has no place.
+            Some(span) if !why.starts_with("missing field") || span.start > 0 => {
+                self.error(span.start, why)
+            }
+            _ => Error::Prompts { file: self.file.to_string(), why },
+        }
+    }
+
+    /// Line and column of a byte offset, both from 1.
+    fn place(&self, offset: usize) -> (usize, usize) {
+        let before = self.text.get(..offset).unwrap_or(self.text);
+        let line = before.matches('\n').count() + 1;
+        (line, before.chars().rev().take_while(|c| *c != '\n').count() + 1)
+    }
+
+    /// serde would name the wrong key but not the one that was meant.
+    fn check_keys(&self) -> Result<()> {
+        let table = DeTable::parse(self.text).map_err(|e| self.explain(&e))?;
+        self.check_table(table.get_ref(), &KEYS)?;
+        for (section, keys) in [("defect", &DEFECT_KEYS[..]), ("ignore", &IGNORE_KEYS)] {
+            let Some(DeValue::Array(entries)) = table.get_ref().get(section).map(Spanned::get_ref)
+            else {
+                continue;
+            };
+            for entry in entries.iter() {
+                if let DeValue::Table(table) = entry.get_ref() {
+                    self.check_table(table, keys)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn check_table(&self, table: &DeTable, keys: &[&str]) -> Result<()> {
+        for key in table.keys() {
+            let name = key.get_ref().as_ref();
+            if !keys.contains(&name) {
+                let meant = match nearest(name, keys.iter().copied()) {
+                    Some(key) => format!("did you mean {key}?"),
+                    None => format!("known are {}", keys.join(", ")),
+                };
+                return Err(self.error(key.span().start, format!("unknown key {name:?}; {meant}")));
+            }
+        }
+        Ok(())
+    }
+
+    fn prompts(&self, raw: Raw) -> Result<Prompts> {
+        let mut lexicon = Lexicon::default();
+        for (term, english) in raw.translate {
+            lexicon.add(&term, &english).map_err(|why| Error::Prompts {
+                file: self.file.to_string(),
+                why: format!("[translate] {term:?}: {why}"),
+            })?;
+        }
+        let plain = |list: Vec<Spanned<String>>| {
+            list.into_iter().map(|entry| self.line(entry, &lexicon)).collect::<Result<Vec<_>>>()
+        };
+        let product = plain(raw.product)?;
+        let slots = |name: &str, list: Vec<Spanned<String>>, slots: &[&str]| {
+            let lines = plain(list)?;
+            let wrong = lines.iter().find_map(|line| {
+                let slot = slots.iter().find(|slot| line.text.matches(**slot).count() != 1)?;
+                Some((line, slot))
+            });
+            match wrong {
+                Some((line, slot)) => {
+                    let why = format!("{name}: {:?} must hold {slot} exactly once", line.text);
+                    Err(self.error_at(line, why))
+                }
+                None => Ok(lines),
+            }
+        };
+        let kind_states = slots("kind_states", raw.kind_states, &[SLOT, KIND])?;
+        let mut prompts = Prompts {
+            file: self.file.to_string(),
+            product,
+            templates: slots("templates", raw.templates, &[SLOT])?,
+            kind_states,
+            groups: vec![
+                Group::new(Role::Normal, "normal", slots("normal", raw.normal, &[SLOT])?),
+                Group::new(
+                    Role::Anomalous,
+                    "anomalous",
+                    slots("anomalous", raw.anomalous, &[SLOT])?,
+                ),
+            ],
+            lexicon: lexicon.clone(),
+        };
+        let has_defects = !raw.defect.is_empty();
+        for (name, list) in
+            [("normal", &prompts.groups[0].states), ("templates", &prompts.templates)]
+        {
+            if list.is_empty() {
+                return Err(self.whole(format!("{name} is empty: give at least one entry")));
+            }
+        }
+        if prompts.groups[1].states.is_empty() {
+            if !has_defects {
+                let why = "anomalous is empty: give at least one entry, or a [[defect]]";
+                return Err(self.whole(why.into()));
+            }
+            prompts.groups.pop();
+        }
+        let mut names = HashSet::new();
+        let kinds = raw.defect.into_iter().map(|kind| (Role::Defect, kind));
+        for (role, kind) in kinds.chain(raw.ignore.into_iter().map(|kind| (Role::Ignore, kind))) {
+            let (start, name) = (kind.name.span().start, kind.name.get_ref().trim().to_string());
+            if name.is_empty() || name.contains([',', '{']) {
+                let why = "a name is plain words without comma and {}";
+                return Err(self.error(start, why));
+            }
+            if !names.insert(name.to_lowercase()) || name == "normal" || name == "anomalous" {
+                return Err(
+                    self.error(start, format!("the name {name:?} stands for another entry"))
+                );
+            }
+            let english = self.line(kind.name, &lexicon)?.text;
+            let mut group = match kind.states {
+                Some(states) if states.is_empty() => {
+                    return Err(self.error(start, format!("{name}: states is empty")));
+                }
+                Some(states) => Group::new(role, &name, slots(&name, states, &[SLOT])?),
+                None => prompts.named(role, &name, &english).ok_or_else(|| {
+                    let why = "has no states, and the file no kind_states to make them from";
+                    self.error(start, format!("{name}: {why}"))
+                })?,
+            };
+            group.english = english;
+            group.margin = MARGIN;
+            if let Some(margin) = kind.margin {
+                group.margin = *margin.get_ref();
+                if !(0.0..0.5).contains(&group.margin) {
+                    return Err(
+                        self.error(margin.span().start, "margin must be at least 0 and below 0.5")
+                    );
+                }
+            }
+            prompts.groups.push(group);
+        }
+        prompts.check_count(1)?;
+        Ok(prompts)
+    }
+
+    fn whole(&self, why: String) -> Error {
+        Error::Prompts { file: self.file.to_string(), why }
+    }
+
+    fn error_at(&self, line: &Line, why: String) -> Error {
+        let (row, column) = line.place;
+        Error::Prompts { file: format!("{}:{row}:{column}", self.file), why }
+    }
+
+    fn line(&self, entry: Spanned<String>, lexicon: &Lexicon) -> Result<Line> {
+        let start = entry.span().start;
+        let text = entry.into_inner();
+        if text.trim().is_empty() || text.chars().any(char::is_control) {
+            return Err(self.error(start, format!("{:.60?}: give plain words on one line", text)));
+        }
+        if text.len() > LONGEST_LINE {
+            let why = format!("a text of {} bytes: a prompt is a short sentence", text.len());
+            return Err(self.error(start, why));
+        }
+        let text = lexicon.english(&text).map_err(|why| self.error(start, why))?;
+        Ok(Line { text, place: self.place(start) })
+    }
+}
+
+/// The known word that is most like a mistyped one, if any is.
+pub(super) fn nearest<'a>(word: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    known
+        .map(|k| (strsim::normalized_damerau_levenshtein(word, k), k))
+        .filter(|(likeness, _)| *likeness >= 0.6)
+        .max_by(|a, b| a.0.total_cmp(&b.0))
+        .map(|(_, k)| k)
+}
