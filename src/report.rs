@@ -31,7 +31,7 @@ pub struct Record {
     pub height: usize,
     /// The share of the photo that was looked at, 0..1.
     pub coverage: f64,
-    /// The kind of defect that fits best at the peak; none where the general words fit better.
+    /// The kind of defect that fits best; none where the general words fit better.
     pub defect: Option<String>,
     /// Every kind of defect of the prompt file.
     pub defects: Vec<DefectRow>,

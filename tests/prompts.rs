@@ -269,12 +269,16 @@ fn names_that_cannot_be_used_are_refused() {
     std::fs::write(&file, GOOD).unwrap();
     let file = file.to_str().unwrap();
     let cases: &[(&[&str], &str)] = &[
-        (&["--detect", "scratch"], "winclip has no entries of this kind; use --prompts inspection"),
+        (
+            &["--detect", "scratch"],
+            "winclip has no entries of this kind, and no kind_states for new words; use",
+        ),
         (&["--prompts", file, "--detect", "scrach"], "did you mean scratch?"),
         (&["--prompts", file, "--detect", "oil"], "has this name for something else"),
         (&["--prompts", file, "--ignore", "Ölfülm"], "not in the lexicon"),
         (&["--product", "Überding"], "\"Überding\" is not in the lexicon"),
         (&["--prompts", file, "--detect", ""], "give plain words"),
+        (&["--prompts", file, "--detect", "dirt", "--ignore", "dirt"], "name dirt twice"),
     ];
     for (arguments, expected) in cases {
         let product: &[&str] =

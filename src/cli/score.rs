@@ -177,7 +177,7 @@ impl<'a> Scorer<'a> {
         let milliseconds = start.elapsed().as_secs_f64() * 1e3;
         let (peak_x, peak_y, peak) = finding.map.peak();
         let defects = finding.kinds.iter().filter(|kind| kind.is_defect);
-        let at_peak = &finding.kinds[finding.kind];
+        let best = &finding.kinds[finding.kind];
         let record = Record {
             schema: SCHEMA,
             path: path.to_string_lossy().into_owned(),
@@ -190,7 +190,7 @@ impl<'a> Scorer<'a> {
             width: finding.map.width,
             height: finding.map.height,
             coverage: finding.coverage,
-            defect: at_peak.is_defect.then(|| at_peak.name.clone()),
+            defect: best.is_defect.then(|| best.name.clone()),
             defects: defects
                 .map(|kind| DefectRow {
                     name: kind.name.clone(),

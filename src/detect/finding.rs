@@ -40,7 +40,7 @@ pub struct Finding {
     pub map: AnomalyMap,
     /// The share of the photo that was looked at, 0..1; below 1 only with [`crate::Fit::Crop`].
     pub coverage: f64,
-    /// The kind that fits best where the map is highest, of those that count; an index of `kinds`.
+    /// The kind that fits the photo best, of those that count; an index of `kinds`.
     pub kind: usize,
     /// Every kind of anomaly that the product has words for, in the order of [`Product::kinds`].
     pub kinds: Vec<Found>,
@@ -95,7 +95,7 @@ impl Finding {
         let map = place(&outcome.map, &placement, size);
         let seen = map.values.iter().filter(|v| !v.is_nan()).count().max(1);
         let (mut kinds, mut ignored) = (Vec::new(), Vec::new());
-        let mut kind_at_peak = 0;
+        let mut best = 0;
         for (i, (kind, verdict)) in product.kinds().iter().zip(outcome.verdicts).enumerate() {
             let (name, english) = (kind.name.clone(), kind.english.clone());
             let (counts, score) = (kind.counts, verdict.score);
@@ -111,8 +111,8 @@ impl Finding {
                 let area = mask.iter().filter(|m| **m).count() as f64 / seen as f64;
                 ignored.push(Ignored { name, english, counts, score, area, mask });
             } else {
-                if i == outcome.kind_at_peak {
-                    kind_at_peak = kinds.len();
+                if i == outcome.kind {
+                    best = kinds.len();
                 }
                 let is_defect = kind.role == Role::Defect;
                 kinds.push(Found { name, english, is_defect, counts, score, map: verdict.map });
@@ -123,7 +123,7 @@ impl Finding {
             score_before_ignoring: outcome.score_before_ignoring,
             map: AnomalyMap { width, height, values: map.values },
             coverage: placement.coverage(),
-            kind: kind_at_peak,
+            kind: best,
             kinds,
             ignored,
             placement,
@@ -151,8 +151,8 @@ pub(super) struct Outcome {
     pub map: PatchMap,
     /// Which kind discounts each place.
     pub ignored: Vec<Option<usize>>,
-    /// Which kind is highest where the map is.
-    pub kind_at_peak: usize,
+    /// The kind whose score is highest.
+    pub kind: usize,
 }
 
 impl Outcome {
@@ -180,15 +180,14 @@ impl Outcome {
             let left = by.map_or(anomaly, |i| discounted(anomaly, value(i)));
             (kind, anomaly, left, by)
         };
-        let (_, score_before_ignoring, score, _) = weigh(&|i| verdicts[i].score);
+        let (kind, score_before_ignoring, score, _) = weigh(&|i| verdicts[i].score);
         let side = verdicts.first().map_or(0, |v| v.map.side);
         let weighed: Vec<_> =
             (0..side * side).map(|place| weigh(&|i| verdicts[i].map.values[place])).collect();
         let values = weighed.iter().map(|(_, _, left, _)| *left).collect();
         let map = PatchMap { side, values };
-        let kind_at_peak = weighed.get(map.peak().0).map_or(0, |(kind, ..)| *kind);
         let ignored = weighed.iter().map(|(.., by)| *by).collect();
-        Self { score, score_before_ignoring, map, ignored, kind_at_peak, verdicts }
+        Self { score, score_before_ignoring, map, ignored, kind, verdicts }
     }
 }
 
@@ -245,7 +244,7 @@ mod tests {
     #[test]
     fn the_kind_that_fits_best_decides() {
         let found = outcome(&KINDS, &[0.6, 0.7, 0.3]);
-        assert_eq!((found.score, found.map.values[0], found.kind_at_peak), (0.7, 0.7, 1));
+        assert_eq!((found.score, found.map.values[0], found.kind), (0.7, 0.7, 1));
         let mut only = KINDS;
         only[1].2 = false;
         only[2].2 = true;

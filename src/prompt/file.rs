@@ -117,7 +117,7 @@ impl Source<'_> {
         for key in table.keys() {
             let name = key.get_ref().as_ref();
             if !keys.contains(&name) {
-                let meant = match nearest(name, keys.iter().copied()) {
+                let meant = match nearest(name, keys.iter().copied(), 0.6) {
                     Some(key) => format!("did you mean {key}?"),
                     None => format!("known are {}", keys.join(", ")),
                 };
@@ -248,11 +248,15 @@ impl Source<'_> {
     }
 }
 
-/// The known word that is most like a mistyped one, if any is.
-pub(super) fn nearest<'a>(word: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+/// The known word that is most like a mistyped one, if any is as like as `least` (0..1).
+pub(super) fn nearest<'a>(
+    word: &str,
+    known: impl Iterator<Item = &'a str>,
+    least: f64,
+) -> Option<&'a str> {
     known
         .map(|k| (strsim::normalized_damerau_levenshtein(word, k), k))
-        .filter(|(likeness, _)| *likeness >= 0.6)
+        .filter(|(likeness, _)| *likeness >= least)
         .max_by(|a, b| a.0.total_cmp(&b.0))
         .map(|(_, k)| k)
 }

@@ -65,8 +65,11 @@ impl Lexicon {
         let mut position = 0;
         while position < chars.len() {
             let starts_word = position == 0 || !is_latin(lower[position - 1]);
-            let own = self.longest(&self.own, &lower, position, starts_word);
-            let found = own.or_else(|| self.longest(&SHIPPED, &lower, position, starts_word));
+            // The last of equally long ones: the file's own.
+            let found = [&*SHIPPED, &self.own]
+                .into_iter()
+                .filter_map(|terms| longest(terms, &lower[position..], starts_word))
+                .max_by_key(|(length, _)| *length);
             if let Some((length, word)) = found {
                 separate(&mut english);
                 english.push_str(word);
@@ -91,25 +94,17 @@ impl Lexicon {
         }
         Ok(english)
     }
+}
 
-    fn longest<'a>(
-        &self,
-        terms: &'a Terms,
-        text: &[char],
-        position: usize,
-        starts_word: bool,
-    ) -> Option<(usize, &'a str)> {
-        let fits = |term: &[char]| {
-            let rest = &text[position..];
-            let latin = term.iter().any(|c| is_latin(*c));
-            rest.starts_with(term)
-                && (!latin || starts_word && !rest.get(term.len()).is_some_and(|c| is_latin(*c)))
-        };
-        let candidates = terms.get(text.get(position)?)?.iter().filter(|(term, _)| fits(term));
-        candidates
-            .max_by_key(|(term, _)| term.len())
-            .map(|(term, english)| (term.len(), &**english))
-    }
+/// The longest term that a text begins with: its length and its English.
+fn longest<'a>(terms: &'a Terms, text: &[char], starts_word: bool) -> Option<(usize, &'a str)> {
+    let fits = |term: &[char]| {
+        let latin = term.iter().any(|c| is_latin(*c));
+        text.starts_with(term)
+            && (!latin || starts_word && !text.get(term.len()).is_some_and(|c| is_latin(*c)))
+    };
+    let candidates = terms.get(text.first()?)?.iter().filter(|(term, _)| fits(term));
+    candidates.max_by_key(|(term, _)| term.len()).map(|(term, english)| (term.len(), &**english))
 }
 
 fn insert(terms: &mut Terms, term: &str, english: &str) {

@@ -147,6 +147,7 @@ impl Prompts {
     /// [`Error::Setting`] for a name that the file has in another spelling, or that cannot be made
     /// into states.
     pub fn select(mut self, detect: &[String], ignore: &[String]) -> Result<Self> {
+        let mut new = Vec::new();
         for (flag, role, names) in
             [("--detect", Role::Defect, detect), ("--ignore", Role::Ignore, ignore)]
         {
@@ -158,17 +159,22 @@ impl Prompts {
                     group.role == role || role == Role::Defect && group.role == Role::Anomalous;
                 group.counts &= !same;
             }
-            for name in names {
-                let wanted = name.trim().to_lowercase();
-                match self.groups.iter_mut().find(|g| g.name.to_lowercase() == wanted) {
-                    Some(group) if group.role == role => group.counts = true,
-                    _ => {
-                        let group = self.ad_hoc(flag, role, name.trim())?;
-                        self.groups.push(group);
-                    }
+            for name in names.iter().map(|name| name.trim()) {
+                let same = |g: &&mut Group| g.role == role && g.name.eq_ignore_ascii_case(name);
+                match self.groups.iter_mut().find(same) {
+                    Some(group) => group.counts = true,
+                    None => new.push(self.ad_hoc(flag, role, name)?),
                 }
             }
         }
+        let names: Vec<&str> = new.iter().map(|group| &*group.name).collect();
+        if let Some(i) = (1..names.len()).find(|i| names[..*i].contains(&names[*i])) {
+            return Err(Error::setting(
+                "--detect and --ignore",
+                format!("name {} twice", names[i]),
+            ));
+        }
+        self.groups.extend(new);
         Ok(self)
     }
 
@@ -178,27 +184,30 @@ impl Prompts {
         if name.is_empty() || name.contains('{') || name.chars().any(char::is_control) {
             return fail("give plain words".into());
         }
-        let known = self.groups.iter().filter(|g| g.role == role).map(|g| &*g.name);
-        let listed = known.clone().collect::<Vec<_>>().join(", ");
-        if let Some(near) = file::nearest(name, known) {
-            return fail(format!("{} has no such entry; did you mean {near}?", self.file));
-        }
         if self.groups.iter().any(|g| g.name.eq_ignore_ascii_case(name)) {
             return fail(format!("{} has this name for something else", self.file));
+        }
+        let known = self.groups.iter().filter(|g| g.role == role).map(|g| &*g.name);
+        // A new word may be like a known one (dent, bent); a slip of the finger is liker.
+        if let Some(near) = file::nearest(name, known.clone(), 0.8) {
+            return fail(format!("{} has no such entry; did you mean {near}?", self.file));
         }
         let english = match self.lexicon.english(name) {
             Ok(english) => english,
             Err(why) => return fail(why),
         };
-        match self.named(role, name, &english) {
-            Some(group) => Ok(group),
-            None if listed.is_empty() => fail(format!(
-                "{} has no entries of this kind; use --prompts inspection, or a file of your own \
-                 (`blemish prompts new my.toml`)",
+        self.named(role, name, &english).ok_or_else(|| {
+            let known = match known.collect::<Vec<_>>().join(", ") {
+                none if none.is_empty() => "no entries of this kind".to_string(),
+                some => format!("only {some}"),
+            };
+            let why = format!(
+                "{} has {known}, and no kind_states for new words; use --prompts inspection, or a file \
+                 of your own (`blemish prompts new my.toml`)",
                 self.file
-            )),
-            None => fail(format!("{} has only {listed}", self.file)),
-        }
+            );
+            Error::setting(format!("{flag} {name}"), why)
+        })
     }
 
     /// The group of a kind that only has a name.
