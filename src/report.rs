@@ -167,7 +167,8 @@ fn columns(record: &Record) -> std::io::Result<Vec<(String, String)>> {
         other => other.to_string(),
     };
     let mut columns = Vec::new();
-    let value = serde_json::to_value(record)?;
+    // By way of the text, which has no more digits than a float32 needs.
+    let value: Value = serde_json::from_str(&serde_json::to_string(record)?)?;
     for (field, value) in value.as_object().into_iter().flatten() {
         let Some(entries) = value.as_array() else {
             columns.push((field.clone(), text(value)));

@@ -245,7 +245,7 @@ fn defects_are_told_apart_restricted_and_ignored() {
         let map = defect["map"].as_str().unwrap();
         assert!(Path::new(map).is_file(), "{map}");
     }
-    assert!(out.join("000.red-rust.tiff").is_file() && out.join("000.tiff").is_file());
+    assert!(out.join("000.defects/red-rust.tiff").is_file() && out.join("000.tiff").is_file());
 
     let plain = image::open(out.join("000.png")).unwrap().into_rgb8();
     let ignored = score(&[&["--ignore", "red rust"][..], &out_flags].concat());

@@ -1,17 +1,16 @@
 //! `blemish prompts explain`: which words gave a photo its score.
 
-use std::collections::HashMap;
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use blemish::{Effect, Explanation, Part, Prompts, TextCache};
+use blemish::{Effect, Explanation, Part, Prompts, Seen, TextCache};
 use clap::ValueEnum;
 use serde::Serialize;
 
 use super::inputs::Inputs;
 use super::prompts::Words;
-use super::setup::{ModelArgs, look_at_all};
+use super::setup::{ModelArgs, look_at_all, progress_bar};
 
 /// What moves a score less than this on every photo does not matter: it does not show in three digits.
 const NOTHING: f32 = 0.0005;
@@ -95,12 +94,13 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let product = args.model.product(&clip, &args.words.product, &prompts, &cache)?;
     let detector = args.model.detector(&clip)?;
     let (seen, complete) = look_at_all(&args.model, &detector, depth, &inputs);
-    let explained = seen
-        .iter()
-        .map(|(path, seen)| {
-            Ok((path.to_string_lossy().into_owned(), detector.explain(seen, &product)?))
-        })
-        .collect::<blemish::Result<Vec<_>>>()?;
+    let bar = progress_bar(seen.len(), args.model.quiet);
+    let explain = |(path, seen): &(PathBuf, Seen)| {
+        bar.inc(1);
+        Ok((path.to_string_lossy().into_owned(), detector.explain(seen, &product)?))
+    };
+    let explained = seen.iter().map(explain).collect::<blemish::Result<Vec<_>>>()?;
+    bar.finish_and_clear();
     if explained.is_empty() {
         return Ok(ExitCode::FAILURE);
     }
@@ -156,25 +156,18 @@ fn table(
             of_part.len()
         )?;
         for row in &of_part[..shown] {
-            let kind = row.effect.kind.as_deref().unwrap_or("all");
+            let kind = kind_of(row.effect);
             let (score, peak) = row.mean;
             writeln!(out, "{score:>+8.4}  {peak:>+8.4}  {kind:<12}  {}", row.effect.text)?;
         }
     }
-    let mut never: HashMap<Part, usize> = HashMap::new();
-    rows.iter()
-        .filter(|r| r.largest < NOTHING)
-        .for_each(|r| *never.entry(r.effect.part).or_default() += 1);
     writeln!(out)?;
     for part in [Part::State, Part::Template, Part::Prompt] {
-        let count = never.get(&part).copied().unwrap_or(0);
-        writeln!(
-            out,
-            "{count} {}s never matter here (less than {NOTHING} on every photo)",
-            name(part)
-        )?;
-        for row in rows.iter().filter(|r| r.effect.part == part && r.largest < NOTHING).take(ROWS) {
-            writeln!(out, "  {}", row.effect.text)?;
+        let never = rows.iter().filter(|r| r.effect.part == part && r.largest < NOTHING);
+        let (count, name) = (never.clone().count(), name(part));
+        writeln!(out, "{count} {name}s never matter here (less than {NOTHING} on every photo)")?;
+        for row in never.take(ROWS) {
+            writeln!(out, "  {:<12}  {}", kind_of(row.effect), row.effect.text)?;
         }
     }
     Ok(())
@@ -204,6 +197,10 @@ fn json(
     let all = Json { photos: photos.collect(), never_matter: never.collect() };
     serde_json::to_writer(&mut *out, &all)?;
     writeln!(out)
+}
+
+fn kind_of(effect: &Effect) -> &str {
+    effect.kind.as_deref().unwrap_or("all")
 }
 
 fn name(part: Part) -> &'static str {

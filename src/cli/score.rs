@@ -1,5 +1,6 @@
 //! `blemish score`: an anomaly score and a map for every photo.
 
+use std::collections::HashSet;
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -246,19 +247,20 @@ impl<'a> Scorer<'a> {
             write_whole(&map, &render::tiff(&finding.map))?;
             record.map = Some(map.to_string_lossy().into_owned());
             let defects = finding.kinds.iter().filter(|kind| kind.is_defect);
+            let folder = with_suffix(target, "defects");
+            let mut used = HashSet::new();
             for (kind, row) in defects.zip(&mut record.defects) {
-                let map = with_suffix(target, &format!("{}.tiff", file_name(&kind.name)));
+                let mut name = kind.name.replace(|c: char| !c.is_alphanumeric(), "-");
+                while !used.insert(name.to_lowercase()) {
+                    name.push('-');
+                }
+                let map = folder.join(format!("{name}.tiff"));
                 write_whole(&map, &render::tiff(&finding.map_of(kind)))?;
                 row.map = Some(map.to_string_lossy().into_owned());
             }
         }
         Ok(())
     }
-}
-
-/// A kind's name as part of a file's.
-fn file_name(name: &str) -> String {
-    name.replace(|c: char| !c.is_alphanumeric(), "-")
 }
 
 /// Finds out before the run whether results can be kept.
