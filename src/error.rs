@@ -79,7 +79,7 @@ impl Error {
     }
 
     pub(crate) fn setting(setting: impl ToString, why: impl ToString) -> Self {
-        Error::Setting { setting: setting.to_string(), why: one_line(why) }
+        Error::Setting { setting: one_line(setting), why: one_line(why) }
     }
 
     pub(crate) fn read(path: &Path) -> impl FnOnce(std::io::Error) -> Self {

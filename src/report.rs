@@ -37,6 +37,8 @@ pub struct Record {
     pub defects: Vec<DefectRow>,
     /// The score if nothing were ignored.
     pub score_before_ignoring: f32,
+    /// The harmless thing that discounts the score, if one does.
+    pub discounted_by: Option<String>,
     /// Every harmless thing of the prompt file.
     pub ignored: Vec<IgnoredRow>,
     /// The product's name in English, as the model read it.
@@ -139,17 +141,18 @@ impl<W: Write> Printer<W> {
                 if first {
                     writeln!(
                         self.out,
-                        "{:>6}  {:>13}  {:>11}  {:<12}  photo",
-                        "score", "peak at", "pixels", "defect"
+                        "{:>6}  {:>13}  {:>11}  {:<12}  {:>7}  photo",
+                        "score", "peak at", "pixels", "defect", "ignored"
                     )?;
                 }
                 writeln!(
                     self.out,
-                    "{:>6.3}  {:>13}  {:>11}  {:<12}  {}",
+                    "{:>6.3}  {:>13}  {:>11}  {:<12}  {:>7}  {}",
                     record.score,
                     format!("{}, {}", record.peak_x, record.peak_y),
                     format!("{}x{}", record.width, record.height),
                     record.defect.as_deref().unwrap_or("-"),
+                    ignored(record),
                     // Control characters would move the terminal's cursor.
                     record.path.replace(char::is_control, "?"),
                 )?;
@@ -157,6 +160,16 @@ impl<W: Write> Printer<W> {
         }
         self.out.flush()
     }
+}
+
+/// The share of a photo that is ignored, with a star where its score is discounted too.
+fn ignored(record: &Record) -> String {
+    if record.ignored.is_empty() {
+        return "-".into();
+    }
+    let area: f64 = record.ignored.iter().map(|thing| thing.area).sum();
+    let star = if record.discounted_by.is_some() { "*" } else { "" };
+    format!("{:.1}%{star}", area * 100.0)
 }
 
 /// A record as the columns of a table: what is listed by name has columns like `defects.scratch.score`.
@@ -210,6 +223,7 @@ mod tests {
                 map: None,
             }],
             score_before_ignoring: 0.25,
+            discounted_by: None,
             ignored: vec![],
             method: "winclip".into(),
             model: "tiny".into(),

@@ -61,7 +61,7 @@ fn every_mistake_in_a_file_is_placed_and_named() {
             "\"oil\"\nmargin = 2.0",
             "p.toml:11:10: margin must be at least 0 and below 0.5",
         ),
-        ("\"oil\"", "\"oil\"\n[translate]\nx = \"ü\"", "[translate] \"x\": must stand for"),
+        ("\"oil\"", "\"oil\"\n[translate]\nx = \"ü\"", "p.toml:12:5: \"x\" must stand for"),
     ];
     for (from, to, expected) in cases {
         assert!(GOOD.contains(from), "{from}");
@@ -69,6 +69,8 @@ fn every_mistake_in_a_file_is_placed_and_named() {
         assert!(found.contains(expected), "{to}: {found}");
     }
     let long = "x".repeat(1 << 20);
+    let key = format!("{} = 1", &long[..1000]);
+    assert!(message(key.as_bytes()).len() < 300);
     assert!(message(long.as_bytes()).contains("p.toml:1:"));
     assert!(message(format!("{GOOD}{long}").as_bytes()).contains("larger than 1 MiB"));
     let line = GOOD.replacen("damaged", &long[..2000], 1);
@@ -278,7 +280,7 @@ fn names_that_cannot_be_used_are_refused() {
         (&["--prompts", file, "--ignore", "Ölfülm"], "not in the lexicon"),
         (&["--product", "Überding"], "\"Überding\" is not in the lexicon"),
         (&["--prompts", file, "--detect", ""], "give plain words"),
-        (&["--prompts", file, "--detect", "dirt", "--ignore", "dirt"], "name dirt twice"),
+        (&["--prompts", file, "--detect", "dirt", "--ignore", "Dirt"], "name Dirt twice"),
     ];
     for (arguments, expected) in cases {
         let product: &[&str] =

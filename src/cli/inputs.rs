@@ -121,20 +121,19 @@ impl Inputs {
         let whole: Vec<PathBuf> = relative.map(|path| out.join(path)).collect();
         let stems: Vec<PathBuf> = whole.iter().map(|path| path.with_extension("")).collect();
         let targets = if first_repeated(&stems).is_none() { stems } else { whole };
-        if let Some(target) = first_repeated(&targets) {
+        let files: Vec<PathBuf> = targets
+            .iter()
+            .flat_map(|target| extensions.iter().map(|extension| with_suffix(target, extension)))
+            .collect();
+        if let Some(file) = first_repeated(&files) {
             return refuse(format!(
-                "the results of two photos would both be {}; score them in two runs",
-                target.display()
+                "two results would both be {}; score these photos in two runs",
+                file.display()
             ));
         }
-        for (target, extension) in
-            targets.iter().flat_map(|t| extensions.iter().map(move |e| (t, e)))
-        {
-            let file = with_suffix(target, extension);
-            if self.places.contains(&place(&file)) {
-                let file = file.display();
-                return refuse(format!("would overwrite the photo {file}; choose another folder"));
-            }
+        if let Some(file) = files.iter().find(|file| self.places.contains(&place(file))) {
+            let file = file.display();
+            return refuse(format!("would overwrite the photo {file}; choose another folder"));
         }
         Ok(targets)
     }

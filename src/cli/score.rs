@@ -11,7 +11,9 @@ use std::time::Instant;
 use blemish::files::write_whole;
 use blemish::render::{self, Scale};
 use blemish::report::{DefectRow, Format, IgnoredRow, Printer, Record, SCHEMA};
-use blemish::{Clip, Detector, Error, Finding, Photo, Prepared, Product, Prompts, TextCache};
+use blemish::{
+    Clip, Detector, Error, Finding, Photo, Prepared, Product, Prompt, Prompts, Role, TextCache,
+};
 use clap::ValueEnum;
 
 use super::inputs::{Inputs, with_suffix};
@@ -75,18 +77,22 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
         return Ok(ExitCode::FAILURE);
     }
     // What cannot work is said before the model is loaded.
+    let prompts = Prompts::open(&args.prompts)?.select(&args.detect, &args.ignore)?;
+    let defect_files = defect_files(&prompts.expand(&args.product)?);
     let targets = match &args.out {
         Some(out) => {
-            let targets = inputs.targets(out, &["png", "tiff"])?;
+            let mut files = vec!["png"];
+            if args.save_map {
+                files.push("tiff");
+                files.extend(defect_files.iter().map(|file| &**file));
+            }
+            let targets = inputs.targets(out, &files)?;
             check_writable(out)?;
             targets.into_iter().map(Some).collect()
         }
         None => vec![None; inputs.photos.len()],
     };
-    let prompts = Prompts::open(&args.prompts)?.select(&args.detect, &args.ignore)?;
-    // Says what is wrong with the names before the model is opened.
-    prompts.expand(&args.product)?;
-    let scorer = Scorer::new(args, &args.model.open()?, &prompts)?;
+    let scorer = Scorer::new(args, &args.model.open()?, &prompts, defect_files)?;
 
     let stdout = std::io::stdout().lock();
     let default = if stdout.is_terminal() { Format::Table } else { Format::Jsonl };
@@ -157,13 +163,21 @@ struct Scorer<'a> {
     args: &'a Args,
     detector: Detector,
     product: Product,
+    /// What the names of the defects' maps end in.
+    defect_files: Vec<String>,
     sha256: String,
     size: usize,
 }
 
 impl<'a> Scorer<'a> {
-    fn new(args: &'a Args, clip: &Arc<Clip>, prompts: &Prompts) -> anyhow::Result<Self> {
+    fn new(
+        args: &'a Args,
+        clip: &Arc<Clip>,
+        prompts: &Prompts,
+        defect_files: Vec<String>,
+    ) -> anyhow::Result<Self> {
         Ok(Self {
+            defect_files,
             args,
             detector: args.model.detector(clip)?,
             product: args.model.product(clip, &args.product, prompts, &TextCache::from_env())?,
@@ -203,6 +217,7 @@ impl<'a> Scorer<'a> {
                 })
                 .collect(),
             score_before_ignoring: finding.score_before_ignoring,
+            discounted_by: finding.discounted_by.map(|i| finding.ignored[i].name.clone()),
             ignored: finding
                 .ignored
                 .iter()
@@ -247,20 +262,30 @@ impl<'a> Scorer<'a> {
             write_whole(&map, &render::tiff(&finding.map))?;
             record.map = Some(map.to_string_lossy().into_owned());
             let defects = finding.kinds.iter().filter(|kind| kind.is_defect);
-            let folder = with_suffix(target, "defects");
-            let mut used = HashSet::new();
-            for (kind, row) in defects.zip(&mut record.defects) {
-                let mut name = kind.name.replace(|c: char| !c.is_alphanumeric(), "-");
-                while !used.insert(name.to_lowercase()) {
-                    name.push('-');
-                }
-                let map = folder.join(format!("{name}.tiff"));
+            let files = defects.zip(&self.defect_files).zip(&mut record.defects);
+            for ((kind, file), row) in files {
+                let map = with_suffix(target, file);
                 write_whole(&map, &render::tiff(&finding.map_of(kind)))?;
                 row.map = Some(map.to_string_lossy().into_owned());
             }
         }
         Ok(())
     }
+}
+
+/// For each kind of defect the end of its map's name, each another.
+fn defect_files(groups: &[(Role, &str, Vec<Prompt>)]) -> Vec<String> {
+    let mut used = HashSet::new();
+    let defects = groups.iter().filter(|(role, ..)| *role == Role::Defect);
+    let name = |(_, name, _): &(Role, &str, Vec<Prompt>)| {
+        let plain = name.chars().map(|c| if c.is_alphanumeric() { c } else { '-' });
+        let mut name: String = plain.take(60).collect();
+        while !used.insert(name.to_lowercase()) {
+            name.push('-');
+        }
+        format!("defects/{name}.tiff")
+    };
+    defects.map(name).collect()
 }
 
 /// Finds out before the run whether results can be kept.

@@ -123,6 +123,9 @@ impl ModelArgs {
                 product.cut_prompts()
             );
         }
+        for pair in product.confusable()? {
+            eprintln!("blemish: warning: {pair}");
+        }
         let kinds = product.kinds().iter().map(|kind| (&*kind.name, &*kind.english));
         for (name, english) in kinds.chain([(product.name(), product.english())]) {
             if name != english {

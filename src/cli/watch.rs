@@ -117,7 +117,7 @@ fn judge(
     seen: &[(PathBuf, Seen)],
     product: &Product,
 ) -> blemish::Result<Vec<f32>> {
-    seen.iter().map(|(_, seen)| Ok(detector.judge(seen, product)?.score)).collect()
+    seen.iter().map(|(_, seen)| detector.score(seen, product)).collect()
 }
 
 /// Prints every photo's score before and after; false when nobody reads any more.

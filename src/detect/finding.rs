@@ -36,6 +36,8 @@ pub struct Finding {
     pub score: f32,
     /// The score if nothing were ignored.
     pub score_before_ignoring: f32,
+    /// What discounts the score, if anything does; an index of `ignored`.
+    pub discounted_by: Option<usize>,
     /// Where, at the photo's own size.
     pub map: AnomalyMap,
     /// The share of the photo that was looked at, 0..1; below 1 only with [`crate::Fit::Crop`].
@@ -95,7 +97,7 @@ impl Finding {
         let map = place(&outcome.map, &placement, size);
         let seen = map.values.iter().filter(|v| !v.is_nan()).count().max(1);
         let (mut kinds, mut ignored) = (Vec::new(), Vec::new());
-        let mut best = 0;
+        let (mut best, mut discounted_by) = (0, None);
         for (i, (kind, verdict)) in product.kinds().iter().zip(outcome.verdicts).enumerate() {
             let (name, english) = (kind.name.clone(), kind.english.clone());
             let (counts, score) = (kind.counts, verdict.score);
@@ -107,6 +109,9 @@ impl Finding {
                     let patches = PatchMap { side: outcome.map.side, values: patches };
                     let cover = place(&patches, &placement, size).values;
                     mask = cover.into_iter().map(|v| v >= 0.5).collect();
+                }
+                if outcome.discounted_by == Some(i) {
+                    discounted_by = Some(ignored.len());
                 }
                 let area = mask.iter().filter(|m| **m).count() as f64 / seen as f64;
                 ignored.push(Ignored { name, english, counts, score, area, mask });
@@ -121,6 +126,7 @@ impl Finding {
         Self {
             score: outcome.score,
             score_before_ignoring: outcome.score_before_ignoring,
+            discounted_by,
             map: AnomalyMap { width, height, values: map.values },
             coverage: placement.coverage(),
             kind: best,
@@ -147,6 +153,8 @@ pub(super) struct Outcome {
     pub verdicts: Vec<Verdict>,
     pub score: f32,
     pub score_before_ignoring: f32,
+    /// Which kind discounts the score.
+    pub discounted_by: Option<usize>,
     /// The highest value of all kinds that count, discounted where an ignored thing fits better.
     pub map: PatchMap,
     /// Which kind discounts each place.
@@ -180,14 +188,14 @@ impl Outcome {
             let left = by.map_or(anomaly, |i| discounted(anomaly, value(i)));
             (kind, anomaly, left, by)
         };
-        let (kind, score_before_ignoring, score, _) = weigh(&|i| verdicts[i].score);
+        let (kind, score_before_ignoring, score, discounted_by) = weigh(&|i| verdicts[i].score);
         let side = verdicts.first().map_or(0, |v| v.map.side);
         let weighed: Vec<_> =
             (0..side * side).map(|place| weigh(&|i| verdicts[i].map.values[place])).collect();
         let values = weighed.iter().map(|(_, _, left, _)| *left).collect();
         let map = PatchMap { side, values };
         let ignored = weighed.iter().map(|(.., by)| *by).collect();
-        Self { score, score_before_ignoring, map, ignored, kind, verdicts }
+        Self { score, score_before_ignoring, discounted_by, map, ignored, kind, verdicts }
     }
 }
 

@@ -158,6 +158,14 @@ impl Detector {
         Ok(Finding::new(outcome, product, seen.placement, seen.features.size))
     }
 
+    /// The photo's score alone, without the work of laying maps over it.
+    ///
+    /// # Errors
+    /// As [`Detector::judge`].
+    pub fn score(&self, seen: &Seen, product: &Product) -> Result<f32> {
+        Ok(self.outcome(seen, product)?.score)
+    }
+
     /// Looks for defects in one photo.
     ///
     /// # Errors

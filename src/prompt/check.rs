@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use candle_core::{D, Tensor};
 
-use super::{Group, Line, Product, Prompts, Role, TextCache};
+use super::{Group, Kind, Line, Product, Prompts, Role, TextCache};
 use crate::{Clip, Result};
 
 /// Mean embeddings that are nearer to each other than this are hardly two things to the model: a cosine
@@ -70,29 +70,15 @@ impl Prompts {
                 warnings.push(self.at(line, why));
             }
         }
-        let means = kinds.iter().map(|kind| unit(&kind.embeddings.mean(0)?));
-        let means = means.collect::<Result<Vec<_>>>()?;
-        let mut cosines = Vec::new();
-        for (j, mean) in means.iter().enumerate() {
-            for (i, other) in means[..j].iter().enumerate() {
-                let cosine = (mean * other)?.sum_all()?.to_scalar::<f32>()?;
-                let (a, b) = (kinds[i], kinds[j]);
-                cosines.push((a.name.clone(), b.name.clone(), cosine));
-                // Two kinds of defect may be alike: either is a defect.
-                let must_differ =
-                    a.role == Role::Normal || a.role != b.role && b.role == Role::Ignore;
-                if let (true, true, Some(line)) =
-                    (must_differ, cosine > TOO_CLOSE, first_line(&self.groups[j]))
-                {
-                    let why = format!(
-                        "{:?} and {:?} are almost the same to this model (cosine {cosine:.4}): it can \
-                         hardly tell them apart; use other words",
-                        a.name, b.name
-                    );
-                    warnings.push(self.at(line, why));
-                }
+        let cosines = product.cosines()?;
+        for (i, j, cosine) in &cosines {
+            let (a, b) = (kinds[*i], kinds[*j]);
+            if let (true, Some(line)) = (too_close(a, b, *cosine), first_line(&self.groups[*j])) {
+                warnings.push(self.at(line, too_close_message(a, b, *cosine)));
             }
         }
+        let name = |i: usize| kinds[i].name.clone();
+        let cosines = cosines.into_iter().map(|(i, j, c)| (name(i), name(j), c)).collect();
         let groups = self.groups.iter().zip(&kinds).map(|(group, kind)| {
             (group.role, group.name.clone(), group.states.len(), kind.prompts.len())
         });
@@ -103,6 +89,48 @@ impl Prompts {
         let (row, column) = line.place;
         Warning { place: format!("{}:{row}:{column}", self.file), why }
     }
+}
+
+impl Product {
+    /// Ignored things that the model can hardly tell from a defect, a sentence on each pair.
+    ///
+    /// # Errors
+    /// [`crate::Error::Tensor`] when embeddings of different models are mixed.
+    pub fn confusable(&self) -> Result<Vec<String>> {
+        let kinds: Vec<&Kind> = std::iter::once(self.normal()).chain(self.kinds()).collect();
+        let pairs = self.cosines()?.into_iter().map(|(i, j, cosine)| (kinds[i], kinds[j], cosine));
+        let close =
+            pairs.filter(|(a, b, cosine)| b.role == Role::Ignore && too_close(a, b, *cosine));
+        Ok(close.map(|(a, b, cosine)| too_close_message(a, b, cosine)).collect())
+    }
+
+    /// For each pair of groups, normal as number 0, the cosine of their mean embeddings.
+    fn cosines(&self) -> Result<Vec<(usize, usize, f32)>> {
+        let kinds = std::iter::once(self.normal()).chain(self.kinds());
+        let means =
+            kinds.map(|kind| unit(&kind.embeddings.mean(0)?)).collect::<Result<Vec<_>>>()?;
+        let mut cosines = Vec::new();
+        for (j, mean) in means.iter().enumerate() {
+            for (i, other) in means[..j].iter().enumerate() {
+                cosines.push((i, j, (mean * other)?.sum_all()?.to_scalar::<f32>()?));
+            }
+        }
+        Ok(cosines)
+    }
+}
+
+/// Two kinds of defect may be alike: either is a defect.
+fn too_close(a: &Kind, b: &Kind, cosine: f32) -> bool {
+    let must_differ = a.role == Role::Normal || a.role != b.role && b.role == Role::Ignore;
+    must_differ && cosine > TOO_CLOSE
+}
+
+fn too_close_message(a: &Kind, b: &Kind, cosine: f32) -> String {
+    format!(
+        "{:?} and {:?} are almost the same to this model (cosine {cosine:.4}): it can hardly tell them \
+         apart; use other words",
+        a.name, b.name
+    )
 }
 
 fn first_line(group: &Group) -> Option<&Line> {

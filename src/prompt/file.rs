@@ -11,7 +11,7 @@ use super::{Group, KIND, Line, Prompts, Role, SLOT};
 use crate::{Error, Result};
 
 /// A prompt file is a page or two of text.
-const MOST_BYTES: usize = 1 << 20;
+pub(super) const MOST_BYTES: usize = 1 << 20;
 /// A prompt is a short sentence: no model reads more than a tenth of this.
 const LONGEST_LINE: usize = 1000;
 /// How far above one half an ignored thing's share must lie, against the normal words and against the
@@ -37,7 +37,7 @@ struct Raw {
     #[serde(default)]
     ignore: Vec<RawKind>,
     #[serde(default)]
-    translate: BTreeMap<String, String>,
+    translate: BTreeMap<String, Spanned<String>>,
 }
 
 #[derive(Deserialize)]
@@ -121,7 +121,9 @@ impl Source<'_> {
                     Some(key) => format!("did you mean {key}?"),
                     None => format!("known are {}", keys.join(", ")),
                 };
-                return Err(self.error(key.span().start, format!("unknown key {name:?}; {meant}")));
+                return Err(
+                    self.error(key.span().start, format!("unknown key {:?}; {meant}", cut(name)))
+                );
             }
         }
         Ok(())
@@ -130,15 +132,22 @@ impl Source<'_> {
     fn prompts(&self, raw: Raw) -> Result<Prompts> {
         let mut lexicon = Lexicon::default();
         for (term, english) in raw.translate {
-            lexicon.add(&term, &english).map_err(|why| Error::Prompts {
-                file: self.file.to_string(),
-                why: format!("[translate] {term:?}: {why}"),
-            })?;
+            let start = english.span().start;
+            lexicon
+                .add(&term, english.get_ref())
+                .map_err(|why| self.error(start, format!("{:?} {why}", cut(&term))))?;
         }
         let plain = |list: Vec<Spanned<String>>| {
             list.into_iter().map(|entry| self.line(entry, &lexicon)).collect::<Result<Vec<_>>>()
         };
-        let product = plain(raw.product)?;
+        let mut product = Vec::new();
+        for name in raw.product {
+            let (given, start) = (name.get_ref().trim().to_string(), name.span().start);
+            if given.contains(SLOT) {
+                return Err(self.error(start, "a product's name is plain words, without {}"));
+            }
+            product.push((given, self.line(name, &lexicon)?.text.trim().to_string()));
+        }
         let slots = |name: &str, list: Vec<Spanned<String>>, slots: &[&str]| {
             let lines = plain(list)?;
             let wrong = lines.iter().find_map(|line| {
@@ -192,7 +201,9 @@ impl Source<'_> {
                 let why = "a name is plain words without comma and {}";
                 return Err(self.error(start, why));
             }
-            if !names.insert(name.to_lowercase()) || name == "normal" || name == "anomalous" {
+            if !names.insert(name.to_lowercase())
+                || ["normal", "anomalous"].contains(&&*name.to_lowercase())
+            {
                 return Err(
                     self.error(start, format!("the name {name:?} stands for another entry"))
                 );
@@ -237,15 +248,24 @@ impl Source<'_> {
         let start = entry.span().start;
         let text = entry.into_inner();
         if text.trim().is_empty() || text.chars().any(char::is_control) {
-            return Err(self.error(start, format!("{:.60?}: give plain words on one line", text)));
+            return Err(
+                self.error(start, format!("{:?}: give plain words on one line", cut(&text)))
+            );
         }
-        if text.len() > LONGEST_LINE {
+        let too_long = |text: &str| {
             let why = format!("a text of {} bytes: a prompt is a short sentence", text.len());
-            return Err(self.error(start, why));
-        }
+            if text.len() > LONGEST_LINE { Err(self.error(start, why)) } else { Ok(()) }
+        };
+        too_long(&text)?;
         let text = lexicon.english(&text).map_err(|why| self.error(start, why))?;
+        too_long(&text)?;
         Ok(Line { text, place: self.place(start) })
     }
+}
+
+/// As much of a text as a message has room for.
+fn cut(text: &str) -> String {
+    text.chars().take(60).collect()
 }
 
 /// The known word that is most like a mistyped one, if any is as like as `least` (0..1).

@@ -44,8 +44,9 @@ impl Lexicon {
     /// Adds a term, or gives a shipped one another meaning.
     pub fn add(&mut self, term: &str, english: &str) -> Result<(), String> {
         let (term, english) = (term.trim(), english.trim());
-        if term.is_empty() || english.is_empty() || !english.is_ascii() || english.contains('{') {
-            return Err("must stand for one or more English words".into());
+        let is_word = |c: char| c.is_ascii_alphanumeric() || c == ' ' || c == '-';
+        if term.is_empty() || !(1..=100).contains(&english.len()) || !english.chars().all(is_word) {
+            return Err("must stand for one or a few English words".into());
         }
         insert(&mut self.own, term, english);
         Ok(())
@@ -74,7 +75,7 @@ impl Lexicon {
                 separate(&mut english);
                 english.push_str(word);
                 position += length;
-                if chars.get(position).is_some_and(|c| c.is_alphanumeric()) {
+                if chars.get(position).is_some_and(|c| c.is_alphanumeric() || *c == '{') {
                     english.push(' ');
                 }
                 continue;
@@ -116,7 +117,7 @@ fn insert(terms: &mut Terms, term: &str, english: &str) {
 
 /// A space between words that were written without one.
 fn separate(english: &mut String) {
-    if english.chars().next_back().is_some_and(char::is_alphanumeric) {
+    if english.chars().next_back().is_some_and(|c| c.is_alphanumeric() || c == '}') {
         english.push(' ');
     }
 }
@@ -152,6 +153,8 @@ mod tests {
             ("キズ", "scratch"),
             ("划痕", "scratch"),
             ("{} with 划痕", "{} with scratch"),
+            ("划痕{}", "scratch {}"),
+            ("{}划痕", "{} scratch"),
         ] {
             assert_eq!(english(text).as_deref(), Ok(expected), "{text}");
         }

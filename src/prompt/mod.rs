@@ -6,6 +6,7 @@ mod file;
 mod lexicon;
 mod product;
 
+use std::io::Read;
 use std::path::Path;
 
 use crate::{Error, Result};
@@ -91,8 +92,8 @@ pub struct Prompt {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Prompts {
     file: String,
-    /// The product's names, where the file gives them.
-    product: Vec<Line>,
+    /// The product's names, where the file gives them, each with its English.
+    product: Vec<(String, String)>,
     templates: Vec<Line>,
     /// States of a kind that is only named, with `{}` and `{kind}`.
     kind_states: Vec<Line>,
@@ -111,24 +112,22 @@ impl Default for Prompts {
 
 impl Prompts {
     /// Reads a prompt file (TOML; `prompts/inspection.toml` explains every key), or one of the
-    /// embedded ones by its name ([`prompt_files`]).
+    /// embedded ones by its name ([`prompt_files`]; `./name` is a file).
     ///
     /// # Errors
     /// [`Error::Prompts`] with line and column where the mistake has a place.
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
         let name = path.display().to_string();
-        let embedded = EMBEDDED.iter().find(|(n, _)| *n == name && !path.exists());
-        match embedded {
-            Some((name, text)) => file::parse(text.as_bytes(), name),
-            None => {
-                let bytes = std::fs::read(path).map_err(|e| Error::Prompts {
-                    file: name.clone(),
-                    why: format!("cannot read: {e}"),
-                })?;
-                file::parse(&bytes, &name)
-            }
+        if let Some((name, text)) = EMBEDDED.iter().find(|(n, _)| *n == name) {
+            return file::parse(text.as_bytes(), name);
         }
+        let mut bytes = Vec::new();
+        // No more than is needed to see that it is too large: it might be a device.
+        std::fs::File::open(path)
+            .and_then(|file| file.take(file::MOST_BYTES as u64 + 1).read_to_end(&mut bytes))
+            .map_err(|e| Error::Prompts { file: name.clone(), why: format!("cannot read: {e}") })?;
+        file::parse(&bytes, &name)
     }
 
     /// Reads the text of a prompt file; `name` is what messages call it.
@@ -168,7 +167,8 @@ impl Prompts {
             }
         }
         let names: Vec<&str> = new.iter().map(|group| &*group.name).collect();
-        if let Some(i) = (1..names.len()).find(|i| names[..*i].contains(&names[*i])) {
+        let twice = |i: &usize| names[..*i].iter().any(|n| n.eq_ignore_ascii_case(names[*i]));
+        if let Some(i) = (1..names.len()).find(twice) {
             return Err(Error::setting(
                 "--detect and --ignore",
                 format!("name {} twice", names[i]),
@@ -232,7 +232,7 @@ impl Prompts {
                     "give the product a name, here or as product = [\"...\"] in the prompt file";
                 return Err(Error::setting("--product", why));
             }
-            return Ok(self.product.iter().map(|l| (l.text.clone(), l.text.clone())).collect());
+            return Ok(self.product.clone());
         }
         let names = given.iter().map(|name| {
             let name = name.trim();
