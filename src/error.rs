@@ -34,6 +34,14 @@ pub enum Error {
         /// What is wrong with it.
         why: String,
     },
+    /// An adapter file that cannot be used, or not with this model.
+    #[error("adapter {adapter}: {why}")]
+    Adapter {
+        /// The adapter's file.
+        adapter: String,
+        /// What is wrong with it.
+        why: String,
+    },
     /// A setting that cannot be used: the caller's mistake.
     #[error("{setting}: {why}")]
     Setting {
@@ -76,6 +84,10 @@ impl Error {
 
     pub(crate) fn model(model: impl ToString, why: impl ToString) -> Self {
         Error::Model { model: model.to_string(), why: one_line(why) }
+    }
+
+    pub(crate) fn adapter(adapter: impl ToString, why: impl ToString) -> Self {
+        Error::Adapter { adapter: adapter.to_string(), why: one_line(why) }
     }
 
     pub(crate) fn setting(setting: impl ToString, why: impl ToString) -> Self {

@@ -24,6 +24,7 @@
 //! library is faster with an allocator that keeps them (the command line uses mimalloc).
 #![warn(missing_docs)]
 
+mod adapter;
 mod clip;
 mod detect;
 mod error;
@@ -34,14 +35,15 @@ mod prompt;
 pub mod render;
 pub mod report;
 
-pub use clip::{Alias, Clip, Features, ModelOptions, Taps, Tokens, aliases, is_cached};
+pub use clip::{Alias, Clip, Features, ModelOptions, Shape, Taps, Tokens, aliases, is_cached, shape};
+pub use adapter::{About, Adapter, TrainingSet, training_sets};
 #[cfg(feature = "hub")]
 pub use clip::{Download, pull};
 pub use detect::{
-    AnomalyMap, Detector, Effect, Explanation, Finding, Found, Ignored, METHODS, Method,
-    MethodEntry, Part, PatchMap, Seen, Verdict, WinClip, method,
+    AnomalyMap, AprilGan, Detector, Effect, Explanation, Finding, Found, Fused, Ignored, METHODS, Method,
+    MethodEntry, Part, Parts, PatchMap, Seen, Verdict, WinClip, method,
 };
 pub use error::{Error, Result};
-pub use image::{BitDepth, Fit, Normalisation, Photo, Placement, Prepared};
+pub use image::{BitDepth, Fit, Mask, Normalisation, Photo, Placement, Prepared};
 pub use ops::Activation;
 pub use prompt::{Kind, Product, Prompt, Prompts, Report, Role, TextCache, Warning, prompt_files};

@@ -49,6 +49,8 @@ pub struct Record {
     pub model: String,
     /// SHA-256 of the model's weights.
     pub model_sha256: String,
+    /// The adapter, where the method has one.
+    pub adapter: Option<AdapterRow>,
     /// Side of the model's square input in pixels.
     pub size: usize,
     /// How the photo was made square.
@@ -59,6 +61,21 @@ pub struct Record {
     pub overlay: Option<String>,
     /// The map that was written, if any.
     pub map: Option<String>,
+}
+
+/// The layers that April-GAN draws with.
+#[derive(Clone, Debug, Serialize)]
+pub struct AdapterRow {
+    /// Its file.
+    pub file: String,
+    /// The file's SHA-256.
+    pub sha256: String,
+    /// What it was trained on, as far as is known.
+    pub training_data: Option<String>,
+    /// The licence of that.
+    pub licence: Option<String>,
+    /// Whether the product is among that: then this is no zero-shot result.
+    pub trained_on_product: bool,
 }
 
 /// How much a photo resembles one kind of defect.
@@ -183,8 +200,13 @@ fn columns(record: &Record) -> std::io::Result<Vec<(String, String)>> {
     // By way of the text, which has no more digits than a float32 needs.
     let value: Value = serde_json::from_str(&serde_json::to_string(record)?)?;
     for (field, value) in value.as_object().into_iter().flatten() {
+        if let Some(parts) = value.as_object() {
+            columns.extend(parts.iter().map(|(key, v)| (format!("{field}.{key}"), text(v))));
+        }
         let Some(entries) = value.as_array() else {
-            columns.push((field.clone(), text(value)));
+            if !value.is_object() {
+                columns.push((field.clone(), text(value)));
+            }
             continue;
         };
         for entry in entries.iter().filter_map(Value::as_object) {
@@ -228,6 +250,7 @@ mod tests {
             method: "winclip".into(),
             model: "tiny".into(),
             model_sha256: "00".into(),
+            adapter: None,
             size: 240,
             fit: "squash".into(),
             milliseconds: 1.5,

@@ -6,7 +6,7 @@ const FLOORS: &[(&str, &[&str])] = &[
     ("ground", &["error"]),
     ("kernels, pictures, files", &["files", "image", "ops"]),
     ("model", &["clip"]),
-    ("words", &["prompt"]),
+    ("words and layers", &["adapter", "prompt"]),
     ("methods", &["detect"]),
     ("output", &["render", "report"]),
 ];

@@ -89,10 +89,10 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let prompts = Prompts::open(&args.words.file)?;
     prompts.expand(&args.words.product)?;
     let inputs = Inputs::find(&args.photos, None);
-    let clip = args.model.open()?;
+    let model = args.model.open()?;
     let cache = TextCache::from_env();
-    let product = args.model.product(&clip, &args.words.product, &prompts, &cache)?;
-    let detector = args.model.detector(&clip)?;
+    let product = args.model.product(&model.clip, &args.words.product, &prompts, &cache)?;
+    let detector = args.model.detector(&model)?;
     let (seen, complete) = look_at_all(&args.model, &detector, depth, &inputs);
     let bar = progress_bar(seen.len(), args.model.quiet);
     let explain = |(path, seen): &(PathBuf, Seen)| {

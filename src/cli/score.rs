@@ -4,20 +4,19 @@ use std::collections::HashSet;
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::sync::Arc;
 use std::sync::mpsc::sync_channel;
 use std::time::Instant;
 
 use blemish::files::write_whole;
 use blemish::render::{self, Scale};
-use blemish::report::{DefectRow, Format, IgnoredRow, Printer, Record, SCHEMA};
+use blemish::report::{AdapterRow, DefectRow, Format, IgnoredRow, Printer, Record, SCHEMA};
 use blemish::{
-    Clip, Detector, Error, Finding, Photo, Prepared, Product, Prompt, Prompts, Role, TextCache,
+    Adapter, Detector, Error, Finding, Photo, Prepared, Product, Prompt, Prompts, Role, TextCache,
 };
 use clap::ValueEnum;
 
 use super::inputs::{Inputs, with_suffix};
-use super::setup::{ModelArgs, name_of, progress_bar};
+use super::setup::{Model, ModelArgs, name_of, progress_bar};
 
 /// Score photos of a product, from its name alone.
 #[derive(clap::Args)]
@@ -46,9 +45,9 @@ pub struct Args {
     /// Colours of the overlays: the same for all photos, or stretched for each.
     #[arg(long, value_enum, default_value = "run", requires = "out")]
     scale: ScaleOf,
-    /// A prompt file, or the name of one in the program (winclip, april-gan, inspection).
-    #[arg(long, value_name = "FILE", default_value = "winclip")]
-    prompts: PathBuf,
+    /// A prompt file, or the name of one in the program: winclip, april-gan, inspection [default: the method's].
+    #[arg(long, value_name = "FILE")]
+    prompts: Option<PathBuf>,
     /// Kinds of defect that count, and no others; an entry of the prompt file or a new word.
     #[arg(long, value_name = "NAME,...", value_delimiter = ',')]
     detect: Vec<String>,
@@ -77,7 +76,8 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
         return Ok(ExitCode::FAILURE);
     }
     // What cannot work is said before the model is loaded.
-    let prompts = Prompts::open(&args.prompts)?.select(&args.detect, &args.ignore)?;
+    let file = args.prompts.clone().unwrap_or(args.model.entry()?.prompts.into());
+    let prompts = Prompts::open(file)?.select(&args.detect, &args.ignore)?;
     let defect_files = defect_files(&prompts.expand(&args.product)?);
     let targets = match &args.out {
         Some(out) => {
@@ -92,7 +92,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
         }
         None => vec![None; inputs.photos.len()],
     };
-    let scorer = Scorer::new(args, &args.model.open()?, &prompts, defect_files)?;
+    let scorer = Scorer::new(args, args.model.open()?, &prompts, defect_files)?;
 
     let stdout = std::io::stdout().lock();
     let default = if stdout.is_terminal() { Format::Table } else { Format::Jsonl };
@@ -165,24 +165,22 @@ struct Scorer<'a> {
     product: Product,
     /// What the names of the defects' maps end in.
     defect_files: Vec<String>,
-    sha256: String,
-    size: usize,
+    model: Model,
 }
 
 impl<'a> Scorer<'a> {
     fn new(
         args: &'a Args,
-        clip: &Arc<Clip>,
+        model: Model,
         prompts: &Prompts,
         defect_files: Vec<String>,
     ) -> anyhow::Result<Self> {
         Ok(Self {
             defect_files,
             args,
-            detector: args.model.detector(clip)?,
-            product: args.model.product(clip, &args.product, prompts, &TextCache::from_env())?,
-            sha256: clip.sha256().to_string(),
-            size: clip.size(),
+            detector: args.model.detector(&model)?,
+            product: args.model.product(&model.clip, &args.product, prompts, &TextCache::from_env())?,
+            model,
         })
     }
 
@@ -231,14 +229,31 @@ impl<'a> Scorer<'a> {
                 .collect(),
             method: self.args.model.method.clone(),
             model: self.args.model.model.clone(),
-            model_sha256: self.sha256.clone(),
-            size: self.size,
+            model_sha256: self.model.clip.sha256().to_string(),
+            adapter: self.model.parts.adapter.as_ref().map(|a| self.adapter_row(a)),
+            size: self.model.clip.size(),
             fit: name_of(self.args.model.fit),
             milliseconds: (milliseconds * 10.0).round() / 10.0,
             overlay: None,
             map: None,
         };
         Ok((record, finding))
+    }
+
+    fn adapter_row(&self, adapter: &Adapter) -> AdapterRow {
+        let about = adapter.about();
+        AdapterRow {
+            file: adapter.name().to_string(),
+            sha256: adapter.sha256().to_string(),
+            training_data: about.training_data.clone(),
+            licence: about.licence.clone(),
+            trained_on_product: self.is_trained_on(adapter),
+        }
+    }
+
+    fn is_trained_on(&self, adapter: &Adapter) -> bool {
+        let names = [self.product.name(), self.product.english()];
+        !adapter.trained_on(names.iter().flat_map(|names| names.split(", "))).is_empty()
     }
 
     /// Writes the overlay, and the maps if wanted, and notes where.

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use anyhow::Context;
 use blemish::{
-    Activation, BitDepth, Clip, Detector, Error, Fit, ModelOptions, Photo, Product, Prompts, Seen,
-    TextCache,
+    Activation, Adapter, BitDepth, Clip, Detector, Error, Fit, MethodEntry, ModelOptions, Parts,
+    Photo, Product, Prompts, Seen, TextCache,
 };
 use candle_core::Device;
 use clap::ValueEnum;
@@ -20,16 +20,24 @@ pub struct ModelArgs {
     #[arg(long, default_value = "tiny")]
     pub model: String,
     /// How to tell good from defective.
-    #[arg(long, default_value = blemish::METHODS[0].0,
+    #[arg(long, default_value = blemish::METHODS[0].name,
           value_parser = clap::builder::PossibleValuesParser::new(methods()))]
     pub method: String,
-    /// Side of the model's square input in pixels, a multiple of its patch size [default: the model's own].
+    /// The trained layers of april-gan and fused: .safetensors, or a .pth of its authors [default: the model's
+    /// own, as `tiny` has].
+    #[arg(long, value_name = "FILE")]
+    adapter: Option<PathBuf>,
+    /// Blocks whose patches the adapter takes, from 1 [default: what the adapter says; 6,12,18,24 for a .pth].
+    #[arg(long, value_name = "N,...", value_delimiter = ',')]
+    blocks: Option<Vec<usize>>,
+    /// Side of the model's square input in pixels, a multiple of its patch size [default: the
+    /// adapter's, else the model's own].
     #[arg(long, value_name = "N")]
     size: Option<usize>,
     /// How a photo becomes square.
     #[arg(long, value_enum, default_value = "squash")]
     pub fit: Fit,
-    /// The model's nonlinearity [default: the model's own].
+    /// The model's nonlinearity [default: the adapter's, else the model's own].
     #[arg(long, value_enum)]
     activation: Option<Activation>,
     /// Bits that the camera fills in 16-bit files.
@@ -56,7 +64,13 @@ enum DeviceKind {
 fn methods() -> impl Iterator<Item = clap::builder::PossibleValue> {
     blemish::METHODS
         .iter()
-        .map(|(name, help, _)| clap::builder::PossibleValue::new(*name).help(*help))
+        .map(|entry| clap::builder::PossibleValue::new(entry.name).help(entry.about))
+}
+
+/// A model, and what its method needs besides.
+pub struct Model {
+    pub clip: Arc<Clip>,
+    pub parts: Parts,
 }
 
 impl ModelArgs {
@@ -68,14 +82,53 @@ impl ModelArgs {
         Ok(BitDepth::new(self.bit_depth)?)
     }
 
-    /// Opens the model, downloading it where it has to be.
-    pub fn open(&self) -> anyhow::Result<Arc<Clip>> {
+    /// What is known of the method.
+    pub fn entry(&self) -> blemish::Result<&'static MethodEntry> {
+        blemish::method(&self.method)
+    }
+
+    /// Opens the model, downloading it where it has to be, and the adapter if the method takes one.
+    pub fn open(&self) -> anyhow::Result<Model> {
+        let takes_adapter = self.entry()?.takes_adapter;
+        for (flag, given) in [("adapter", self.adapter.is_some()), ("blocks", self.blocks.is_some())] {
+            if given && !takes_adapter {
+                let why = format!("--method {} takes none; use april-gan or fused", self.method);
+                return Err(Error::Setting { setting: format!("--{flag}"), why }.into());
+            }
+        }
+        // A file that is named is read before a model is downloaded.
+        let blocks = self.blocks.as_deref();
+        let named = self.adapter.as_ref().map(|file| Adapter::open(file, blocks)).transpose()?;
+        if !blemish::is_cached(&self.model) {
+            super::models::pull(&self.model, self.quiet)?;
+        }
+        let adapter = match named {
+            None if takes_adapter => Adapter::of_model(&self.model, blocks)?,
+            named => named,
+        };
+        if let Some(adapter) = &adapter {
+            adapter.check_shape(&self.model, blemish::shape(&self.model)?)?;
+        }
+        let about = adapter.as_ref().map(Adapter::about);
+        let options = ModelOptions {
+            size: self.size.or(about.and_then(|a| a.size)),
+            activation: self.activation.or(about.and_then(|a| a.activation)),
+            device: self.device()?,
+        };
+        let clip = Clip::open(&self.model, &options)?;
+        if let Some(adapter) = &adapter {
+            adapter.check(&clip)?;
+        }
+        Ok(Model { clip: Arc::new(clip), parts: Parts { adapter: adapter.map(Arc::new) } })
+    }
+
+    fn device(&self) -> anyhow::Result<Device> {
         let device = match self.device {
             DeviceKind::Cpu => Ok(Device::Cpu),
             DeviceKind::Cuda => Device::new_cuda(0),
             DeviceKind::Metal => Device::new_metal(0),
         };
-        let device = device.map_err(|error| {
+        Ok(device.map_err(|error| {
             let name = name_of(self.device);
             Error::Setting {
                 setting: format!("--device {name}"),
@@ -84,19 +137,14 @@ impl ModelArgs {
                     error.to_string().lines().next().unwrap_or_default()
                 ),
             }
-        })?;
-        if !blemish::is_cached(&self.model) {
-            super::models::pull(&self.model, self.quiet)?;
-        }
-        let options = ModelOptions { size: self.size, activation: self.activation, device };
-        Ok(Arc::new(Clip::open(&self.model, &options)?))
+        })?)
     }
 
     /// The model with its method.
-    pub fn detector(&self, clip: &Arc<Clip>) -> anyhow::Result<Detector> {
-        let method = blemish::method(&self.method)?;
-        clip.check(&method.taps())?;
-        Ok(Detector::with(clip.clone(), method, self.fit))
+    pub fn detector(&self, model: &Model) -> anyhow::Result<Detector> {
+        let method = self.entry()?.make(&model.parts)?;
+        model.clip.check(&method.taps())?;
+        Ok(Detector::with(model.clip.clone(), method, self.fit))
     }
 
     /// Encodes a product's words, and says what is notable about them.

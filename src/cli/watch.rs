@@ -51,11 +51,11 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let prompts = parse(&saved, file)?;
     prompts.expand(&args.words.product)?;
     let inputs = Inputs::find(&args.photos, None);
-    let clip = args.model.open()?;
+    let model = args.model.open()?;
     // On disk every saved version would stay for good.
     let cache = TextCache::in_memory();
-    let product = args.model.product(&clip, &args.words.product, &prompts, &cache)?;
-    let detector = args.model.detector(&clip)?;
+    let product = args.model.product(&model.clip, &args.words.product, &prompts, &cache)?;
+    let detector = args.model.detector(&model)?;
     let (seen, _) = look_at_all(&args.model, &detector, depth, &inputs);
     if seen.is_empty() {
         return Ok(ExitCode::FAILURE);
@@ -81,7 +81,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
         }
         saved = now;
         let start = Instant::now();
-        match rejudge(args, &clip, &cache, &detector, &seen, &saved) {
+        match rejudge(args, &model.clip, &cache, &detector, &seen, &saved) {
             Ok(new) => {
                 if !print(&paths, Some(&scores), &new)? {
                     return Ok(ExitCode::SUCCESS);

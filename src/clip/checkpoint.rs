@@ -177,6 +177,20 @@ impl Checkpoint {
         self.tensor(name, &[rows, width])
     }
 
+    /// What the checkpoint was trained to multiply cosines by; 100 (as OpenAI's) where it does not say.
+    pub fn logit_scale(&self) -> Result<f32> {
+        const NAME: &str = "logit_scale";
+        if !self.tensors.contains_tensor(NAME) {
+            return Ok(100.0);
+        }
+        let tensor = self.tensors.get_unchecked(NAME).map_err(|e| damaged(&self.file, e))?;
+        let scale = tensor.flatten_all()?.to_vec1::<f32>()?.first().map_or(f32::NAN, |s| s.exp());
+        if !scale.is_finite() {
+            return Err(self.fail(format!("{NAME} is no number; fetch the file again")));
+        }
+        Ok(scale)
+    }
+
     /// `[vocabulary, width]`.
     pub fn token_embedding(&self, vocabulary: usize, width: usize) -> Result<Tensor> {
         self.tensor(self.layout.token, &[vocabulary, width])

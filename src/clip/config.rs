@@ -108,6 +108,15 @@ impl Config {
         Ok((config.checked()?, normalisation))
     }
 
+    pub fn shape(&self) -> super::Shape {
+        super::Shape {
+            width: self.vision.width,
+            embedding: self.embedding,
+            blocks: self.vision.layers,
+            size: self.image_size,
+        }
+    }
+
     /// Refuses what would divide by zero or make no sense later.
     fn checked(self) -> Result<Self, String> {
         let numbers =

@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use crate::{Error, Result};
 
 /// The model inside the binary, read through the same code as any other.
-const EMBEDDED: [(&str, &[u8]); 4] = [
+const EMBEDDED: [(&str, &[u8]); 5] = [
+    ("adapter.safetensors", include_bytes!("../../weights/tiny/adapter.safetensors")),
     ("config.json", include_bytes!("../../weights/tiny/config.json")),
     ("model.safetensors", include_bytes!("../../weights/tiny/model.safetensors")),
     ("preprocessor_config.json", include_bytes!("../../weights/tiny/preprocessor_config.json")),

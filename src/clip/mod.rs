@@ -17,7 +17,7 @@ use candle_core::{Device, Tensor};
 use crate::{Activation, Error, Fit, Normalisation, Photo, Prepared, Result};
 use checkpoint::Checkpoint;
 use config::Config;
-use files::Manifest;
+use files::{Files, Manifest};
 use text::TextTower;
 use tokenizer::Tokenizer;
 use vision::VisionTower;
@@ -48,10 +48,43 @@ impl Default for ModelOptions {
     }
 }
 
+/// What a checkpoint's configuration says of its image tower.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Shape {
+    /// Width of the patch tokens.
+    pub width: usize,
+    /// Width of the embedding that photos and texts share.
+    pub embedding: usize,
+    /// Transformer blocks.
+    pub blocks: usize,
+    /// Side of the square input it was trained at, in pixels.
+    pub size: usize,
+}
+
+/// The shape of a model, without reading its weights.
+///
+/// # Errors
+/// As [`Clip::load`].
+pub fn shape(name: &str) -> Result<Shape> {
+    let files = source::find(name)?;
+    let (_, config, _) = configuration(name, &files)?;
+    Ok(config.shape())
+}
+
+/// A file that lies beside a model's own, if there is one.
+pub(crate) fn companion(name: &str, file: &str) -> Result<Option<std::borrow::Cow<'static, [u8]>>> {
+    let files = source::find(name)?;
+    let is_there = files.names()?.iter().any(|n| n == file);
+    is_there.then(|| files.read(file)).transpose()
+}
+
 /// A CLIP model, ready to encode photos and texts.
 pub struct Clip {
     name: String,
     sha256: String,
+    shape: Shape,
+    activation: Activation,
+    logit_scale: f32,
     text_shape: String,
     normalisation: Normalisation,
     tokenizer: Tokenizer,
@@ -77,24 +110,7 @@ impl Clip {
     /// As [`Clip::load`], and [`Error::Setting`] for a size the model cannot take.
     pub fn open(name: &str, options: &ModelOptions) -> Result<Self> {
         let files = source::find(name)?;
-        let manifest = Manifest::choose(&files.names()?).map_err(|why| Error::model(name, why))?;
-        let config_file = files.path(&manifest.config);
-        let json = files.read(&manifest.config)?;
-        let (mut config, normalisation) = config::in_file(
-            config_file.display(),
-            if manifest.is_open_clip() {
-                Config::from_open_clip(&json)
-            } else {
-                Config::from_hugging_face(&json).map(|c| (c, Normalisation::default()))
-            },
-        )?;
-        let normalisation = match &manifest.preprocessor {
-            Some(file) => config::in_file(
-                files.path(file).display(),
-                config::normalisation_from_hugging_face(&files.read(file)?),
-            )?,
-            None => normalisation,
-        };
+        let (manifest, mut config, normalisation) = configuration(name, &files)?;
         if let Some(activation) = options.activation {
             config.vision.activation = activation;
             config.text.activation = activation;
@@ -115,6 +131,9 @@ impl Clip {
             Ok(Self {
                 name: name.to_string(),
                 sha256,
+                shape: config.shape(),
+                activation: config.vision.activation,
+                logit_scale: checkpoint.logit_scale()?,
                 text_shape: format!("{:?} {}", config.text, config.context),
                 normalisation,
                 tokenizer,
@@ -132,6 +151,21 @@ impl Clip {
     /// SHA-256 of the weights: of the file, or of all shards one after another in order of name.
     pub fn sha256(&self) -> &str {
         &self.sha256
+    }
+
+    /// What its configuration says of the image tower.
+    pub fn shape(&self) -> Shape {
+        self.shape
+    }
+
+    /// The nonlinearity in use.
+    pub fn activation(&self) -> Activation {
+        self.activation
+    }
+
+    /// What it was trained to multiply cosines by.
+    pub fn logit_scale(&self) -> f32 {
+        self.logit_scale
     }
 
     /// Everything that text embeddings depend on besides the texts.
@@ -215,6 +249,28 @@ impl Clip {
         let read: Vec<&[u32]> = tokens.iter().map(|t| self.tokenizer.read_part(t)).collect();
         Ok(self.text.forward(&read)?)
     }
+}
+
+fn configuration(name: &str, files: &Files) -> Result<(Manifest, Config, Normalisation)> {
+    let manifest = Manifest::choose(&files.names()?).map_err(|why| Error::model(name, why))?;
+    let config_file = files.path(&manifest.config);
+    let json = files.read(&manifest.config)?;
+    let (config, normalisation) = config::in_file(
+        config_file.display(),
+        if manifest.is_open_clip() {
+            Config::from_open_clip(&json)
+        } else {
+            Config::from_hugging_face(&json).map(|c| (c, Normalisation::default()))
+        },
+    )?;
+    let normalisation = match &manifest.preprocessor {
+        Some(file) => config::in_file(
+            files.path(file).display(),
+            config::normalisation_from_hugging_face(&files.read(file)?),
+        )?,
+        None => normalisation,
+    };
+    Ok((manifest, config, normalisation))
 }
 
 fn check_size(size: usize, patch: usize) -> Result<()> {

@@ -1,17 +1,22 @@
 //! From features and words to an anomaly map and a score.
 
+mod april_gan;
 mod explain;
 mod finding;
+mod fused;
 mod winclip;
 
 use std::sync::Arc;
 
 use crate::image::enlarge;
-use crate::{Clip, Error, Features, Fit, Photo, Placement, Prepared, Product, Result, Taps};
+use crate::{Adapter, Clip, Error, Features, Fit, Photo, Placement, Prepared, Product, Result, Taps};
 use finding::Outcome;
 
+pub(crate) use april_gan::text;
+pub use april_gan::AprilGan;
 pub use explain::{Effect, Explanation, Part};
 pub use finding::{AnomalyMap, Finding, Found, Ignored};
+pub use fused::Fused;
 pub use winclip::WinClip;
 
 /// A way to tell good from defective. It says what it needs of each photo's features first, and judges
@@ -23,11 +28,19 @@ pub trait Method: Send + Sync {
     /// What it needs of the image tower.
     fn taps(&self) -> Taps;
 
+    /// What can be worked out of a photo before the words are known, once.
+    ///
+    /// # Errors
+    /// As [`Method::judge`].
+    fn digest(&self, photo: Features) -> Result<Features> {
+        Ok(photo)
+    }
+
     /// For each photo, in order, a verdict on each of the product's kinds, in theirs: how much it
     /// resembles that kind, as against the normal words.
     ///
     /// # Errors
-    /// [`Error::Tensor`] when the features are not those asked for by [`Method::taps`].
+    /// [`Error::Tensor`] when the features are not those asked for by [`Method::taps`], and then digested.
     fn judge(&self, photos: &[&Features], product: &Product) -> Result<Vec<Vec<Verdict>>>;
 }
 
@@ -65,25 +78,79 @@ impl PatchMap {
     }
 }
 
-/// A method's name, what it does in a few words, and how it is made.
-pub type MethodEntry = (&'static str, &'static str, fn() -> Box<dyn Method>);
+/// What methods are made of, besides a model.
+#[derive(Clone, Debug, Default)]
+pub struct Parts {
+    /// The layers of [`AprilGan`] and [`Fused`].
+    pub adapter: Option<Arc<Adapter>>,
+}
+
+impl Parts {
+    fn adapter(&self, method: &str) -> Result<Arc<Adapter>> {
+        self.adapter.clone().ok_or_else(|| {
+            let why = "needs an adapter for this model: give one with --adapter FILE (`blemish adapter`)";
+            Error::setting(format!("--method {method}"), why)
+        })
+    }
+}
+
+/// One of [`METHODS`].
+pub struct MethodEntry {
+    /// The name that `--method` takes.
+    pub name: &'static str,
+    /// What it does, in a few words.
+    pub about: &'static str,
+    /// The prompt file of its paper.
+    pub prompts: &'static str,
+    /// Whether it is made of an adapter.
+    pub takes_adapter: bool,
+    make: fn(&Parts) -> Result<Box<dyn Method>>,
+}
 
 /// All methods, the default first.
-pub const METHODS: &[MethodEntry] = &[(
-    winclip::NAME,
-    "WinCLIP: words against windows of 2x2 and 3x3 patches and the whole photo",
-    || Box::new(WinClip::default()),
-)];
+pub const METHODS: &[MethodEntry] = &[
+    MethodEntry {
+        name: WinClip::NAME,
+        about: "WinCLIP: words against windows of 2x2 and 3x3 patches and the whole photo",
+        prompts: "winclip",
+        takes_adapter: false,
+        make: |_| Ok(Box::new(WinClip::default())),
+    },
+    MethodEntry {
+        name: AprilGan::NAME,
+        about: "April-GAN: words against single patches, through trained layers (--adapter)",
+        prompts: "april-gan",
+        takes_adapter: true,
+        make: |parts| Ok(Box::new(AprilGan::new(parts.adapter(AprilGan::NAME)?))),
+    },
+    MethodEntry {
+        name: Fused::NAME,
+        about: "Both, weighed alike",
+        prompts: "winclip",
+        takes_adapter: true,
+        make: |parts| Ok(Box::new(Fused::new(parts.adapter(Fused::NAME)?))),
+    },
+];
 
-/// A method by its name.
+/// What is known of a method, by its name.
 ///
 /// # Errors
 /// [`Error::Setting`] that lists the names.
-pub fn method(name: &str) -> Result<Box<dyn Method>> {
-    METHODS.iter().find(|(n, ..)| *n == name).map(|(.., make)| make()).ok_or_else(|| {
-        let names: Vec<&str> = METHODS.iter().map(|(n, ..)| *n).collect();
+pub fn method(name: &str) -> Result<&'static MethodEntry> {
+    METHODS.iter().find(|entry| entry.name == name).ok_or_else(|| {
+        let names: Vec<&str> = METHODS.iter().map(|entry| entry.name).collect();
         Error::setting(format!("--method {name}"), format!("unknown; one of: {}", names.join(", ")))
     })
+}
+
+impl MethodEntry {
+    /// The method, ready to be used.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] when a part is missing.
+    pub fn make(&self, parts: &Parts) -> Result<Box<dyn Method>> {
+        (self.make)(parts)
+    }
 }
 
 /// The image side of a model, so that detectors can be tested with a made-up one.
@@ -143,7 +210,7 @@ impl Detector {
     /// [`Error::Setting`] when the model's input is too small for the method's windows.
     pub fn look(&self, prepared: &Prepared) -> Result<Seen> {
         let features = self.encoder.encode(&prepared.pixels, &self.method.taps())?;
-        Ok(Seen { features, placement: prepared.placement })
+        Ok(Seen { features: self.method.digest(features)?, placement: prepared.placement })
     }
 
     /// Compares what was seen with a product's words.

@@ -1,12 +1,11 @@
 //! WinCLIP, zero-shot (Jeong et al., arXiv 2303.14814, section 4): each window of 2x2 and 3x3 patches,
 //! and the whole photo, is compared with the normal and the anomalous prompts.
 
-use candle_core::{D, Tensor};
+use candle_core::Tensor;
 
 use super::{Method, PatchMap, Verdict};
+use crate::ops::unit_rows;
 use crate::{Features, Product, Result, Taps};
-
-pub(super) const NAME: &str = "winclip";
 
 /// Zero-shot WinCLIP.
 #[derive(Clone, Debug)]
@@ -17,6 +16,10 @@ pub struct WinClip {
     temperature: f64,
 }
 
+impl WinClip {
+    pub(super) const NAME: &str = "winclip";
+}
+
 impl Default for WinClip {
     fn default() -> Self {
         Self { scales: vec![2, 3], temperature: 0.07 }
@@ -25,7 +28,7 @@ impl Default for WinClip {
 
 impl Method for WinClip {
     fn name(&self) -> &'static str {
-        NAME
+        Self::NAME
     }
 
     fn taps(&self) -> Taps {
@@ -37,7 +40,7 @@ impl Method for WinClip {
         let sets = std::iter::once(product.normal()).chain(product.kinds());
         let means =
             sets.map(|set| set.embeddings.mean(0)).collect::<candle_core::Result<Vec<_>>>()?;
-        let text = normalise(&Tensor::stack(&means, 0)?)?;
+        let text = unit_rows(&Tensor::stack(&means, 0)?)?;
         photos.iter().map(|photo| self.judge_one(photo, &text)).collect()
     }
 }
@@ -65,16 +68,11 @@ impl WinClip {
 
     /// For each kind, `softmax([cos(e, normal), cos(e, kind)] / temperature)[kind]` of each row `e`.
     fn class_scores(&self, embeddings: &Tensor, text: &Tensor) -> Result<Vec<Vec<f32>>> {
-        let cosines = text.matmul(&normalise(embeddings)?.t()?)?;
+        let cosines = text.matmul(&unit_rows(embeddings)?.t()?)?;
         let kinds = cosines.narrow(0, 1, cosines.dim(0)? - 1)?;
         let difference = kinds.broadcast_sub(&cosines.narrow(0, 0, 1)?)?;
         Ok(candle_nn::ops::sigmoid(&(difference / self.temperature)?)?.to_vec2()?)
     }
-}
-
-/// Rows at unit length.
-fn normalise(rows: &Tensor) -> Result<Tensor> {
-    Ok(rows.broadcast_div(&rows.sqr()?.sum_keepdim(D::Minus1)?.sqrt()?)?)
 }
 
 /// For each patch the harmonic mean of the scores of all windows that hold it; 0 where one of them is 0.

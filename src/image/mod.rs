@@ -1,11 +1,13 @@
 //! From a photo's file to what a model sees, and back: decoding, resampling that agrees with Pillow
 //! bit for bit, normalisation, and the geometry that places a map on the photo again.
 
+mod mask;
 mod photo;
 mod prepare;
 mod resample;
 
+pub use mask::Mask;
 pub use photo::{BitDepth, Photo};
-pub(crate) use prepare::enlarge;
+pub(crate) use prepare::{enlarge, enlarge_to_corners};
 pub use prepare::{Fit, Normalisation, Placement, Prepared};
 pub(crate) use resample::resample_table;

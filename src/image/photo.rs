@@ -94,6 +94,11 @@ impl Photo {
         Ok(Self { width, height, rgb, note: None })
     }
 
+    /// As [`Photo::from_rgb`], of any size that fits.
+    pub(super) fn unchecked(width: usize, height: usize, rgb: Vec<u8>) -> Self {
+        Self { width, height, rgb, note: None }
+    }
+
     /// Width in pixels.
     pub fn width(&self) -> usize {
         self.width

@@ -3,7 +3,8 @@
 use rayon::prelude::*;
 
 use super::photo::Photo;
-use super::resample::{Axis, resize_rgb};
+use super::resample::{Axis, Filter, resize_rgb};
+use crate::Result;
 
 /// How a photo that is not square becomes the model's square.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
@@ -127,10 +128,17 @@ pub(crate) fn enlarge(map: &[f32], from: usize, to: usize) -> Vec<f32> {
     bilinear(map, from, &axis, &axis)
 }
 
+/// Enlarges a square map, `[from, from]` to `[to, to]`: PyTorch's `interpolate(mode="bilinear",
+/// align_corners=True)`, which lays the outermost values on the outermost pixels.
+pub(crate) fn enlarge_to_corners(map: &[f32], from: usize, to: usize) -> Vec<f32> {
+    let scale = (from - 1) as f64 / (to - 1).max(1) as f64;
+    let axis: Vec<_> = (0..to).map(|i| Some(Sample::at(i as f64 * scale, from))).collect();
+    bilinear(map, from, &axis, &axis)
+}
+
 /// For each of `photo` pixels along one axis, the two map pixels it lies between; none outside the map's
 /// `side`. The photo covers `resized` map pixels from `corner` on.
 fn samples(photo: usize, resized: usize, corner: isize, side: usize) -> Vec<Option<Sample>> {
-    let last = side - 1;
     let scale = resized as f64 / photo as f64;
     (0..photo)
         .map(|i| {
@@ -138,9 +146,7 @@ fn samples(photo: usize, resized: usize, corner: isize, side: usize) -> Vec<Opti
             if !(0.0..=side as f64).contains(&position) {
                 return None;
             }
-            let centre = (position - 0.5).clamp(0.0, last as f64);
-            let low = centre as usize;
-            Some(Sample { low, high: (low + 1).min(last), weight: (centre - low as f64) as f32 })
+            Some(Sample::at(position - 0.5, side))
         })
         .collect()
 }
@@ -175,6 +181,14 @@ struct Sample {
 }
 
 impl Sample {
+    /// `position` counts from the first of `side` pixels' centres.
+    fn at(position: f64, side: usize) -> Self {
+        let last = side - 1;
+        let position = position.clamp(0.0, last as f64);
+        let low = position as usize;
+        Self { low, high: (low + 1).min(last), weight: (position - low as f64) as f32 }
+    }
+
     fn between(&self, low: f32, high: f32) -> f32 {
         low + (high - low) * self.weight
     }
@@ -185,6 +199,7 @@ impl Photo {
     pub fn prepare(&self, size: usize, fit: Fit, normalisation: &Normalisation) -> Prepared {
         let placement = Placement::new((self.width(), self.height()), size, fit);
         let axis = |from, to: usize, corner: isize| Axis {
+            filter: Filter::Bicubic,
             from,
             to,
             wanted: (-corner).max(0) as usize..to.min((size as isize - corner) as usize),
@@ -208,6 +223,32 @@ impl Photo {
         }
         Prepared { pixels, placement }
     }
+
+    /// Four photos in one, two above two, each at the first one's size.
+    ///
+    /// # Errors
+    /// As [`Photo::from_rgb`].
+    pub fn mosaic(photos: [&Photo; 4]) -> Result<Photo> {
+        let (width, height) = (photos[0].width(), photos[0].height());
+        let parts: Vec<Vec<u8>> =
+            photos.iter().map(|p| resize(Filter::Bicubic, p, width, height)).collect();
+        Photo::from_rgb(2 * width, 2 * height, lay_out(&parts, 3 * width))
+    }
+}
+
+/// Two pictures above two, each with `stride` values a row.
+pub(super) fn lay_out<T: Copy>(parts: &[Vec<T>], stride: usize) -> Vec<T> {
+    let pairs = parts.chunks_exact(2);
+    pairs
+        .flat_map(|pair| pair[0].chunks_exact(stride).zip(pair[1].chunks_exact(stride)))
+        .flat_map(|(left, right)| left.iter().chain(right))
+        .copied()
+        .collect()
+}
+
+pub(super) fn resize(filter: Filter, photo: &Photo, width: usize, height: usize) -> Vec<u8> {
+    let axis = |from, to| Axis { filter, from, to, wanted: 0..to };
+    resize_rgb(photo.rgb(), &axis(photo.width(), width), &axis(photo.height(), height))
 }
 
 /// `(byte / 255 - mean) / std` in float32, as torchvision's ToTensor and Normalize compute it.

@@ -8,7 +8,32 @@ use std::ops::Range;
 use rayon::prelude::*;
 
 const FRACTION_BITS: u32 = 22;
-const SUPPORT: f64 = 2.0;
+
+/// The kernel that a resize weighs its samples with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Filter {
+    /// For photos.
+    Bicubic,
+    /// For masks.
+    Bilinear,
+}
+
+impl Filter {
+    /// How far it reaches, in samples.
+    fn support(self) -> f64 {
+        match self {
+            Filter::Bicubic => 2.0,
+            Filter::Bilinear => 1.0,
+        }
+    }
+
+    fn at(self, x: f64) -> f64 {
+        match self {
+            Filter::Bicubic => bicubic(x),
+            Filter::Bilinear => (1.0 - x.abs()).max(0.0),
+        }
+    }
+}
 
 /// The input samples that make one output sample, and their weights (which sum to 1).
 struct Taps {
@@ -21,7 +46,7 @@ fn bicubic(x: f64) -> f64 {
     let x = x.abs();
     if x < 1.0 {
         ((A + 2.0) * x - (A + 3.0)) * x * x + 1.0
-    } else if x < SUPPORT {
+    } else if x < 2.0 {
         (((x - 5.0) * x + 8.0) * x - 4.0) * A
     } else {
         0.0
@@ -29,17 +54,17 @@ fn bicubic(x: f64) -> f64 {
 }
 
 /// The taps of the output samples in `range`.
-fn taps(input: usize, output: usize, range: Range<usize>) -> Vec<Taps> {
+fn taps(filter: Filter, input: usize, output: usize, range: Range<usize>) -> Vec<Taps> {
     let scale = input as f64 / output as f64;
     let stretch = scale.max(1.0);
-    let support = SUPPORT * stretch;
+    let support = filter.support() * stretch;
     range
         .map(|i| {
             let center = (i as f64 + 0.5) * scale;
             let start = ((center - support + 0.5) as isize).max(0) as usize;
             let end = ((center + support + 0.5) as usize).min(input);
             let mut weights: Vec<f64> =
-                (start..end).map(|x| bicubic((x as f64 - center + 0.5) / stretch)).collect();
+                (start..end).map(|x| filter.at((x as f64 - center + 0.5) / stretch)).collect();
             let sum: f64 = weights.iter().sum();
             if sum != 0.0 {
                 weights.iter_mut().for_each(|w| *w /= sum);
@@ -51,6 +76,7 @@ fn taps(input: usize, output: usize, range: Range<usize>) -> Vec<Taps> {
 
 /// One axis of a resize: from how many samples to how many, and which of those are wanted.
 pub(super) struct Axis {
+    pub filter: Filter,
     pub from: usize,
     pub to: usize,
     pub wanted: Range<usize>,
@@ -69,7 +95,7 @@ impl Axis {
             // Pillow skips a pass that changes nothing.
             return self.wanted.clone().map(|i| (i, vec![1 << FRACTION_BITS])).collect();
         }
-        taps(self.from, self.to, self.wanted.clone())
+        taps(self.filter, self.from, self.to, self.wanted.clone())
             .into_iter()
             .map(|t| (t.start, t.weights.into_iter().map(fixed).collect()))
             .collect()
@@ -152,7 +178,7 @@ fn resize_rows(rgb: &[u8], width: usize, taps: &[(usize, Vec<i32>)]) -> Vec<u8> 
 /// what PyTorch's `interpolate(mode="bicubic", antialias=True, align_corners=False)` computes;
 /// open_clip resizes position embeddings that way.
 pub(crate) fn resample_table(table: &[f32], from: usize, to: usize, width: usize) -> Vec<f32> {
-    let taps = taps(from, to, 0..to);
+    let taps = taps(Filter::Bicubic, from, to, 0..to);
     // Each pass resamples the first axis of [from, rest] and leaves it last: two passes restore the order.
     let pass = |input: &[f32], rest: usize| -> Vec<f32> {
         let mut out = vec![0f32; to * rest * width];
@@ -179,7 +205,7 @@ mod tests {
     #[test]
     fn weights_sum_to_one_and_stay_inside() {
         for (input, output) in [(3, 240), (240, 3), (17, 17), (1, 9), (9, 1), (500, 499)] {
-            for t in taps(input, output, 0..output) {
+            for t in taps(Filter::Bicubic, input, output, 0..output) {
                 assert!(t.start + t.weights.len() <= input);
                 assert!((t.weights.iter().sum::<f64>() - 1.0).abs() < 1e-12);
             }
@@ -187,7 +213,7 @@ mod tests {
     }
 
     fn axis(from: usize, to: usize) -> Axis {
-        Axis { from, to, wanted: 0..to }
+        Axis { filter: Filter::Bicubic, from, to, wanted: 0..to }
     }
 
     #[test]
@@ -201,8 +227,8 @@ mod tests {
         let rgb: Vec<u8> = (0..40 * 30 * 3).map(|i| (i * i % 251) as u8).collect();
         for (to_x, to_y) in [(40, 30), (40, 9), (25, 30), (60, 9), (11, 44)] {
             let whole = resize_rgb(&rgb, &axis(40, to_x), &axis(30, to_y));
-            let columns = Axis { from: 40, to: to_x, wanted: 3..to_x - 2 };
-            let rows = Axis { from: 30, to: to_y, wanted: 2..to_y - 4 };
+            let columns = Axis { wanted: 3..to_x - 2, ..axis(40, to_x) };
+            let rows = Axis { wanted: 2..to_y - 4, ..axis(30, to_y) };
             let part = resize_rgb(&rgb, &columns, &rows);
             let expected: Vec<u8> = (2..to_y - 4)
                 .flat_map(|y| &whole[(y * to_x + 3) * 3..(y * to_x + to_x - 2) * 3])

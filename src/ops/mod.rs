@@ -164,6 +164,18 @@ fn exp(x: f32) -> f32 {
     (p * r * r + r + 1.0) * power
 }
 
+/// Rows at unit length.
+pub(crate) fn unit_rows(rows: &Tensor) -> Result<Tensor> {
+    rows.broadcast_div(&rows.sqr()?.sum_keepdim(D::Minus1)?.sqrt()?)
+}
+
+/// Adds the logistic function of each value to a sum.
+pub(crate) fn add_sigmoid(sums: &mut [f32], values: &[f32]) {
+    pulp::Arch::new().dispatch(|| {
+        sums.iter_mut().zip(values).for_each(|(sum, &x)| *sum += 1.0 / (1.0 + exp(-x)));
+    });
+}
+
 #[inline(always)]
 fn gelu(x: f32) -> f32 {
     0.5 * x * (1.0 + erf(x * std::f32::consts::FRAC_1_SQRT_2))

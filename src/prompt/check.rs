@@ -2,9 +2,8 @@
 
 use std::collections::HashMap;
 
-use candle_core::{D, Tensor};
-
 use super::{Group, Kind, Line, Product, Prompts, Role, TextCache};
+use crate::ops::unit_rows;
 use crate::{Clip, Result};
 
 /// Mean embeddings that are nearer to each other than this are hardly two things to the model: a cosine
@@ -108,7 +107,7 @@ impl Product {
     fn cosines(&self) -> Result<Vec<(usize, usize, f32)>> {
         let kinds = std::iter::once(self.normal()).chain(self.kinds());
         let means =
-            kinds.map(|kind| unit(&kind.embeddings.mean(0)?)).collect::<Result<Vec<_>>>()?;
+            kinds.map(|kind| Ok(unit_rows(&kind.embeddings.mean(0)?)?)).collect::<Result<Vec<_>>>()?;
         let mut cosines = Vec::new();
         for (j, mean) in means.iter().enumerate() {
             for (i, other) in means[..j].iter().enumerate() {
@@ -135,8 +134,4 @@ fn too_close_message(a: &Kind, b: &Kind, cosine: f32) -> String {
 
 fn first_line(group: &Group) -> Option<&Line> {
     group.states.first()
-}
-
-fn unit(row: &Tensor) -> Result<Tensor> {
-    Ok(row.broadcast_div(&row.sqr()?.sum_keepdim(D::Minus1)?.sqrt()?)?)
 }

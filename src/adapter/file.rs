@@ -1,0 +1,240 @@
+//! Adapter files: our own safetensors with its metadata, and April-GAN's published pickles.
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::LazyLock;
+
+use candle_core::{Device, Tensor};
+use safetensors::SafeTensors;
+use serde::Deserialize;
+
+use super::{About, Adapter};
+use crate::{Activation, Error, Result};
+
+/// The file that a model brings for April-GAN, beside its own files.
+const COMPANION: &str = "adapter.safetensors";
+/// The largest published adapters have 13 MB.
+pub(super) const MOST_BYTES: u64 = 1 << 28;
+
+/// A published set of photos that adapters were trained on.
+#[derive(Clone, Debug, Deserialize)]
+pub struct TrainingSet {
+    /// A short name.
+    pub name: String,
+    /// Its title and the part of it.
+    pub title: String,
+    /// How the authors call the adapter trained on it.
+    pub file: String,
+    /// Its licence.
+    pub licence: String,
+    /// What the licence asks for.
+    pub note: String,
+    /// The products in it.
+    pub products: Vec<String>,
+}
+
+/// The published training sets that are known (`weights/training_sets.toml`).
+pub fn training_sets() -> &'static [TrainingSet] {
+    #[derive(Deserialize)]
+    struct File {
+        set: Vec<TrainingSet>,
+    }
+    static SETS: LazyLock<Vec<TrainingSet>> = LazyLock::new(|| {
+        let text = include_str!("../../weights/training_sets.toml");
+        toml::from_str::<File>(text).expect("the embedded list is tested").set
+    });
+    &SETS
+}
+
+impl About {
+    /// What the authors' files mean and do not say: four blocks of ViT-L-14-336 at 518 pixels and, on OpenAI's
+    /// weights, the exact GELU.
+    fn official() -> Self {
+        Self {
+            blocks: vec![6, 12, 18, 24],
+            size: Some(518),
+            activation: Some(Activation::Gelu),
+            logit_scale: 100.0,
+            ..Self::default()
+        }
+    }
+
+    /// Notes the training data: the name of a published set, or any words.
+    pub fn set_training_data(&mut self, words: &str) {
+        match training_sets().iter().find(|set| set.name.eq_ignore_ascii_case(words)) {
+            Some(set) => {
+                self.training_data = Some(set.title.clone());
+                self.licence = Some(format!("{}: {}", set.licence, set.note));
+                self.products.clone_from(&set.products);
+            }
+            None => self.training_data = Some(words.to_string()),
+        }
+    }
+
+    fn to_metadata(&self) -> HashMap<String, String> {
+        let blocks: Vec<String> = self.blocks.iter().map(usize::to_string).collect();
+        let known = [
+            ("format", Some("blemish adapter 1".into())),
+            ("blocks", Some(blocks.join(","))),
+            ("input_size", self.size.map(|size| size.to_string())),
+            ("activation", self.activation.map(|a| a.name().to_string())),
+            ("logit_scale", Some(self.logit_scale.to_string())),
+            ("model", self.model.clone()),
+            ("model_sha256", self.model_sha256.clone()),
+            ("training_data", self.training_data.clone()),
+            ("products", (!self.products.is_empty()).then(|| self.products.join(","))),
+            ("licence", self.licence.clone()),
+        ];
+        known.into_iter().filter_map(|(key, value)| Some((key.to_string(), value?))).collect()
+    }
+
+    fn from_metadata(metadata: &HashMap<String, String>) -> Result<Self, String> {
+        let get = |key: &str| metadata.get(key).map(|value| value.trim());
+        let number = |key: &str, text: &str| format!("its metadata has {key} {text:?}, no number");
+        let mut about = Self { logit_scale: 100.0, ..Self::default() };
+        if let Some(text) = get("blocks") {
+            let blocks = text.split(',').map(|block| block.trim().parse::<usize>());
+            about.blocks = blocks.collect::<Result<_, _>>().map_err(|_| number("blocks", text))?;
+        }
+        if let Some(text) = get("input_size") {
+            about.size = Some(text.parse().map_err(|_| number("input_size", text))?);
+        }
+        if let Some(text) = get("logit_scale") {
+            about.logit_scale = text.parse().map_err(|_| number("logit_scale", text))?;
+        }
+        about.activation = match get("activation") {
+            None => None,
+            Some("gelu") => Some(Activation::Gelu),
+            Some("quick_gelu") => Some(Activation::QuickGelu),
+            Some(other) => return Err(format!("its metadata has an unknown activation {other:?}")),
+        };
+        let text = |key: &str| get(key).map(str::to_string);
+        about.model = text("model");
+        about.model_sha256 = text("model_sha256");
+        about.training_data = text("training_data");
+        about.licence = text("licence");
+        about.products = get("products")
+            .map(|list| list.split(',').map(|p| p.trim().to_string()).collect())
+            .unwrap_or_default();
+        Ok(about)
+    }
+}
+
+impl Adapter {
+    /// Reads an adapter: safetensors with metadata, or April-GAN's published `.pth`, which says nothing of
+    /// what it needs: then blocks 6, 12, 18 and 24 at 518 pixels with exact GELU. `blocks` stand in for the file's.
+    ///
+    /// # Errors
+    /// [`Error::Adapter`] for a file that cannot be read or is no adapter.
+    pub fn open(path: impl AsRef<Path>, blocks: Option<&[usize]>) -> Result<Self> {
+        let path = path.as_ref();
+        let name = path.display().to_string();
+        let fail = |why: String| Error::adapter(&name, why);
+        let metadata = std::fs::metadata(path).map_err(|e| fail(format!("cannot read: {e}")))?;
+        if !metadata.is_file() || metadata.len() > MOST_BYTES {
+            return Err(fail("not an adapter: no plain file, or larger than 256 MiB".into()));
+        }
+        let bytes = std::fs::read(path).map_err(|e| fail(format!("cannot read: {e}")))?;
+        let stem = path.file_stem().unwrap_or_default().to_string_lossy().to_lowercase();
+        Self::from_bytes(&name, &stem, &bytes, blocks)
+    }
+
+    /// The adapter that lies beside a model's own files (`adapter.safetensors`), if there is one: the model in
+    /// the program has one.
+    ///
+    /// # Errors
+    /// As [`Adapter::open`].
+    pub fn of_model(model: &str, blocks: Option<&[usize]>) -> Result<Option<Self>> {
+        let Some(bytes) = crate::clip::companion(model, COMPANION)? else { return Ok(None) };
+        Self::from_bytes(&format!("{model}/{COMPANION}"), "adapter", &bytes, blocks).map(Some)
+    }
+
+    fn from_bytes(name: &str, stem: &str, bytes: &[u8], blocks: Option<&[usize]>) -> Result<Self> {
+        let fail = |why: String| Error::adapter(name, why);
+        let (mut about, tensors) = if bytes.starts_with(b"PK") {
+            let mut about = About::official();
+            if let Some(set) = training_sets().iter().find(|set| stem.contains(&set.file)) {
+                about.set_training_data(&set.name);
+            }
+            (about, super::pickle::read(bytes).map_err(fail)?)
+        } else {
+            let (about, tensors) = read_safetensors(bytes).map_err(fail)?;
+            (about, tensors)
+        };
+        if let Some(blocks) = blocks {
+            about.blocks = blocks.to_vec();
+        }
+        let layers = layers(tensors).map_err(fail)?;
+        let mut adapter = Self::new(name, about, layers)?;
+        adapter.sha256 = crate::clip::sha256(bytes);
+        Ok(adapter)
+    }
+
+    /// The adapter as a safetensors file with its metadata.
+    ///
+    /// # Errors
+    /// [`Error::Adapter`] when the tensors cannot be written.
+    pub fn to_bytes(&self) -> Result<Vec<u8>> {
+        let tensors = self.layers.iter().enumerate().flat_map(|(i, layer)| {
+            [(format!("fc.{i}.weight"), &layer.weight), (format!("fc.{i}.bias"), &layer.bias)]
+        });
+        // Sorted, so that the same adapter is the same file.
+        let metadata = self.about.to_metadata().into_iter().collect();
+        safetensors::serialize(tensors.collect::<Vec<_>>(), Some(metadata))
+            .map_err(|e| Error::adapter(&self.name, e))
+    }
+
+    /// The same layers with other things known of them.
+    ///
+    /// # Errors
+    /// As [`Adapter::new`].
+    pub fn with_about(self, about: About) -> Result<Self> {
+        let layers = self.layers.into_iter().map(|layer| (layer.weight, layer.bias)).collect();
+        Self::new(&self.name, about, layers)
+    }
+}
+
+fn read_safetensors(bytes: &[u8]) -> Result<(About, Vec<(String, Tensor)>), String> {
+    let damaged = |e: &dyn std::fmt::Display| {
+        format!("neither safetensors nor a PyTorch file, or cut short; fetch it again ({e})")
+    };
+    let (_, metadata) = SafeTensors::read_metadata(bytes).map_err(|e| damaged(&e))?;
+    let about = About::from_metadata(&metadata.metadata().clone().unwrap_or_default())?;
+    let tensors =
+        candle_core::safetensors::load_buffer(bytes, &Device::Cpu).map_err(|e| damaged(&e))?;
+    let float = |t: Tensor| t.to_dtype(candle_core::DType::F32).map_err(|e| e.to_string());
+    let tensors = tensors.into_iter().map(|(name, t)| Ok((name, float(t)?)));
+    Ok((about, tensors.collect::<Result<_, String>>()?))
+}
+
+/// `fc.0.weight`, `fc.0.bias`, `fc.1.weight` ... in order, and nothing else.
+fn layers(tensors: Vec<(String, Tensor)>) -> Result<Vec<(Tensor, Tensor)>, String> {
+    let mut tensors: HashMap<String, Tensor> = tensors.into_iter().collect();
+    let mut layers = Vec::new();
+    while let Some(weight) = tensors.remove(&format!("fc.{}.weight", layers.len())) {
+        let name = format!("fc.{}.bias", layers.len());
+        let bias = tensors.remove(&name).ok_or(format!("tensor {name} is missing"))?;
+        layers.push((weight, bias));
+    }
+    match tensors.keys().min() {
+        Some(other) => Err(format!(
+            "tensor {other:?} is not one of an adapter's (fc.0.weight, fc.0.bias, fc.1.weight, ...)"
+        )),
+        None => Ok(layers),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn known_training_sets_are_recognised_by_name() {
+        let mut about = About::official();
+        about.set_training_data("visa");
+        assert_eq!(about.products.len(), 12);
+        assert!(about.licence.as_deref().is_some_and(|l| l.starts_with("CC BY 4.0")));
+        about = About { blocks: vec![1, 2], ..about };
+        assert_eq!(About::from_metadata(&about.to_metadata()), Ok(about));
+    }
+}

@@ -1,0 +1,216 @@
+//! April-GAN's adapters (Chen et al., arXiv 2305.17382): a linear layer for each of some blocks of the image
+//! tower, from patch tokens into the embedding that photos and texts share.
+
+mod file;
+mod pickle;
+
+use std::collections::BTreeSet;
+
+use candle_core::Tensor;
+
+use crate::ops::{Linear, unit_rows};
+use crate::{Activation, Clip, Error, Features, Result, Shape, Taps};
+
+pub use file::{TrainingSet, training_sets};
+
+/// Layers that draw anomalies, and what is known of them.
+#[derive(Clone, Debug)]
+pub struct Adapter {
+    name: String,
+    sha256: String,
+    about: About,
+    layers: Vec<Layer>,
+}
+
+/// What an adapter needs of a model, and where it comes from.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct About {
+    /// The blocks whose output the layers take, from 1, one for each layer.
+    pub blocks: Vec<usize>,
+    /// Side of the model's input that it was trained at, in pixels.
+    pub size: Option<usize>,
+    /// The nonlinearity of the model's towers that it was trained with.
+    pub activation: Option<Activation>,
+    /// What cosines are multiplied by before the softmax.
+    pub logit_scale: f32,
+    /// The model it was trained on, as it was named.
+    pub model: Option<String>,
+    /// SHA-256 of that model's weights.
+    pub model_sha256: Option<String>,
+    /// What it was trained on, in words.
+    pub training_data: Option<String>,
+    /// The products among that.
+    pub products: Vec<String>,
+    /// The licence of the training data, and what it asks for.
+    pub licence: Option<String>,
+}
+
+/// `z = weight h + bias`.
+#[derive(Clone, Debug)]
+struct Layer {
+    /// `[embedding, width]`.
+    weight: Tensor,
+    /// `[embedding]`.
+    bias: Tensor,
+    linear: Linear,
+}
+
+impl Adapter {
+    /// An adapter from its layers, `[embedding, width]` and `[embedding]` each, in the order of
+    /// [`About::blocks`].
+    ///
+    /// # Errors
+    /// [`Error::Adapter`] when there are none, they are not of one shape, hold NaN or infinity, or their number
+    /// is not that of the blocks.
+    pub fn new(name: &str, about: About, layers: Vec<(Tensor, Tensor)>) -> Result<Self> {
+        let fail = |why: String| Err(Error::adapter(name, why));
+        let Some((first, _)) = layers.first() else {
+            return fail("holds no layers (fc.0.weight, fc.0.bias, ...)".into());
+        };
+        let (embedding, width) = first.dims2().map_err(|e| Error::adapter(name, e))?;
+        if about.blocks.len() != layers.len() {
+            return fail(format!(
+                "has {} layers for {} blocks; give one block for each with --blocks",
+                layers.len(),
+                about.blocks.len()
+            ));
+        }
+        if about.blocks.contains(&0) || about.blocks.iter().collect::<BTreeSet<_>>().len() != layers.len() {
+            return fail("blocks are counted from 1, each once".into());
+        }
+        if !(about.logit_scale.is_finite() && about.logit_scale > 0.0) {
+            return fail(format!("a logit scale of {} is not positive", about.logit_scale));
+        }
+        let mut made = Vec::new();
+        for (i, (weight, bias)) in layers.into_iter().enumerate() {
+            if weight.dims() != [embedding, width] || bias.dims() != [embedding] {
+                return fail(format!(
+                    "fc.{i} has shapes {:?} and {:?}; the first layer asks for {:?} and {:?}",
+                    weight.dims(),
+                    bias.dims(),
+                    [embedding, width],
+                    [embedding]
+                ));
+            }
+            // NaN and infinity survive a sum.
+            let sum = (weight.abs()?.sum_all()? + bias.abs()?.sum_all()?)?;
+            if !sum.to_scalar::<f32>()?.is_finite() {
+                return fail(format!("fc.{i} holds NaN or infinity; fetch the file again"));
+            }
+            let linear = Linear::new(&weight, Some(&bias))?;
+            made.push(Layer { weight, bias, linear });
+        }
+        Ok(Self { name: name.to_string(), sha256: String::new(), about, layers: made })
+    }
+
+    /// The name it was opened by.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// SHA-256 of its file; empty when it has none.
+    pub fn sha256(&self) -> &str {
+        &self.sha256
+    }
+
+    /// What it needs, and where it comes from.
+    pub fn about(&self) -> &About {
+        &self.about
+    }
+
+    /// Width of the tokens it takes, and of the embedding it makes.
+    pub fn widths(&self) -> (usize, usize) {
+        let dims = self.layers[0].weight.dims();
+        (dims[1], dims[0])
+    }
+
+    /// What it needs of the image tower.
+    pub fn taps(&self) -> Taps {
+        Taps { windows: vec![], blocks: self.about.blocks.clone() }
+    }
+
+    /// Whether it can work on a model of this shape.
+    ///
+    /// # Errors
+    /// [`Error::Adapter`] that says what it needs and what the model has.
+    pub fn check_shape(&self, model: &str, shape: Shape) -> Result<()> {
+        let (width, embedding) = self.widths();
+        let fail = |why: String| Err(Error::adapter(&self.name, why));
+        if (width, embedding) != (shape.width, shape.embedding) {
+            return fail(format!(
+                "takes tokens of width {width} into embeddings of {embedding}; model {model} has tokens of \
+                 width {} and embeddings of {}: use the model it was trained on",
+                shape.width, shape.embedding
+            ));
+        }
+        match self.about.blocks.iter().find(|block| **block > shape.blocks) {
+            Some(block) => fail(format!("reads block {block}; model {model} has {}", shape.blocks)),
+            None => Ok(()),
+        }
+    }
+
+    /// Whether it was trained on this very model.
+    ///
+    /// # Errors
+    /// As [`Adapter::check_shape`]; nothing is known of the model of an official `.pth` file.
+    pub fn check(&self, clip: &Clip) -> Result<()> {
+        self.check_shape(clip.name(), clip.shape())?;
+        match &self.about.model_sha256 {
+            Some(sha256) if sha256 != clip.sha256() => Err(Error::adapter(
+                &self.name,
+                format!(
+                    "was trained on model {} (weights {}); model {} has weights {}",
+                    self.about.model.as_deref().unwrap_or("?"),
+                    start(sha256),
+                    clip.name(),
+                    start(clip.sha256())
+                ),
+            )),
+            _ => Ok(()),
+        }
+    }
+
+    /// Those of some products that it was trained on: what is found in their photos is no zero-shot result.
+    pub fn trained_on<'a>(&self, products: impl IntoIterator<Item = &'a str>) -> Vec<&'a str> {
+        let seen: BTreeSet<String> = self.about.products.iter().map(|p| plain(p)).collect();
+        products.into_iter().filter(|product| seen.contains(&plain(product))).collect()
+    }
+
+    /// For each layer the patches in the shared embedding, at unit length: `[grid^2, embedding]`. `photo` has
+    /// the blocks of [`Adapter::taps`].
+    ///
+    /// # Errors
+    /// [`Error::Tensor`] when it has not.
+    pub(crate) fn project(&self, photo: &Features) -> Result<Vec<Tensor>> {
+        let projected = self.layers.iter().zip(&photo.blocks).map(|(layer, tokens)| {
+            let patches = tokens.narrow(0, 1, tokens.dim(0)? - 1)?;
+            let patches = patches.to_device(layer.weight.device())?.contiguous()?;
+            unit_rows(&layer.linear.forward(&patches, None)?)
+        });
+        Ok(projected.collect::<candle_core::Result<_>>()?)
+    }
+}
+
+/// A product's name without what differs between folders, flags and habits.
+fn plain(name: &str) -> String {
+    name.chars().filter(|c| c.is_alphanumeric()).flat_map(char::to_lowercase).collect()
+}
+
+fn start(sha256: &str) -> &str {
+    sha256.get(..12).unwrap_or(sha256)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use candle_core::Device;
+
+    #[test]
+    fn products_are_the_same_however_they_are_written() {
+        let products = vec!["metal_nut".to_string(), "Zipper".to_string()];
+        let about = About { blocks: vec![1], logit_scale: 1.0, products, ..About::default() };
+        let zeros = |shape: &[usize]| Tensor::zeros(shape, candle_core::DType::F32, &Device::Cpu).unwrap();
+        let adapter = Adapter::new("a", about, vec![(zeros(&[2, 3]), zeros(&[2]))]).unwrap();
+        assert_eq!(adapter.trained_on(["Metal nut", "bottle", "zipper"]), ["Metal nut", "zipper"]);
+    }
+}

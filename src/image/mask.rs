@@ -1,0 +1,99 @@
+//! Ground truth: where a photo is defective.
+
+use std::path::{Path, PathBuf};
+
+use super::photo::{BitDepth, Photo};
+use super::prepare::{lay_out, resize};
+use super::resample::Filter;
+use crate::{Error, Result};
+
+/// Which pixels of a photo are defective.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mask {
+    /// Width in pixels.
+    pub width: usize,
+    /// Height in pixels.
+    pub height: usize,
+    /// `[height, width]`.
+    pub pixels: Vec<bool>,
+}
+
+impl Mask {
+    /// No pixel at all.
+    pub fn empty(width: usize, height: usize) -> Self {
+        Self { width, height, pixels: vec![false; width * height] }
+    }
+
+    /// The pixels that any of some mask files marks, with whatever value but 0 (VisA numbers the kinds
+    /// of defect from 1); all of a photo's size.
+    ///
+    /// # Errors
+    /// [`Error::Photo`] for a file that cannot be read or has another size.
+    pub fn open(files: &[PathBuf], width: usize, height: usize) -> Result<Self> {
+        let mut mask = Self::empty(width, height);
+        for file in files {
+            let part = Photo::open(file, BitDepth::default())?;
+            let size = (part.width(), part.height());
+            if size != (width, height) {
+                return Err(other_size(file, size, (width, height)));
+            }
+            for (pixel, rgb) in mask.pixels.iter_mut().zip(part.rgb().as_chunks::<3>().0) {
+                *pixel |= *rgb != [0; 3];
+            }
+        }
+        Ok(mask)
+    }
+
+    /// Stretched to a square as April-GAN does it: bilinear, equal to Pillow's bit for bit, then
+    /// every pixel above one half.
+    pub fn squash(&self, size: usize) -> Self {
+        Self { width: size, height: size, pixels: self.resized(size, size) }
+    }
+
+    /// Four masks in one, as [`Photo::mosaic`] lays their photos out.
+    pub fn mosaic(masks: [&Mask; 4]) -> Self {
+        let (width, height) = (masks[0].width, masks[0].height);
+        let parts: Vec<Vec<bool>> = masks.iter().map(|m| m.resized(width, height)).collect();
+        Self { width: 2 * width, height: 2 * height, pixels: lay_out(&parts, width) }
+    }
+
+    fn resized(&self, width: usize, height: usize) -> Vec<bool> {
+        let rgb = self.pixels.iter().flat_map(|&p| [if p { 255 } else { 0 }; 3]).collect();
+        let picture = Photo::unchecked(self.width, self.height, rgb);
+        let rgb = resize(Filter::Bilinear, &picture, width, height);
+        rgb.as_chunks::<3>().0.iter().map(|p| p[0] >= 128).collect()
+    }
+}
+
+fn other_size(file: &Path, mask: (usize, usize), photo: (usize, usize)) -> Error {
+    let why = format!(
+        "the mask has {}x{} pixels and its photo {}x{}; they must be of one size",
+        mask.0, mask.1, photo.0, photo.1
+    );
+    Error::photo(file, why)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mask_is_squashed_as_pillow_does() {
+        // Image.fromarray(m).resize((5, 5), BILINEAR) >= 128, of rows x columns 3 x 10.
+        let rows = ["..###.....", "..###....#", ".......###"];
+        let pixels = rows.iter().flat_map(|row| row.bytes().map(|b| b == b'#')).collect();
+        let mask = Mask { width: 10, height: 3, pixels };
+        let squashed = mask.squash(5);
+        let text: Vec<String> = squashed
+            .pixels
+            .chunks(5)
+            .map(|row| row.iter().map(|p| if *p { '#' } else { '.' }).collect())
+            .collect();
+        assert_eq!(text, EXPECTED);
+        let four = Mask::mosaic([&mask, &squashed, &mask, &mask]);
+        assert_eq!((four.width, four.height, four.pixels.len()), (20, 6, 120));
+        assert_eq!(four.pixels[3 * 20..][..10], mask.pixels[..10]);
+    }
+
+    const EXPECTED: [&str; 5] = [".##..", ".##..", ".##..", "....#", "...##"];
+}

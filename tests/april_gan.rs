@@ -1,0 +1,114 @@
+//! April-GAN zero-shot against the official pipeline, and adapter files as a user meets them.
+
+mod common;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use blemish::{
+    Activation, Adapter, AprilGan, BitDepth, Clip, Fit, Method, ModelOptions, Photo, Product,
+    Prompts,
+};
+use candle_core::Device;
+use common::{blemish, fixture, model_with, tensors, values};
+
+/// The input of the golden outputs: the 7x7 positions of the models are stretched to 11x11.
+const SIZE: usize = 176;
+
+fn golden_folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/golden/april_gan")
+}
+
+fn clip(activation: &str, layout: &str) -> Clip {
+    let options = ModelOptions { size: Some(SIZE), ..ModelOptions::default() };
+    model_with(&format!("clip/{activation}/{layout}"), &options)
+}
+
+/// A method with the words of a product.
+struct Pipeline {
+    clip: Clip,
+    method: AprilGan,
+}
+
+impl Pipeline {
+    fn new(activation: &str, layout: &str) -> Self {
+        let file = fixture(&format!("april_gan/adapter_{activation}.pth"));
+        let adapter = Adapter::open(file, Some(&[2, 4, 6])).unwrap();
+        Self { clip: clip(activation, layout), method: AprilGan::new(Arc::new(adapter)) }
+    }
+
+    fn product(&self, name: &str) -> Product {
+        Product::new(&self.clip, name, &Prompts::open("april-gan").unwrap()).unwrap()
+    }
+
+    /// The probability of the anomalous words, and the map summed over the three blocks.
+    fn run(&self, photo: &Path, product: &Product) -> (f32, Vec<f32>) {
+        let photo = Photo::open(photo, BitDepth::default()).unwrap();
+        let pixels = self.clip.prepare(&photo, Fit::Squash).pixels;
+        let features = self.clip.encode_image(&pixels, &self.method.taps()).unwrap();
+        let features = self.method.digest(features).unwrap();
+        let verdict = self.method.judge(&[&features], product).unwrap().remove(0).remove(0);
+        (verdict.score, verdict.map.enlarge(SIZE).iter().map(|v| v * 3.0).collect())
+    }
+}
+
+fn assert_within(name: &str, actual: &[f32], expected: &[f32], most: f32) -> f32 {
+    assert_eq!(actual.len(), expected.len(), "{name}");
+    assert!(actual.iter().all(|v| v.is_finite()), "{name}");
+    let worst = actual.iter().zip(expected).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+    assert!(worst <= most, "{name}: differs by {worst}");
+    worst
+}
+
+#[test]
+fn maps_and_probabilities_are_those_of_the_official_pipeline() {
+    let folder = golden_folder();
+    if !folder.is_dir() {
+        return eprintln!("skipped: {} is not here", folder.display());
+    }
+    for activation in ["gelu", "quick_gelu"] {
+        let file = folder.join(format!("{activation}_zero_shot.safetensors"));
+        let golden = candle_core::safetensors::load(file, &Device::Cpu).unwrap();
+        let pipeline = Pipeline::new(activation, "open_clip");
+        let products = ["magnetic_tile", "aws_cookies"].map(|name| (name, pipeline.product(name)));
+        let (mut maps, mut scores, mut worst) = (0, 0, 0f32);
+        for (name, expected) in &golden {
+            let (path, part) = name.rsplit_once('.').unwrap();
+            let product = &products.iter().find(|(p, _)| path.starts_with(p)).unwrap().1;
+            if part == "text_probs" {
+                let (score, _) = pipeline.run(&folder.join("dataset").join(path), product);
+                assert_within(name, &[1.0 - score, score], &values(expected), 1e-3);
+                scores += 1;
+            } else {
+                let (_, map) = pipeline.run(&folder.join("dataset").join(path), product);
+                worst = worst.max(assert_within(name, &map, &values(expected), 1e-3));
+                maps += 1;
+            }
+        }
+        assert!(maps >= 6 && scores >= 36, "{maps} maps, {scores} scores");
+        eprintln!("{activation}: {maps} maps within {worst:.1e}");
+    }
+}
+
+/// The same arithmetic by PyTorch on generated pictures (`april_gan/reference.py`).
+#[test]
+fn maps_and_probabilities_agree_with_pytorch_on_generated_pictures() {
+    let golden = tensors("april_gan/expected.safetensors");
+    for activation in ["gelu", "quick_gelu"] {
+        for layout in ["hf", "open_clip"] {
+            let pipeline = Pipeline::new(activation, layout);
+            let product = pipeline.product("hex_nut");
+            for picture in ["good/000", "chip/000"] {
+                let expected = |part: &str| values(&golden[&format!("{activation}.{picture}.{part}")]);
+                let path = fixture(&format!("tiny/samples/hex_nut/test/{picture}.png"));
+                let (score, map) = pipeline.run(&path, &product);
+                assert_within("probability", &[score], &expected("text_prob"), 1e-4);
+                let expected = expected("anomaly_map");
+                let every_fourth = |i: &usize| i % SIZE % 4 == 0 && i / SIZE % 4 == 0;
+                let map: Vec<f32> =
+                    (0..map.len()).filter(every_fourth).map(|i| map[i]).collect();
+                assert_within("map", &map, &expected, 1e-3);
+            }
+        }
+    }
+}
