@@ -42,6 +42,14 @@ pub enum Error {
         /// What is wrong with it.
         why: String,
     },
+    /// A data set that is not laid out as it should be, or lacks what is needed.
+    #[error("{}: {why}", path.display())]
+    Data {
+        /// The file or folder.
+        path: PathBuf,
+        /// What is wrong with it.
+        why: String,
+    },
     /// A setting that cannot be used: the caller's mistake.
     #[error("{setting}: {why}")]
     Setting {
@@ -88,6 +96,10 @@ impl Error {
 
     pub(crate) fn adapter(adapter: impl ToString, why: impl ToString) -> Self {
         Error::Adapter { adapter: adapter.to_string(), why: one_line(why) }
+    }
+
+    pub(crate) fn data(path: &Path, why: impl ToString) -> Self {
+        Error::Data { path: path.into(), why: one_line(why) }
     }
 
     pub(crate) fn setting(setting: impl ToString, why: impl ToString) -> Self {

@@ -1,7 +1,7 @@
 //! Files that are written whole or not at all, also when the program is stopped.
 
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard};
 
 use crate::{Error, Result};
@@ -30,6 +30,17 @@ pub fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
         Ok(())
     };
     write().map_err(Error::write(path))
+}
+
+/// Where what can be worked out again is kept: `$BLEMISH_CACHE`, or `blemish` in the user's cache folder; none
+/// without a home.
+pub fn cache_folder() -> Option<PathBuf> {
+    let path = |name| std::env::var_os(name).filter(|v| !v.is_empty()).map(PathBuf::from);
+    path("BLEMISH_CACHE").or_else(|| {
+        let caches = path("XDG_CACHE_HOME")
+            .or_else(|| std::env::home_dir().map(|home| home.join(".cache")))?;
+        Some(caches.join("blemish"))
+    })
 }
 
 /// Waits for the file that is being written and lets no other begin while the guard lives: hold it

@@ -26,14 +26,18 @@
 
 mod adapter;
 mod clip;
+pub mod curves;
+pub mod data;
 mod detect;
 mod error;
 pub mod files;
 mod image;
+pub mod metrics;
 mod ops;
 mod prompt;
 pub mod render;
 pub mod report;
+mod train;
 
 pub use clip::{Alias, Clip, Features, ModelOptions, Shape, Taps, Tokens, aliases, is_cached, shape};
 pub use adapter::{About, Adapter, TrainingSet, training_sets};
@@ -47,3 +51,4 @@ pub use error::{Error, Result};
 pub use image::{BitDepth, Fit, Mask, Normalisation, Photo, Placement, Prepared};
 pub use ops::Activation;
 pub use prompt::{Kind, Product, Prompt, Prompts, Report, Role, TextCache, Warning, prompt_files};
+pub use train::{Point, Progress, TrainFiles, TrainOptions, train};

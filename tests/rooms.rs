@@ -4,11 +4,12 @@ use std::path::Path;
 
 const FLOORS: &[(&str, &[&str])] = &[
     ("ground", &["error"]),
-    ("kernels, pictures, files", &["files", "image", "ops"]),
+    ("kernels, pictures, files", &["data", "files", "image", "metrics", "ops"]),
     ("model", &["clip"]),
     ("words and layers", &["adapter", "prompt"]),
     ("methods", &["detect"]),
-    ("output", &["render", "report"]),
+    ("training", &["train"]),
+    ("output", &["curves", "render", "report"]),
 ];
 
 /// Which floor owns the types that `lib.rs` re-exports, by the module they are declared in.

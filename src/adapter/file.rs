@@ -84,6 +84,7 @@ impl About {
             ("training_data", self.training_data.clone()),
             ("products", (!self.products.is_empty()).then(|| self.products.join(","))),
             ("licence", self.licence.clone()),
+            ("spread", self.spread.map(|(windows, layers)| format!("{windows},{layers}"))),
         ];
         known.into_iter().filter_map(|(key, value)| Some((key.to_string(), value?))).collect()
     }
@@ -107,6 +108,15 @@ impl About {
             Some("gelu") => Some(Activation::Gelu),
             Some("quick_gelu") => Some(Activation::QuickGelu),
             Some(other) => return Err(format!("its metadata has an unknown activation {other:?}")),
+        };
+        about.spread = match get("spread") {
+            None => None,
+            Some(text) => {
+                let parts = text.split_once(',').and_then(|(a, b)| Some((a.parse().ok()?, b.parse().ok()?)));
+                let is_spread = |s: &f32| s.is_finite() && *s > 0.0;
+                let spread = parts.filter(|(a, b)| is_spread(a) && is_spread(b));
+                Some(spread.ok_or_else(|| number("spread", text))?)
+            }
         };
         let text = |key: &str| get(key).map(str::to_string);
         about.model = text("model");

@@ -43,6 +43,9 @@ pub struct About {
     pub products: Vec<String>,
     /// The licence of the training data, and what it asks for.
     pub licence: Option<String>,
+    /// How far the log-odds of WinCLIP's and of these layers' maps spread over good photos: what puts them on
+    /// one scale ([`crate::Fused`]).
+    pub spread: Option<(f32, f32)>,
 }
 
 /// `z = weight h + bias`.

@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use super::inputs::Inputs;
 use super::prompts::Words;
-use super::setup::{ModelArgs, look_at_all, progress_bar};
+use super::setup::{MethodArgs, look_at_all, progress_bar};
 
 /// What moves a score less than this on every photo does not matter: it does not show in three digits.
 const NOTHING: f32 = 0.0005;
@@ -35,7 +35,7 @@ pub struct Args {
     #[arg(long, value_enum, default_value = "table")]
     format: Format,
     #[command(flatten)]
-    model: ModelArgs,
+    method: MethodArgs,
 }
 
 #[derive(Clone, Copy, PartialEq, ValueEnum)]
@@ -85,16 +85,16 @@ struct JsonEffect<'a> {
 }
 
 pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
-    let depth = args.model.begin()?;
+    let depth = args.method.begin()?;
     let prompts = Prompts::open(&args.words.file)?;
     prompts.expand(&args.words.product)?;
     let inputs = Inputs::find(&args.photos, None);
-    let model = args.model.open()?;
+    let model = args.method.open()?;
     let cache = TextCache::from_env();
-    let product = args.model.product(&model.clip, &args.words.product, &prompts, &cache)?;
-    let detector = args.model.detector(&model)?;
-    let (seen, complete) = look_at_all(&args.model, &detector, depth, &inputs);
-    let bar = progress_bar(seen.len(), args.model.quiet);
+    let product = args.method.model.product(&model.clip, &args.words.product, &prompts, &cache)?;
+    let detector = args.method.detector(&model)?;
+    let (seen, complete) = look_at_all(&args.method, &detector, depth, &inputs);
+    let bar = progress_bar(seen.len(), args.method.model.quiet);
     let explain = |(path, seen): &(PathBuf, Seen)| {
         bar.inc(1);
         Ok((path.to_string_lossy().into_owned(), detector.explain(seen, &product)?))

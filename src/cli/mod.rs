@@ -1,5 +1,6 @@
 //! One file per command; each parses its flags, calls the library and prints.
 
+mod adapter;
 mod explain;
 mod inputs;
 mod models;
@@ -24,6 +25,7 @@ struct Cli {
 enum Command {
     Score(score::Args),
     Prompts(prompts::Args),
+    Adapter(adapter::Args),
     Models(models::Args),
 }
 
@@ -36,6 +38,7 @@ pub fn run() -> anyhow::Result<ExitCode> {
     match Cli::parse().command {
         Command::Score(args) => score::run(&args),
         Command::Prompts(args) => prompts::run(&args),
+        Command::Adapter(args) => adapter::run(&args),
         Command::Models(args) => models::run(&args),
     }
 }

@@ -107,7 +107,7 @@ fn check(words: &Words, model: &ModelArgs) -> anyhow::Result<()> {
     model.begin()?;
     let prompts = Prompts::open(&words.file)?;
     prompts.expand(&words.product)?;
-    let clip = model.open()?.clip;
+    let clip = model.open(None)?;
     let cache = TextCache::from_env();
     // Says how names in other languages are read.
     model.product(&clip, &words.product, &prompts, &cache)?;

@@ -16,7 +16,7 @@ use blemish::{
 use clap::ValueEnum;
 
 use super::inputs::{Inputs, with_suffix};
-use super::setup::{Model, ModelArgs, name_of, progress_bar};
+use super::setup::{MethodArgs, Model, name_of, progress_bar};
 
 /// Score photos of a product, from its name alone.
 #[derive(clap::Args)]
@@ -58,7 +58,7 @@ pub struct Args {
     #[arg(long, value_enum)]
     format: Option<Format>,
     #[command(flatten)]
-    model: ModelArgs,
+    method: MethodArgs,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -68,7 +68,7 @@ enum ScaleOf {
 }
 
 pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
-    let depth = args.model.begin()?;
+    let depth = args.method.begin()?;
     let inputs = Inputs::find(&args.photos, args.out.as_deref());
     let mut failed = inputs.errors.len();
     inputs.errors.iter().for_each(|error| eprintln!("blemish: {error}"));
@@ -76,7 +76,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
         return Ok(ExitCode::FAILURE);
     }
     // What cannot work is said before the model is loaded.
-    let file = args.prompts.clone().unwrap_or(args.model.entry()?.prompts.into());
+    let file = args.prompts.clone().unwrap_or(args.method.entry()?.prompts.into());
     let prompts = Prompts::open(file)?.select(&args.detect, &args.ignore)?;
     let defect_files = defect_files(&prompts.expand(&args.product)?);
     let targets = match &args.out {
@@ -92,14 +92,14 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
         }
         None => vec![None; inputs.photos.len()],
     };
-    let scorer = Scorer::new(args, args.model.open()?, &prompts, defect_files)?;
+    let scorer = Scorer::new(args, args.method.open()?, &prompts, defect_files)?;
 
     let stdout = std::io::stdout().lock();
     let default = if stdout.is_terminal() { Format::Table } else { Format::Jsonl };
     let mut printer = Printer::new(stdout, args.format.unwrap_or(default));
-    let bar = progress_bar(inputs.photos.len(), args.model.quiet);
+    let bar = progress_bar(inputs.photos.len(), args.method.model.quiet);
     let complain = |error: &dyn std::fmt::Display| bar.suspend(|| eprintln!("blemish: {error}"));
-    let mut noted = args.model.quiet;
+    let mut noted = args.method.model.quiet;
     let mut scored = 0;
     std::thread::scope(|scope| {
         // The next photo is read while this one is inspected.
@@ -148,7 +148,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
         anyhow::Ok(())
     })?;
     bar.finish_and_clear();
-    if failed > 0 && !args.model.quiet {
+    if failed > 0 && !args.method.model.quiet {
         eprintln!(
             "blemish: {failed} {} above; {scored} of {} photos were scored",
             if failed == 1 { "problem" } else { "problems" },
@@ -178,8 +178,8 @@ impl<'a> Scorer<'a> {
         Ok(Self {
             defect_files,
             args,
-            detector: args.model.detector(&model)?,
-            product: args.model.product(&model.clip, &args.product, prompts, &TextCache::from_env())?,
+            detector: args.method.detector(&model)?,
+            product: args.method.model.product(&model.clip, &args.product, prompts, &TextCache::from_env())?,
             model,
         })
     }
@@ -227,12 +227,12 @@ impl<'a> Scorer<'a> {
                     area: thing.area,
                 })
                 .collect(),
-            method: self.args.model.method.clone(),
-            model: self.args.model.model.clone(),
+            method: self.args.method.name.clone(),
+            model: self.args.method.model.name.clone(),
             model_sha256: self.model.clip.sha256().to_string(),
             adapter: self.model.parts.adapter.as_ref().map(|a| self.adapter_row(a)),
             size: self.model.clip.size(),
-            fit: name_of(self.args.model.fit),
+            fit: name_of(self.args.method.fit),
             milliseconds: (milliseconds * 10.0).round() / 10.0,
             overlay: None,
             map: None,

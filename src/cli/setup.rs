@@ -13,36 +13,19 @@ use candle_core::Device;
 use clap::ValueEnum;
 use indicatif::{ProgressBar, ProgressStyle};
 
-/// Which model looks at the photos, and how.
+/// Which model, and how it runs.
 #[derive(clap::Args)]
 pub struct ModelArgs {
     /// A short name (`blemish models`), a Hugging Face repository (owner/name[@revision]) or a folder.
-    #[arg(long, default_value = "tiny")]
-    pub model: String,
-    /// How to tell good from defective.
-    #[arg(long, default_value = blemish::METHODS[0].name,
-          value_parser = clap::builder::PossibleValuesParser::new(methods()))]
-    pub method: String,
-    /// The trained layers of april-gan and fused: .safetensors, or a .pth of its authors [default: the model's
-    /// own, as `tiny` has].
-    #[arg(long, value_name = "FILE")]
-    adapter: Option<PathBuf>,
-    /// Blocks whose patches the adapter takes, from 1 [default: what the adapter says; 6,12,18,24 for a .pth].
-    #[arg(long, value_name = "N,...", value_delimiter = ',')]
-    blocks: Option<Vec<usize>>,
-    /// Side of the model's square input in pixels, a multiple of its patch size [default: the
-    /// adapter's, else the model's own].
+    #[arg(long = "model", value_name = "MODEL", default_value = "tiny")]
+    pub name: String,
+    /// Side of the model's square input in pixels, a multiple of its patch size [default: the adapter's, else
+    /// the model's own].
     #[arg(long, value_name = "N")]
     size: Option<usize>,
-    /// How a photo becomes square.
-    #[arg(long, value_enum, default_value = "squash")]
-    pub fit: Fit,
     /// The model's nonlinearity [default: the adapter's, else the model's own].
     #[arg(long, value_enum)]
     activation: Option<Activation>,
-    /// Bits that the camera fills in 16-bit files.
-    #[arg(long, value_name = "BITS", default_value_t = 16)]
-    bit_depth: u8,
     /// Where to compute.
     #[arg(long, value_enum, default_value = "cpu")]
     device: DeviceKind,
@@ -52,6 +35,30 @@ pub struct ModelArgs {
     /// No progress and no notes; errors are still printed.
     #[arg(long, short)]
     pub quiet: bool,
+}
+
+/// Which model looks at the photos, and how it judges them.
+#[derive(clap::Args)]
+pub struct MethodArgs {
+    #[command(flatten)]
+    pub model: ModelArgs,
+    /// How to tell good from defective.
+    #[arg(long = "method", value_name = "METHOD", default_value = blemish::METHODS[0].name,
+          value_parser = clap::builder::PossibleValuesParser::new(methods()))]
+    pub name: String,
+    /// The trained layers of april-gan and fused: .safetensors, or a .pth of its authors [default: the model's
+    /// own, as `tiny` has].
+    #[arg(long, value_name = "FILE")]
+    adapter: Option<PathBuf>,
+    /// Blocks whose patches the adapter takes, from 1 [default: what the adapter says; 6,12,18,24 for a .pth].
+    #[arg(long, value_name = "N,...", value_delimiter = ',')]
+    blocks: Option<Vec<usize>>,
+    /// How a photo becomes square.
+    #[arg(long, value_enum, default_value = "squash")]
+    pub fit: Fit,
+    /// Bits that the camera fills in 16-bit files.
+    #[arg(long, value_name = "BITS", default_value_t = 16)]
+    bit_depth: u8,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -74,52 +81,30 @@ pub struct Model {
 }
 
 impl ModelArgs {
-    /// Checks what can be checked before the model is opened; returns the cameras' bit depth.
-    pub fn begin(&self) -> anyhow::Result<BitDepth> {
-        if let Some(threads) = self.threads {
-            set_threads(threads)?;
-        }
-        Ok(BitDepth::new(self.bit_depth)?)
+    /// Does what has to come before the first computation.
+    pub fn begin(&self) -> anyhow::Result<()> {
+        self.threads.map_or(Ok(()), set_threads)
     }
 
-    /// What is known of the method.
-    pub fn entry(&self) -> blemish::Result<&'static MethodEntry> {
-        blemish::method(&self.method)
-    }
-
-    /// Opens the model, downloading it where it has to be, and the adapter if the method takes one.
-    pub fn open(&self) -> anyhow::Result<Model> {
-        let takes_adapter = self.entry()?.takes_adapter;
-        for (flag, given) in [("adapter", self.adapter.is_some()), ("blocks", self.blocks.is_some())] {
-            if given && !takes_adapter {
-                let why = format!("--method {} takes none; use april-gan or fused", self.method);
-                return Err(Error::Setting { setting: format!("--{flag}"), why }.into());
-            }
-        }
-        // A file that is named is read before a model is downloaded.
-        let blocks = self.blocks.as_deref();
-        let named = self.adapter.as_ref().map(|file| Adapter::open(file, blocks)).transpose()?;
-        if !blemish::is_cached(&self.model) {
-            super::models::pull(&self.model, self.quiet)?;
-        }
-        let adapter = match named {
-            None if takes_adapter => Adapter::of_model(&self.model, blocks)?,
-            named => named,
-        };
-        if let Some(adapter) = &adapter {
-            adapter.check_shape(&self.model, blemish::shape(&self.model)?)?;
-        }
-        let about = adapter.as_ref().map(Adapter::about);
+    /// Opens the model, downloading it where it has to be; at the size and with the nonlinearity that an adapter
+    /// asks for, where no flag does.
+    pub fn open(&self, adapter: Option<&Adapter>) -> anyhow::Result<Clip> {
+        let about = adapter.map(Adapter::about);
         let options = ModelOptions {
             size: self.size.or(about.and_then(|a| a.size)),
             activation: self.activation.or(about.and_then(|a| a.activation)),
             device: self.device()?,
         };
-        let clip = Clip::open(&self.model, &options)?;
-        if let Some(adapter) = &adapter {
-            adapter.check(&clip)?;
+        self.pull()?;
+        Ok(Clip::open(&self.name, &options)?)
+    }
+
+    /// Downloads the model where it has to be.
+    fn pull(&self) -> anyhow::Result<()> {
+        if !blemish::is_cached(&self.name) {
+            super::models::pull(&self.name, self.quiet)?;
         }
-        Ok(Model { clip: Arc::new(clip), parts: Parts { adapter: adapter.map(Arc::new) } })
+        Ok(())
     }
 
     fn device(&self) -> anyhow::Result<Device> {
@@ -138,13 +123,6 @@ impl ModelArgs {
                 ),
             }
         })?)
-    }
-
-    /// The model with its method.
-    pub fn detector(&self, model: &Model) -> anyhow::Result<Detector> {
-        let method = self.entry()?.make(&model.parts)?;
-        model.clip.check(&method.taps())?;
-        Ok(Detector::with(model.clip.clone(), method, self.fit))
     }
 
     /// Encodes a product's words, and says what is notable about them.
@@ -184,6 +162,54 @@ impl ModelArgs {
     }
 }
 
+impl MethodArgs {
+    /// Checks what can be checked before the model is opened; returns the cameras' bit depth.
+    pub fn begin(&self) -> anyhow::Result<BitDepth> {
+        self.model.begin()?;
+        Ok(BitDepth::new(self.bit_depth)?)
+    }
+
+    /// What is known of the method.
+    pub fn entry(&self) -> blemish::Result<&'static MethodEntry> {
+        blemish::method(&self.name)
+    }
+
+    /// Opens the model, and the adapter if the method takes one.
+    pub fn open(&self) -> anyhow::Result<Model> {
+        let takes_adapter = self.entry()?.takes_adapter;
+        for (flag, given) in [("adapter", self.adapter.is_some()), ("blocks", self.blocks.is_some())] {
+            if given && !takes_adapter {
+                let why = format!("--method {} takes none; use april-gan or fused", self.name);
+                return Err(Error::Setting { setting: format!("--{flag}"), why }.into());
+            }
+        }
+        // A file that is named is read before a model is downloaded.
+        let blocks = self.blocks.as_deref();
+        let named = self.adapter.as_ref().map(|file| Adapter::open(file, blocks)).transpose()?;
+        self.model.pull()?;
+        let model = &self.model.name;
+        let adapter = match named {
+            None if takes_adapter => Adapter::of_model(model, blocks)?,
+            named => named,
+        };
+        if let Some(adapter) = &adapter {
+            adapter.check_shape(model, blemish::shape(model)?)?;
+        }
+        let clip = self.model.open(adapter.as_ref())?;
+        if let Some(adapter) = &adapter {
+            adapter.check(&clip)?;
+        }
+        Ok(Model { clip: Arc::new(clip), parts: Parts { adapter: adapter.map(Arc::new) } })
+    }
+
+    /// The model with its method.
+    pub fn detector(&self, model: &Model) -> anyhow::Result<Detector> {
+        let method = self.entry()?.make(&model.parts)?;
+        model.clip.check(&method.taps())?;
+        Ok(Detector::with(model.clip.clone(), method, self.fit))
+    }
+}
+
 /// The name of a value on the command line.
 pub fn name_of(value: impl ValueEnum) -> String {
     value.to_possible_value().map_or(String::new(), |value| value.get_name().to_string())
@@ -192,14 +218,14 @@ pub fn name_of(value: impl ValueEnum) -> String {
 /// The photos of a command that takes them alone, each as the model sees it; photos that cannot be read
 /// are reported and left out. Says whether all could be read.
 pub fn look_at_all(
-    args: &ModelArgs,
+    args: &MethodArgs,
     detector: &Detector,
     depth: BitDepth,
     inputs: &super::inputs::Inputs,
 ) -> (Vec<(PathBuf, Seen)>, bool) {
     let mut complete = inputs.errors.is_empty();
     inputs.errors.iter().for_each(|error| eprintln!("blemish: {error}"));
-    let bar = progress_bar(inputs.photos.len(), args.quiet);
+    let bar = progress_bar(inputs.photos.len(), args.model.quiet);
     let mut seen = Vec::new();
     for path in &inputs.photos {
         match Photo::open(path, depth).and_then(|photo| detector.look(&detector.prepare(&photo))) {

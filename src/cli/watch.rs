@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use super::inputs::Inputs;
 use super::prompts::Words;
-use super::setup::{ModelArgs, look_at_all};
+use super::setup::{MethodArgs, look_at_all};
 
 /// How often the file is read; it is taken for saved when two readings agree.
 const PAUSE: Duration = Duration::from_millis(20);
@@ -30,7 +30,7 @@ pub struct Args {
     #[arg(required = true)]
     photos: Vec<PathBuf>,
     #[command(flatten)]
-    model: ModelArgs,
+    method: MethodArgs,
 }
 
 /// A photo's score under the words before and after a save.
@@ -42,7 +42,7 @@ struct Row<'a> {
 }
 
 pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
-    let depth = args.model.begin()?;
+    let depth = args.method.begin()?;
     let file = &args.words.file;
     let mut saved = std::fs::read(file).map_err(|e| Error::Prompts {
         file: file.display().to_string(),
@@ -51,12 +51,12 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let prompts = parse(&saved, file)?;
     prompts.expand(&args.words.product)?;
     let inputs = Inputs::find(&args.photos, None);
-    let model = args.model.open()?;
+    let model = args.method.open()?;
     // On disk every saved version would stay for good.
     let cache = TextCache::in_memory();
-    let product = args.model.product(&model.clip, &args.words.product, &prompts, &cache)?;
-    let detector = args.model.detector(&model)?;
-    let (seen, _) = look_at_all(&args.model, &detector, depth, &inputs);
+    let product = args.method.model.product(&model.clip, &args.words.product, &prompts, &cache)?;
+    let detector = args.method.detector(&model)?;
+    let (seen, _) = look_at_all(&args.method, &detector, depth, &inputs);
     if seen.is_empty() {
         return Ok(ExitCode::FAILURE);
     }

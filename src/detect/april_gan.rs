@@ -4,12 +4,12 @@
 
 use std::sync::Arc;
 
-use candle_core::Tensor;
+use candle_core::{Device, Tensor};
 
 use super::{Method, PatchMap, Verdict};
 use crate::image::enlarge_to_corners;
 use crate::ops::{add_sigmoid, unit_rows};
-use crate::{Adapter, Features, Kind, Product, Result, Taps};
+use crate::{Adapter, Features, Product, Result, Taps};
 
 /// Zero-shot April-GAN.
 #[derive(Clone, Debug)]
@@ -27,7 +27,7 @@ impl AprilGan {
 
     fn judge_one(&self, photo: &Features, text: &Tensor) -> Result<Vec<Verdict>> {
         let scale = f64::from(self.adapter.about().logit_scale);
-        let text = text.to_device(&candle_core::Device::Cpu)?;
+        let text = text.to_device(&Device::Cpu)?;
         // For each kind, how much nearer it is than the normal words: `[kinds, rows]`.
         let logits = |rows: &Tensor| -> Result<Vec<Vec<f32>>> {
             let cosines = text.matmul(&rows.to_device(text.device())?.t()?)?;
@@ -67,16 +67,7 @@ impl Method for AprilGan {
     }
 
     fn judge(&self, photos: &[&Features], product: &Product) -> Result<Vec<Vec<Verdict>>> {
-        let text = text(product)?;
+        let text = product.unit_means()?;
         photos.iter().map(|photo| self.judge_one(photo, &text)).collect()
     }
-}
-
-/// For the normal words and for each kind one embedding, `[1 + kinds, embedding]`: the mean of the prompts',
-/// each brought to unit length before and the mean after.
-pub(crate) fn text(product: &Product) -> Result<Tensor> {
-    let mean = |kind: &Kind| unit_rows(&kind.embeddings)?.mean(0);
-    let sets = std::iter::once(product.normal()).chain(product.kinds());
-    let means = sets.map(mean).collect::<candle_core::Result<Vec<_>>>()?;
-    Ok(unit_rows(&Tensor::stack(&means, 0)?)?)
 }

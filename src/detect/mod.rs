@@ -12,11 +12,11 @@ use crate::image::enlarge;
 use crate::{Adapter, Clip, Error, Features, Fit, Photo, Placement, Prepared, Product, Result, Taps};
 use finding::Outcome;
 
-pub(crate) use april_gan::text;
 pub use april_gan::AprilGan;
 pub use explain::{Effect, Explanation, Part};
 pub use finding::{AnomalyMap, Finding, Found, Ignored};
 pub use fused::Fused;
+pub(crate) use fused::spread;
 pub use winclip::WinClip;
 
 /// A way to tell good from defective. It says what it needs of each photo's features first, and judges

@@ -32,13 +32,8 @@ impl TextCache {
     /// On disk in `$BLEMISH_CACHE/text`, or `blemish/text` in the user's cache folder; in memory alone
     /// without a home.
     pub fn from_env() -> Self {
-        let path = |name| std::env::var_os(name).filter(|v| !v.is_empty()).map(PathBuf::from);
-        let folder = path("BLEMISH_CACHE").or_else(|| {
-            let caches = path("XDG_CACHE_HOME")
-                .or_else(|| std::env::home_dir().map(|home| home.join(".cache")))?;
-            Some(caches.join("blemish"))
-        });
-        folder.map_or_else(Self::in_memory, |folder| Self::in_folder(folder.join("text")))
+        crate::files::cache_folder()
+            .map_or_else(Self::in_memory, |folder| Self::in_folder(folder.join("text")))
     }
 
     /// `[texts, embedding]`, not normalised: the same bits whether encoded now or found.

@@ -3,6 +3,7 @@
 use candle_core::Tensor;
 
 use super::{Prompt, Prompts, Role, TextCache};
+use crate::ops::unit_rows;
 use crate::{Clip, Result};
 
 /// Prompts that describe one thing, encoded.
@@ -124,6 +125,15 @@ impl Product {
     /// ignored things.
     pub fn kinds(&self) -> &[Kind] {
         &self.kinds
+    }
+
+    /// For the normal words and for each kind one embedding, `[1 + kinds, embedding]`: the mean of the prompts',
+    /// each brought to unit length before and the mean after (April-GAN, section 3.1).
+    pub(crate) fn unit_means(&self) -> Result<Tensor> {
+        let mean = |kind: &Kind| unit_rows(&kind.embeddings)?.mean(0);
+        let sets = std::iter::once(&self.normal).chain(&self.kinds);
+        let means = sets.map(mean).collect::<candle_core::Result<Vec<_>>>()?;
+        Ok(unit_rows(&Tensor::stack(&means, 0)?)?)
     }
 
     /// The same product without some of its prompts; none where a group would be left empty.

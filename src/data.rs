@@ -1,0 +1,294 @@
+//! Data sets of labelled photos in their published layouts: which photos there are, of what, and where their
+//! ground truth lies.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use crate::{Error, Result};
+
+/// How a data set's files are laid out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Layout {
+    /// `<product>/test/<kind>/<name>.png`, `<product>/ground_truth/<kind>/<name>_mask.png`; also VisA in this form,
+    /// whose masks are `<name>.png`.
+    Mvtec,
+    /// The same with a folder of masks for each photo: `ground_truth/<kind>/<name>/000.png`.
+    Loco,
+    /// VisA as published, with `split_csv/1cls.csv`.
+    Visa,
+    /// `good` (or `ok`, `normal`) beside folders of defective photos; masks, where there are any, in
+    /// `ground_truth/<kind>/<name>_mask.png`.
+    Folder,
+}
+
+/// A labelled photo.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sample {
+    /// The photo.
+    pub photo: PathBuf,
+    /// The product's folder.
+    pub product: String,
+    /// The folder of its kind; `good` for good ones.
+    pub kind: String,
+    /// Whether it is defective.
+    pub is_anomalous: bool,
+    /// Its masks: the defect is what any of them marks. Empty for good photos.
+    pub masks: Vec<PathBuf>,
+}
+
+/// What good photos' folders are called.
+const GOOD: [&str; 3] = ["good", "ok", "normal"];
+const ENDINGS: [&str; 7] = ["png", "jpg", "jpeg", "bmp", "tif", "tiff", "webp"];
+
+/// The labelled photos of a data set (the test split, where there are several), in order of product, kind and
+/// name.
+///
+/// # Errors
+/// [`Error::Data`] for a folder without photos, or of another layout; a defective photo without a mask is not an error
+/// here ([`require_masks`]).
+pub fn samples(root: &Path, layout: Option<Layout>) -> Result<Vec<Sample>> {
+    let layout = match layout {
+        Some(layout) => layout,
+        None => detect(root)?,
+    };
+    let samples = match layout {
+        Layout::Visa => visa(root)?,
+        Layout::Folder => folder(root)?,
+        Layout::Mvtec | Layout::Loco => {
+            let mut all = Vec::new();
+            for product in products(root)? {
+                all.extend(mvtec(&product, layout)?);
+            }
+            all
+        }
+    };
+    if samples.is_empty() {
+        let why = match layout {
+            Layout::Mvtec | Layout::Loco => "no <product>/test/<kind>/ with photos in it",
+            Layout::Visa => "no test photos in split_csv/1cls.csv",
+            Layout::Folder => "no photos in folders such as good/ and scratch/",
+        };
+        return Err(Error::data(root, why));
+    }
+    Ok(samples)
+}
+
+/// Refuses defective photos without a mask.
+///
+/// # Errors
+/// [`Error::Data`] that names the first.
+pub fn require_masks(samples: &[Sample]) -> Result<()> {
+    let bare = samples.iter().filter(|sample| sample.is_anomalous && sample.masks.is_empty());
+    match bare.clone().next() {
+        None => Ok(()),
+        Some(sample) => {
+            let count = bare.count();
+            let others = if count > 1 { format!(", nor have {} others", count - 1) } else { String::new() };
+            let why = format!(
+                "has no mask{others}: the defect has to be marked in a picture of the photo's size \
+                 (ground_truth/{}/{}_mask.png)",
+                sample.kind,
+                stem(&sample.photo)
+            );
+            Err(Error::data(&sample.photo, why))
+        }
+    }
+}
+
+fn detect(root: &Path) -> Result<Layout> {
+    if root.join("split_csv").is_dir() {
+        return Ok(Layout::Visa);
+    }
+    let products = products(root)?;
+    if products.is_empty() {
+        return Ok(Layout::Folder);
+    }
+    let is_loco = |product: &PathBuf| product.join("defects_config.json").is_file();
+    Ok(if products.iter().any(is_loco) { Layout::Loco } else { Layout::Mvtec })
+}
+
+/// The folders that hold a product: `root` itself, or those in it that have a `test` folder.
+fn products(root: &Path) -> Result<Vec<PathBuf>> {
+    if root.join("test").is_dir() {
+        return Ok(vec![root.to_path_buf()]);
+    }
+    Ok(list(root)?.into_iter().filter(|path| path.join("test").is_dir()).collect())
+}
+
+fn mvtec(product: &Path, layout: Layout) -> Result<Vec<Sample>> {
+    let truth = product.join("ground_truth");
+    let mut samples = Vec::new();
+    for kind in list(&product.join("test"))?.into_iter().filter(|path| path.is_dir()) {
+        let masks = truth.join(name(&kind));
+        samples.extend(kind_of(product, &kind, &masks, layout)?);
+    }
+    Ok(samples)
+}
+
+fn folder(root: &Path) -> Result<Vec<Sample>> {
+    let truth = root.join("ground_truth");
+    let mut samples = Vec::new();
+    let kinds = list(root)?.into_iter().filter(|path| path.is_dir() && *path != truth);
+    for kind in kinds {
+        samples.extend(kind_of(root, &kind, &truth.join(name(&kind)), Layout::Folder)?);
+    }
+    Ok(samples)
+}
+
+/// The photos of one kind, with their masks.
+fn kind_of(product: &Path, kind: &Path, masks: &Path, layout: Layout) -> Result<Vec<Sample>> {
+    let is_anomalous = !GOOD.contains(&name(kind).to_lowercase().as_str());
+    let mut by_photo = BTreeMap::new();
+    if is_anomalous && masks.is_dir() {
+        for path in list(masks)? {
+            match layout {
+                Layout::Loco if path.is_dir() => _ = by_photo.insert(name(&path), photos(&path)?),
+                Layout::Loco => {}
+                _ if is_photo(&path) => {
+                    let photo = stem(&path);
+                    let photo = photo.strip_suffix("_mask").unwrap_or(&photo).to_string();
+                    by_photo.insert(photo, vec![path]);
+                }
+                _ => {}
+            }
+        }
+    }
+    let sample = |photo: PathBuf| Sample {
+        product: name(product),
+        kind: if is_anomalous { name(kind) } else { "good".into() },
+        is_anomalous,
+        masks: by_photo.get(&stem(&photo)).cloned().unwrap_or_default(),
+        photo,
+    };
+    Ok(photos(kind)?.into_iter().map(sample).collect())
+}
+
+fn visa(root: &Path) -> Result<Vec<Sample>> {
+    #[derive(serde::Deserialize)]
+    struct Row {
+        object: String,
+        split: String,
+        label: String,
+        image: String,
+        mask: Option<String>,
+    }
+    let file = root.join("split_csv/1cls.csv");
+    let fail = |why: String| Error::data(&file, why);
+    let mut reader = csv::Reader::from_path(&file).map_err(|e| fail(format!("cannot read: {e}")))?;
+    let mut samples = Vec::new();
+    for row in reader.deserialize() {
+        let row: Row = row.map_err(|e| fail(format!("not VisA's list of photos: {e}")))?;
+        if row.split != "test" {
+            continue;
+        }
+        // Paths come from outside: they must stay in the folder.
+        if [&row.image, row.mask.as_ref().unwrap_or(&row.image)]
+            .iter()
+            .any(|path| Path::new(path).is_absolute() || path.contains(".."))
+        {
+            return Err(fail(format!("names a file outside its folder: {}", row.image)));
+        }
+        let is_anomalous = row.label == "anomaly";
+        let mask = row.mask.filter(|mask| is_anomalous && !mask.is_empty());
+        samples.push(Sample {
+            photo: root.join(&row.image),
+            product: row.object,
+            kind: if is_anomalous { "anomaly".into() } else { "good".into() },
+            is_anomalous,
+            masks: mask.map(|mask| root.join(mask)).into_iter().collect(),
+        });
+    }
+    samples.sort_by(|a, b| (&a.product, &a.kind, &a.photo).cmp(&(&b.product, &b.kind, &b.photo)));
+    Ok(samples)
+}
+
+/// What is in a folder, in order of name, without hidden things.
+fn list(folder: &Path) -> Result<Vec<PathBuf>> {
+    let entries = std::fs::read_dir(folder).map_err(Error::read(folder))?;
+    let mut paths = Vec::new();
+    for entry in entries {
+        let path = entry.map_err(Error::read(folder))?.path();
+        if !name(&path).starts_with('.') {
+            paths.push(path);
+        }
+    }
+    paths.sort();
+    Ok(paths)
+}
+
+fn photos(folder: &Path) -> Result<Vec<PathBuf>> {
+    Ok(list(folder)?.into_iter().filter(|path| is_photo(path)).collect())
+}
+
+fn is_photo(path: &Path) -> bool {
+    let ending = path.extension().and_then(|e| e.to_str()).map(str::to_lowercase);
+    ending.is_some_and(|ending| ENDINGS.contains(&ending.as_str())) && path.is_file()
+}
+
+/// The last part of a path, `.` included: a product may be the folder one stands in.
+fn name(path: &Path) -> String {
+    let named = path.file_name().map(|n| n.to_string_lossy().into_owned());
+    named.or_else(|| Some(path.canonicalize().ok()?.file_name()?.to_string_lossy().into_owned()))
+        .unwrap_or_default()
+}
+
+fn stem(path: &Path) -> String {
+    path.file_stem().map(|s| s.to_string_lossy().into_owned()).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn touch(root: &Path, files: &[&str]) {
+        for file in files {
+            let path = root.join(file);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, "").unwrap();
+        }
+    }
+
+    fn found(root: &Path) -> Vec<String> {
+        let line = |s: Sample| format!("{} {} {} {}", s.product, s.kind, stem(&s.photo), s.masks.len());
+        samples(root, None).unwrap().into_iter().map(line).collect()
+    }
+
+    #[test]
+    fn each_layout_is_recognised_and_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path();
+        touch(
+            &root.join("mvtec/nut"),
+            &["test/good/0.png", "test/bent/1.png", "ground_truth/bent/1_mask.png", "test/bent/.x.png"],
+        );
+        assert_eq!(found(&root.join("mvtec")), ["nut bent 1 1", "nut good 0 0"]);
+        assert_eq!(found(&root.join("mvtec/nut")), ["nut bent 1 1", "nut good 0 0"]);
+        touch(&root.join("visa/pcb"), &["test/bad/2.JPG", "ground_truth/bad/2.png", "test/good/1.JPG"]);
+        assert_eq!(found(&root.join("visa")), ["pcb bad 2 1", "pcb good 1 0"]);
+        touch(
+            &root.join("loco/bag"),
+            &[
+                "defects_config.json",
+                "test/good/0.png",
+                "test/logical_anomalies/1.png",
+                "ground_truth/logical_anomalies/1/000.png",
+                "ground_truth/logical_anomalies/1/001.png",
+            ],
+        );
+        assert_eq!(found(&root.join("loco")), ["bag good 0 0", "bag logical_anomalies 1 2"]);
+        touch(&root.join("tile"), &["OK/0.png", "crack/1.png", "ground_truth/crack/1_mask.png", "chip/2.png"]);
+        assert_eq!(found(&root.join("tile")), ["tile good 0 0", "tile chip 2 0", "tile crack 1 1"]);
+        let all = samples(&root.join("tile"), None).unwrap();
+        let error = require_masks(&all).unwrap_err().to_string();
+        assert!(error.contains("2.png: has no mask:"), "{error}");
+        let csv = "object,split,label,image,mask\npcb,test,anomaly,pcb/a.JPG,pcb/a.png\n\
+                   pcb,train,normal,pcb/b.JPG,\npcb,test,normal,pcb/c.JPG,\n";
+        std::fs::create_dir_all(root.join("raw/split_csv")).unwrap();
+        std::fs::write(root.join("raw/split_csv/1cls.csv"), csv).unwrap();
+        assert_eq!(found(&root.join("raw")), ["pcb anomaly a 1", "pcb good c 0"]);
+        let error = samples(&root.join("mvtec/nut/test/bent"), None).unwrap_err().to_string();
+        assert!(error.contains("no photos in folders"), "{error}");
+        std::fs::write(root.join("raw/split_csv/1cls.csv"), csv.replace("pcb/a.JPG", "../a")).unwrap();
+        assert!(samples(&root.join("raw"), None).unwrap_err().to_string().contains("outside"));
+    }
+}

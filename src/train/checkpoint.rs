@@ -1,0 +1,92 @@
+//! The file that a stopped training goes on from.
+
+use std::collections::HashMap;
+use std::path::Path;
+
+use candle_core::{Device, Tensor, Var};
+use safetensors::SafeTensors;
+
+use super::Point;
+use super::adam::Adam;
+use crate::files::write_whole;
+use crate::{Error, Result};
+
+/// The curves so far.
+#[derive(Clone, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]
+pub(super) struct History {
+    pub points: Vec<Point>,
+    /// Sum and number of the losses since the last point.
+    sum: f64,
+    count: usize,
+}
+
+impl History {
+    pub fn add(&mut self, loss: f64) {
+        self.sum += loss;
+        self.count += 1;
+    }
+
+    /// Ends a point with the mean loss.
+    pub fn point(&mut self, point: Point) -> &Point {
+        let loss = self.sum / self.count.max(1) as f64;
+        (self.sum, self.count) = (0.0, 0);
+        self.points.push(Point { loss, ..point });
+        &self.points[self.points.len() - 1]
+    }
+}
+
+pub(super) fn write(
+    path: &Path,
+    identity: &str,
+    variables: &[Var],
+    adam: &Adam,
+    history: &History,
+) -> Result<()> {
+    let mut tensors: Vec<(String, Tensor)> = Vec::new();
+    for (i, (variable, (first, second))) in variables.iter().zip(adam.moments()).enumerate() {
+        tensors.push((format!("{i}.value"), variable.as_detached_tensor()));
+        tensors.push((format!("{i}.first"), first.clone()));
+        tensors.push((format!("{i}.second"), second.clone()));
+    }
+    let fail = |e: &dyn std::fmt::Display| Error::data(path, e.to_string());
+    let history = serde_json::to_string(history).map_err(|e| fail(&e))?;
+    let metadata = HashMap::from([
+        ("identity".to_string(), identity.to_string()),
+        ("steps".to_string(), adam.steps().to_string()),
+        ("history".to_string(), history),
+    ]);
+    write_whole(path, &safetensors::serialize(tensors, Some(metadata)).map_err(|e| fail(&e))?)
+}
+
+/// Sets the variables and Adam to where a run stopped; returns its curves.
+pub(super) fn read(
+    path: &Path,
+    identity: &str,
+    variables: &[Var],
+    adam: &mut Adam,
+) -> Result<History> {
+    let fail = |why: &str| Error::data(path, why);
+    let bytes = std::fs::read(path).map_err(|e| fail(&format!("cannot go on from it: {e}")))?;
+    let damaged = "damaged: begin anew without --resume";
+    let (_, metadata) = SafeTensors::read_metadata(&bytes).map_err(|_| fail(damaged))?;
+    let metadata = metadata.metadata().clone().unwrap_or_default();
+    if metadata.get("identity").map(String::as_str) != Some(identity) {
+        return Err(fail(
+            "is of a run with other photos, words, model or settings: give the same ones, or begin anew \
+             without --resume",
+        ));
+    }
+    let parsed = |key: &str| metadata.get(key).map(String::as_str).unwrap_or_default();
+    let steps = parsed("steps").parse().map_err(|_| fail(damaged))?;
+    let history = serde_json::from_str(parsed("history")).map_err(|_| fail(damaged))?;
+    let mut tensors = candle_core::safetensors::load_buffer(&bytes, &Device::Cpu)
+        .map_err(|_| fail(damaged))?;
+    let mut moments = Vec::new();
+    for (i, variable) in variables.iter().enumerate() {
+        let mut get = |part: &str| tensors.remove(&format!("{i}.{part}")).ok_or(fail(damaged));
+        variable.set(&get("value")?)?;
+        moments.push((get("first")?, get("second")?));
+    }
+    adam.restore(steps, moments);
+    Ok(history)
+}

@@ -1,0 +1,145 @@
+//! What the frozen model sees of the training photos, kept on disk so that an epoch costs the layers alone.
+
+use std::path::{Path, PathBuf};
+
+use candle_core::{DType, Device, Tensor};
+
+use super::loss::tensor;
+use crate::clip::sha256;
+use crate::data::Sample;
+use crate::{BitDepth, Clip, Error, Fit, Mask, Photo, Result, Taps};
+
+/// One picture to learn from: a photo, or a mosaic of four of one product.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Item {
+    /// One photo or four, by number.
+    pub photos: Vec<usize>,
+}
+
+/// An item as the layers take it.
+pub(super) struct Frozen {
+    /// `[blocks, grid^2, width]`.
+    pub patches: Tensor,
+    /// `[size, size]`: 1 where there is a defect, 0 elsewhere.
+    pub mask: Tensor,
+}
+
+/// The items' features: from the folder, or else from the model and then in the folder.
+pub(super) struct Store<'a> {
+    clip: &'a Clip,
+    taps: Taps,
+    folder: &'a Path,
+    samples: &'a [Sample],
+    /// Of each photo's file with its masks.
+    hashes: Vec<String>,
+}
+
+impl<'a> Store<'a> {
+    pub fn new(
+        clip: &'a Clip,
+        blocks: &[usize],
+        folder: &'a Path,
+        samples: &'a [Sample],
+    ) -> Result<Self> {
+        let hash = |sample: &Sample| {
+            let read = |path: &PathBuf| std::fs::read(path).map_err(Error::read(path));
+            let mut all = sha256(&read(&sample.photo)?);
+            for mask in &sample.masks {
+                all.push_str(&sha256(&read(mask)?));
+            }
+            Ok(sha256(all.as_bytes()))
+        };
+        let hashes = samples.iter().map(hash).collect::<Result<_>>()?;
+        let taps = Taps { windows: vec![], blocks: blocks.to_vec() };
+        Ok(Self { clip, taps, folder, samples, hashes })
+    }
+
+    /// All photos' hashes, in order.
+    pub fn hashes(&self) -> &[String] {
+        &self.hashes
+    }
+
+    /// Bytes that an item takes on disk.
+    pub fn bytes_per_item(&self) -> usize {
+        let (grid, size) = (self.clip.grid(), self.clip.size());
+        self.taps.blocks.len() * grid * grid * self.clip.shape().width * 2 + size * size
+    }
+
+    pub fn get(&self, item: &Item) -> Result<Frozen> {
+        let file = self.file(item);
+        if let Some(found) = self.read(&file) {
+            return Ok(found);
+        }
+        let (photo, mask) = self.picture(item)?;
+        let pixels = self.clip.prepare(&photo, Fit::Squash).pixels;
+        let features = self.clip.encode_image(&pixels, &self.taps)?;
+        let patches = features.blocks.iter().map(|tokens| tokens.narrow(0, 1, tokens.dim(0)? - 1));
+        let patches = Tensor::stack(&patches.collect::<candle_core::Result<Vec<_>>>()?, 0)?;
+        // Half precision, and that is what training sees the first time too.
+        let patches = patches.to_device(&Device::Cpu)?.to_dtype(DType::F16)?;
+        let size = self.clip.size();
+        let mask: Vec<u8> = mask.squash(size).pixels.into_iter().map(u8::from).collect();
+        let mask = Tensor::from_vec(mask, (size, size), &Device::Cpu)?;
+        let tensors = [("patches", &patches), ("mask", &mask)];
+        let bytes = safetensors::serialize(tensors, None).map_err(|e| Error::data(&file, e))?;
+        crate::files::write_whole(&file, &bytes)?;
+        Ok(Frozen { patches: patches.to_dtype(DType::F32)?, mask: mask.to_dtype(DType::F32)? })
+    }
+
+    fn picture(&self, item: &Item) -> Result<(Photo, Mask)> {
+        let open = |i: &usize| {
+            let sample = &self.samples[*i];
+            let photo = Photo::open(&sample.photo, BitDepth::default())?;
+            let mask = Mask::open(&sample.masks, photo.width(), photo.height())?;
+            Ok((photo, mask))
+        };
+        let mut parts = item.photos.iter().map(open).collect::<Result<Vec<_>>>()?;
+        if let [a, b, c, d] = &parts[..] {
+            let photo = Photo::mosaic([&a.0, &b.0, &c.0, &d.0])?;
+            return Ok((photo, Mask::mosaic([&a.1, &b.1, &c.1, &d.1])));
+        }
+        Ok(parts.swap_remove(0))
+    }
+
+    /// All that the features depend on goes into the file's name.
+    fn file(&self, item: &Item) -> PathBuf {
+        let photos: Vec<&str> = item.photos.iter().map(|i| &*self.hashes[*i]).collect();
+        let key = format!(
+            "{} {} {:?} {} {:?} {}",
+            env!("CARGO_PKG_VERSION"),
+            self.clip.sha256(),
+            self.clip.activation(),
+            self.clip.size(),
+            self.taps.blocks,
+            photos.join(" ")
+        );
+        self.folder.join(format!("{}.safetensors", sha256(key.as_bytes())))
+    }
+
+    fn read(&self, file: &Path) -> Option<Frozen> {
+        let bytes = std::fs::read(file).ok()?;
+        let mut tensors = candle_core::safetensors::load_buffer(&bytes, &Device::Cpu).ok()?;
+        let mut get = |name: &str| tensors.remove(name)?.to_dtype(DType::F32).ok();
+        let (patches, mask) = (get("patches")?, get("mask")?);
+        let (grid, size) = (self.clip.grid(), self.clip.size());
+        let shape = [self.taps.blocks.len(), grid * grid, self.clip.shape().width];
+        (patches.dims() == shape && mask.dims() == [size, size]).then_some(Frozen { patches, mask })
+    }
+}
+
+/// Several items as one batch: for each block `[batch, grid^2, width]`, and the masks `[batch, size, size]`.
+pub(super) fn batch(items: &[Frozen]) -> candle_core::Result<(Vec<Tensor>, Tensor)> {
+    let blocks = items[0].patches.dim(0)?;
+    let block = |b| {
+        let of_block: Vec<Tensor> =
+            items.iter().map(|item| item.patches.get(b)).collect::<candle_core::Result<_>>()?;
+        Tensor::stack(&of_block, 0)
+    };
+    let masks: Vec<&Tensor> = items.iter().map(|item| &item.mask).collect();
+    Ok(((0..blocks).map(block).collect::<candle_core::Result<_>>()?, Tensor::stack(&masks, 0)?))
+}
+
+/// Rows of equal length as one tensor.
+pub(super) fn rows(rows: &[&[f32]]) -> candle_core::Result<Tensor> {
+    tensor(rows.concat(), &[rows.len(), rows[0].len()])
+}

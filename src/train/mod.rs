@@ -1,0 +1,422 @@
+//! Training April-GAN's layers (arXiv 2305.17382, section 3.3) on photos with masks: the model stays as it is,
+//! only the layers learn.
+
+mod adam;
+mod checkpoint;
+mod features;
+mod loss;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use candle_core::{Tensor, Var};
+use rand::seq::{IndexedRandom, SliceRandom};
+use rand::{Rng, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+
+use crate::data::{self, Sample};
+use crate::detect::spread;
+use crate::metrics::{Labelled, au_pro, auroc};
+use crate::ops::add_sigmoid;
+use crate::{About, Adapter, Clip, Error, Product, Prompts, Result, TextCache};
+use adam::{Adam, Rates};
+use features::{Frozen, Item, Store, batch, rows};
+
+/// At most this many photos judge an epoch: enough for a curve.
+const MOST_VALIDATION: usize = 100;
+/// Rows of the curve between its first and last.
+const ROWS: usize = 200;
+/// How often a checkpoint is written within an epoch.
+const PAUSE: Duration = Duration::from_secs(20);
+
+/// How to train.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TrainOptions {
+    /// Blocks that get a layer, from 1.
+    pub blocks: Vec<usize>,
+    /// Times that every photo is seen.
+    pub epochs: usize,
+    /// Photos of one step.
+    pub batch: usize,
+    /// Adam's learning rate.
+    pub learning_rate: f64,
+    /// Adam's decay rates of the moments.
+    pub betas: (f64, f64),
+    /// AdamW's weight decay; 0 is Adam.
+    pub weight_decay: f64,
+    /// The share of photos that are replaced by a 2x2 mosaic of their product's, 0..1.
+    pub mosaic: f64,
+    /// The share of photos that judge instead of teaching, 0..1, where there is no set for that.
+    pub holdout: f64,
+    /// What cosines are multiplied by; the model's own by default.
+    pub logit_scale: Option<f32>,
+    /// Decides everything that is drawn by lot.
+    pub seed: u64,
+}
+
+impl Default for TrainOptions {
+    /// The official code's, where it has them.
+    fn default() -> Self {
+        Self {
+            blocks: vec![6, 12, 18, 24],
+            epochs: 15,
+            batch: 8,
+            learning_rate: 1e-3,
+            betas: (0.5, 0.999),
+            weight_decay: 0.0,
+            mosaic: 0.2,
+            holdout: 0.1,
+            logit_scale: None,
+            seed: 0,
+        }
+    }
+}
+
+impl TrainOptions {
+    fn check(&self) -> Result<()> {
+        let share = 0.0..1.0;
+        let rules = [
+            (self.blocks.is_empty(), "--blocks", "give at least one"),
+            (self.epochs == 0, "--epochs 0", "give at least 1"),
+            (self.batch == 0, "--batch 0", "give at least 1"),
+            (
+                self.learning_rate.is_nan() || self.learning_rate <= 0.0,
+                "--learning-rate",
+                "must be positive",
+            ),
+            (!(0.0..=1.0).contains(&self.mosaic), "--mosaic", "must be between 0 and 1"),
+            (!share.contains(&self.holdout), "--holdout", "must be at least 0 and below 1"),
+            (!share.contains(&self.weight_decay), "--weight-decay", "must be at least 0 and below 1"),
+        ];
+        match rules.into_iter().find(|(broken, ..)| *broken) {
+            Some((_, setting, why)) => Err(Error::setting(setting, why)),
+            None => Ok(()),
+        }
+    }
+}
+
+/// A point of the curves.
+#[derive(Clone, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]
+pub struct Point {
+    /// Steps done.
+    pub step: usize,
+    /// Epochs done, in parts.
+    pub epoch: f64,
+    /// Mean loss since the point before.
+    pub loss: f64,
+    /// AUROC over all pixels of the photos that judge; at the end of an epoch.
+    pub pixel_auroc: Option<f64>,
+    /// AU-PRO of the same up to a false-positive rate of 0.3.
+    pub au_pro: Option<f64>,
+}
+
+/// What happens meanwhile.
+#[derive(Clone, Debug)]
+pub enum Progress<'a> {
+    /// So many of so many pictures have passed through the model, of so many bytes on disk each.
+    Looked {
+        /// Pictures done.
+        done: usize,
+        /// All pictures.
+        of: usize,
+        /// Bytes that each takes in the cache.
+        bytes: usize,
+    },
+    /// A step was done.
+    Stepped {
+        /// Steps done.
+        done: usize,
+        /// All steps.
+        of: usize,
+        /// The step's loss.
+        loss: f64,
+    },
+    /// A point was added to the curves.
+    Point(&'a Point),
+}
+
+/// Where training keeps its files.
+#[derive(Clone, Copy, Debug)]
+pub struct TrainFiles<'a> {
+    /// A folder for what the model sees of the photos; may be shared by runs and deleted at any time.
+    pub cache: &'a Path,
+    /// The file that a stopped run goes on from; gone when the run is done.
+    pub checkpoint: &'a Path,
+    /// Whether to go on from it.
+    pub resume: bool,
+}
+
+/// Trains layers on labelled photos. `validation`: photos that judge each epoch; empty to hold some of the others
+/// back. Returns the adapter, with what it was trained on, and the curves.
+///
+/// # Errors
+/// [`Error::Setting`] for options that make no sense, [`Error::Data`] and [`Error::Photo`] for photos that cannot be
+/// used or have no masks, and when a checkpoint is of another run.
+pub fn train(
+    clip: &Clip,
+    samples: &[Sample],
+    validation: &[Sample],
+    prompts: &Prompts,
+    options: &TrainOptions,
+    files: TrainFiles,
+    progress: &mut dyn FnMut(Progress),
+) -> Result<(Adapter, Vec<Point>)> {
+    options.check()?;
+    data::require_masks(samples)?;
+    data::require_masks(validation)?;
+    let held_back = if validation.is_empty() { options.holdout } else { 0.0 };
+    let all: Vec<Sample> = samples.iter().chain(validation).cloned().collect();
+    let (learn, judge) = split(samples.len(), all.len(), held_back, options.seed);
+    if !learn.iter().any(|i| all[*i].is_anomalous) {
+        let why = "no defective photo to learn from: layers are trained on photos of both kinds";
+        return Err(Error::data(&all.first().map(|s| s.photo.clone()).unwrap_or_default(), why));
+    }
+    let store = Store::new(clip, &options.blocks, files.cache, &all)?;
+    let logit_scale = options.logit_scale.unwrap_or(clip.logit_scale());
+    let directions = directions(clip, &all, prompts, logit_scale)?;
+    let run = Run { options, all: &all, learn, store, directions };
+    run.look(&judge, progress)?;
+    let (variables, points) = run.learn(clip, &judge, files, progress)?;
+    let products: BTreeSet<String> = run.learn.iter().map(|i| all[*i].product.clone()).collect();
+    let mut about = About {
+        blocks: options.blocks.clone(),
+        size: Some(clip.size()),
+        activation: Some(clip.activation()),
+        logit_scale,
+        model: Some(clip.name().to_string()),
+        model_sha256: Some(clip.sha256().to_string()),
+        products: products.into_iter().collect(),
+        ..About::default()
+    };
+    let layers: Vec<(Tensor, Tensor)> = variables
+        .chunks_exact(2)
+        .map(|pair| (pair[0].as_detached_tensor(), pair[1].as_detached_tensor()))
+        .collect();
+    let adapter = Adapter::new("of this training", about.clone(), layers)?;
+    let good = judge.iter().chain(&run.learn).map(|i| &all[*i]).filter(|s| !s.is_anomalous);
+    about.spread = spread(clip, &adapter, prompts, good)?;
+    Ok((adapter.with_about(about)?, points))
+}
+
+/// The numbers of the photos to learn from and of those that judge: of the first `own` photos a share is held back,
+/// all others judge.
+fn split(own: usize, all: usize, held_back: f64, seed: u64) -> (Vec<usize>, Vec<usize>) {
+    let mut order: Vec<usize> = (0..own).collect();
+    order.shuffle(&mut lots(seed, 0));
+    let mut judge: Vec<usize> = order.drain(..(own as f64 * held_back) as usize).collect();
+    judge.extend(own..all);
+    judge.shuffle(&mut lots(seed, 0));
+    judge.truncate(MOST_VALIDATION);
+    judge.sort_unstable();
+    order.sort_unstable();
+    (order, judge)
+}
+
+/// A stream of lots of its own for each purpose.
+fn lots(seed: u64, stream: u64) -> ChaCha8Rng {
+    let mut lots = ChaCha8Rng::seed_from_u64(seed);
+    lots.set_stream(stream);
+    lots
+}
+
+/// For each product the way from its normal words to its anomalous ones, times the logit scale.
+fn directions(
+    clip: &Clip,
+    all: &[Sample],
+    prompts: &Prompts,
+    scale: f32,
+) -> Result<BTreeMap<String, Vec<f32>>> {
+    let cache = TextCache::from_env();
+    let names: BTreeSet<&String> = all.iter().map(|sample| &sample.product).collect();
+    let direction = |name: &String| {
+        let product =
+            Product::with_synonyms(clip, std::slice::from_ref(name), prompts, &cache)?;
+        let means = product.unit_means()?.to_device(&candle_core::Device::Cpu)?;
+        let direction = ((means.get(1)? - means.get(0)?)? * f64::from(scale))?;
+        Ok((name.clone(), direction.to_vec1()?))
+    };
+    names.into_iter().map(direction).collect()
+}
+
+/// Everything that stays the same while the layers learn.
+struct Run<'a> {
+    options: &'a TrainOptions,
+    all: &'a [Sample],
+    learn: Vec<usize>,
+    store: Store<'a>,
+    directions: BTreeMap<String, Vec<f32>>,
+}
+
+impl Run<'_> {
+    fn steps_per_epoch(&self) -> usize {
+        self.learn.len().div_ceil(self.options.batch)
+    }
+
+    /// An epoch's pictures, in order.
+    fn epoch(&self, epoch: usize) -> Vec<Item> {
+        let mut lots = lots(self.options.seed, 1 + epoch as u64);
+        let mut order = self.learn.clone();
+        order.shuffle(&mut lots);
+        let item = |photo| match lots.random_bool(self.options.mosaic) {
+            true => self.mosaic(photo),
+            false => Item { photos: vec![photo] },
+        };
+        order.into_iter().map(item).collect()
+    }
+
+    /// The mosaic that stands in for a photo: always the same one, so that it is looked at once. As in the
+    /// official code, for each part first a kind is drawn, then a photo of it.
+    fn mosaic(&self, photo: usize) -> Item {
+        let mut lots = lots(self.options.seed, (1 << 32) + photo as u64);
+        let mut kinds: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
+        for &i in self.learn.iter().filter(|i| self.all[**i].product == self.all[photo].product) {
+            kinds.entry(&self.all[i].kind).or_default().push(i);
+        }
+        let kinds: Vec<Vec<usize>> = kinds.into_values().collect();
+        let mut draw = || kinds.choose(&mut lots).and_then(|kind| kind.choose(&mut lots)).copied();
+        Item { photos: (0..4).map(|_| draw().unwrap_or(photo)).collect() }
+    }
+
+    /// Passes everything through the model that has not yet.
+    fn look(&self, judge: &[usize], progress: &mut dyn FnMut(Progress)) -> Result<()> {
+        let mut items: Vec<Item> = judge.iter().map(|i| Item { photos: vec![*i] }).collect();
+        items.extend((0..self.options.epochs).flat_map(|epoch| self.epoch(epoch)));
+        items.sort_by(|a, b| a.photos.cmp(&b.photos));
+        items.dedup();
+        let bytes = self.store.bytes_per_item();
+        for (i, item) in items.iter().enumerate() {
+            self.store.get(item)?;
+            progress(Progress::Looked { done: i + 1, of: items.len(), bytes });
+        }
+        Ok(())
+    }
+
+    /// The layers' variables, weight and bias of each, as they begin: like PyTorch's linear layers.
+    fn start(&self, clip: &Clip) -> Result<Vec<Var>> {
+        let shape = clip.shape();
+        let mut lots = lots(self.options.seed, u64::MAX);
+        let most = 1.0 / (shape.width as f32).sqrt();
+        let mut draw = |dims: &[usize]| {
+            let count = dims.iter().product::<usize>();
+            let values = (0..count).map(|_| lots.random_range(-most..most)).collect();
+            Var::from_tensor(&loss::tensor(values, dims)?)
+        };
+        let mut variables = Vec::new();
+        for _ in &self.options.blocks {
+            variables.push(draw(&[shape.embedding, shape.width])?);
+            variables.push(draw(&[shape.embedding])?);
+        }
+        Ok(variables)
+    }
+
+    fn learn(
+        &self,
+        clip: &Clip,
+        judge: &[usize],
+        files: TrainFiles,
+        progress: &mut dyn FnMut(Progress),
+    ) -> Result<(Vec<Var>, Vec<Point>)> {
+        let options = self.options;
+        let variables = self.start(clip)?;
+        let rates = Rates {
+            learning_rate: options.learning_rate,
+            betas: options.betas,
+            weight_decay: options.weight_decay,
+        };
+        let mut adam = Adam::new(rates, &variables)?;
+        let identity = self.identity(clip, judge);
+        let mut history = checkpoint::History::default();
+        if files.resume {
+            history = checkpoint::read(files.checkpoint, &identity, &variables, &mut adam)?;
+        }
+        let enlarging = loss::enlarging(clip.grid(), clip.size())?;
+        let per_epoch = self.steps_per_epoch();
+        let steps = per_epoch * options.epochs;
+        let stride = (steps / ROWS).max(1);
+        let mut saved = Instant::now();
+        while adam.steps() < steps {
+            let (epoch, within) = (adam.steps() / per_epoch, adam.steps() % per_epoch);
+            let items = self.epoch(epoch);
+            for chunk in items.chunks(options.batch).skip(within) {
+                let frozen = chunk.iter().map(|item| self.store.get(item));
+                let loss = self.loss(&variables, &enlarging, chunk, &frozen.collect::<Result<Vec<_>>>()?)?;
+                adam.step(&loss.backward()?)?;
+                let value = f64::from(loss.to_scalar::<f32>()?);
+                if !value.is_finite() {
+                    let why = "made the loss infinite; use a smaller one".to_string();
+                    return Err(Error::setting(format!("--learning-rate {}", options.learning_rate), why));
+                }
+                history.add(value);
+                progress(Progress::Stepped { done: adam.steps(), of: steps, loss: value });
+                let is_last = adam.steps() % per_epoch == 0;
+                if is_last || adam.steps() % stride == 0 {
+                    let (pixel_auroc, au_pro) =
+                        if is_last { self.judge(&variables, &enlarging, judge)? } else { (None, None) };
+                    let done = adam.steps() as f64 / per_epoch as f64;
+                    let point =
+                        history.point(Point { step: adam.steps(), epoch: done, loss: 0.0, pixel_auroc, au_pro });
+                    progress(Progress::Point(point));
+                }
+                if is_last || saved.elapsed() > PAUSE {
+                    checkpoint::write(files.checkpoint, &identity, &variables, &adam, &history)?;
+                    saved = Instant::now();
+                }
+            }
+        }
+        Ok((variables, history.points))
+    }
+
+    fn loss(&self, variables: &[Var], enlarging: &Tensor, items: &[Item], frozen: &[Frozen]) -> Result<Tensor> {
+        let (blocks, mask) = batch(frozen)?;
+        let product = |item: &Item| &*self.directions[&self.all[item.photos[0]].product];
+        let direction = rows(&items.iter().map(product).collect::<Vec<_>>())?;
+        let mut sum = None;
+        for (layer, patches) in variables.chunks_exact(2).zip(&blocks) {
+            let logits = loss::logits(&layer[0], &layer[1], patches, &direction)?;
+            let loss = loss::focal_and_dice(&loss::enlarge(&logits, enlarging)?, &mask)?;
+            sum = Some(match sum {
+                None => loss,
+                Some(sum) => (sum + loss)?,
+            });
+        }
+        sum.ok_or_else(|| Error::setting("--blocks", "give at least one"))
+    }
+
+    /// AUROC over pixels and AU-PRO of the photos that judge.
+    fn judge(&self, variables: &[Var], enlarging: &Tensor, judge: &[usize]) -> Result<(Option<f64>, Option<f64>)> {
+        let (mut maps, mut masks) = (Vec::new(), Vec::new());
+        for &i in judge {
+            let frozen = self.store.get(&Item { photos: vec![i] })?;
+            let (blocks, mask) = batch(std::slice::from_ref(&frozen))?;
+            let direction = rows(&[&*self.directions[&self.all[i].product]])?;
+            let mut map = vec![0.0; mask.elem_count()];
+            for (layer, patches) in variables.chunks_exact(2).zip(&blocks) {
+                let (weight, bias) = (layer[0].as_detached_tensor(), layer[1].as_detached_tensor());
+                let logits = loss::logits(&weight, &bias, patches, &direction)?;
+                let logits = loss::enlarge(&logits, enlarging)?.flatten_all()?.to_vec1::<f32>()?;
+                add_sigmoid(&mut map, &logits);
+            }
+            maps.push(map);
+            masks.push(mask.flatten_all()?.to_vec1::<f32>()?.iter().map(|m| *m > 0.5).collect::<Vec<_>>());
+        }
+        let width = enlarging.dim(0)?;
+        let labelled: Vec<Labelled> =
+            maps.iter().zip(&masks).map(|(map, mask)| Labelled { map, mask, width }).collect();
+        Ok((auroc(&maps.concat(), &masks.concat()), au_pro(&labelled, 0.3)))
+    }
+
+    /// All that the layers depend on.
+    fn identity(&self, clip: &Clip, judge: &[usize]) -> String {
+        let photos = self.store.hashes().join(" ");
+        let text = format!(
+            "{} {:?} {} {:?} {:?} {judge:?} {photos}",
+            clip.sha256(),
+            clip.activation(),
+            clip.size(),
+            self.options,
+            self.directions,
+        );
+        crate::clip::sha256(text.as_bytes())
+    }
+}
