@@ -44,7 +44,9 @@ fn draw(points: &[Point], rgb: &mut [u8]) -> Result<(), Box<dyn std::error::Erro
         ("AU-PRO, FPR up to 0.3", series(|p| p.au_pro)),
     ];
     let (upper, lower) = root.split_vertically(SIZE.1 / 2);
-    for (area, top, lines) in [(upper, top, vec![("loss", loss)]), (lower, 1.0, judged)] {
+    let corners = [SeriesLabelPosition::UpperRight, SeriesLabelPosition::LowerRight];
+    let charts = [(upper, top, vec![("loss", loss)]), (lower, 1.0, judged)];
+    for ((area, top, lines), corner) in charts.into_iter().zip(corners) {
         let mut chart = ChartBuilder::on(&area)
             .margin(12)
             .x_label_area_size(36)
@@ -72,7 +74,7 @@ fn draw(points: &[Point], rgb: &mut [u8]) -> Result<(), Box<dyn std::error::Erro
         }
         chart
             .configure_series_labels()
-            .position(SeriesLabelPosition::UpperRight)
+            .position(corner)
             .background_style(WHITE.mix(0.85))
             .label_font(letters)
             .draw()?;

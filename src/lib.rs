@@ -30,6 +30,7 @@ pub mod curves;
 pub mod data;
 mod detect;
 mod error;
+mod eval;
 pub mod files;
 mod image;
 pub mod metrics;
@@ -48,6 +49,7 @@ pub use detect::{
     MethodEntry, Part, Parts, PatchMap, Seen, Verdict, WinClip, method,
 };
 pub use error::{Error, Result};
+pub use eval::{Scores, evaluate};
 pub use image::{BitDepth, Fit, Mask, Normalisation, Photo, Placement, Prepared};
 pub use ops::Activation;
 pub use prompt::{Kind, Product, Prompt, Prompts, Report, Role, TextCache, Warning, prompt_files};

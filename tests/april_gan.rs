@@ -1,4 +1,4 @@
-//! April-GAN zero-shot against the official pipeline, and adapter files as a user meets them.
+//! April-GAN zero-shot against the official pipeline.
 
 mod common;
 
@@ -6,11 +6,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use blemish::{
-    Activation, Adapter, AprilGan, BitDepth, Clip, Fit, Method, ModelOptions, Photo, Product,
+    Adapter, AprilGan, BitDepth, Clip, Fit, Method, ModelOptions, Photo, Product,
     Prompts,
 };
 use candle_core::Device;
-use common::{blemish, fixture, model_with, tensors, values};
+use common::{fixture, model_with, tensors, values};
 
 /// The input of the golden outputs: the 7x7 positions of the models are stretched to 11x11.
 const SIZE: usize = 176;

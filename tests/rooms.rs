@@ -8,7 +8,7 @@ const FLOORS: &[(&str, &[&str])] = &[
     ("model", &["clip"]),
     ("words and layers", &["adapter", "prompt"]),
     ("methods", &["detect"]),
-    ("training", &["train"]),
+    ("training and measuring", &["eval", "train"]),
     ("output", &["curves", "render", "report"]),
 ];
 

@@ -313,11 +313,13 @@ struct Bars {
     quiet: bool,
     cache: PathBuf,
     is_learning: bool,
+    /// Losses since the last epoch.
+    losses: Vec<f64>,
 }
 
 impl Bars {
     fn new(quiet: bool, cache: &Path) -> Self {
-        Self { bar: ProgressBar::hidden(), quiet, cache: cache.into(), is_learning: false }
+        Self { bar: ProgressBar::hidden(), quiet, cache: cache.into(), is_learning: false, losses: vec![] }
     }
 
     fn begin(&mut self, length: usize, what: &str) {
@@ -348,13 +350,16 @@ impl Bars {
                     self.begin(of, "steps");
                     self.bar.reset_eta();
                 }
+                self.losses.push(loss);
                 self.bar.set_message(format!(", loss {loss:.3}"));
                 self.bar.set_position(done as u64);
             }
             Progress::Point(point) => {
                 let (Some(auroc), Some(pro)) = (point.pixel_auroc, point.au_pro) else { return };
+                let losses = std::mem::take(&mut self.losses);
+                let loss = losses.iter().sum::<f64>() / losses.len().max(1) as f64;
                 if !self.quiet {
-                    let Point { epoch, loss, .. } = point;
+                    let epoch = point.epoch;
                     self.bar.suspend(|| {
                         eprintln!(
                             "blemish: epoch {epoch:.0}: loss {loss:.3}, pixel AUROC {auroc:.3}, AU-PRO {pro:.3}"

@@ -1,6 +1,7 @@
 //! One file per command; each parses its flags, calls the library and prints.
 
 mod adapter;
+mod eval;
 mod explain;
 mod inputs;
 mod models;
@@ -26,6 +27,7 @@ enum Command {
     Score(score::Args),
     Prompts(prompts::Args),
     Adapter(adapter::Args),
+    Eval(eval::Args),
     Models(models::Args),
 }
 
@@ -39,6 +41,7 @@ pub fn run() -> anyhow::Result<ExitCode> {
         Command::Score(args) => score::run(&args),
         Command::Prompts(args) => prompts::run(&args),
         Command::Adapter(args) => adapter::run(&args),
+        Command::Eval(args) => eval::run(&args),
         Command::Models(args) => models::run(&args),
     }
 }

@@ -17,7 +17,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 #[derive(clap::Args)]
 pub struct ModelArgs {
     /// A short name (`blemish models`), a Hugging Face repository (owner/name[@revision]) or a folder.
-    #[arg(long = "model", value_name = "MODEL", default_value = "tiny")]
+    #[arg(id = "model", long, value_name = "MODEL", default_value = "tiny")]
     pub name: String,
     /// Side of the model's square input in pixels, a multiple of its patch size [default: the adapter's, else
     /// the model's own].
@@ -43,7 +43,7 @@ pub struct MethodArgs {
     #[command(flatten)]
     pub model: ModelArgs,
     /// How to tell good from defective.
-    #[arg(long = "method", value_name = "METHOD", default_value = blemish::METHODS[0].name,
+    #[arg(id = "method", long, value_name = "METHOD", default_value = blemish::METHODS[0].name,
           value_parser = clap::builder::PossibleValuesParser::new(methods()))]
     pub name: String,
     /// The trained layers of april-gan and fused: .safetensors, or a .pth of its authors [default: the model's

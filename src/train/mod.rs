@@ -78,6 +78,7 @@ impl TrainOptions {
         let share = 0.0..1.0;
         let rules = [
             (self.blocks.is_empty(), "--blocks", "give at least one"),
+            (self.blocks.contains(&0), "--blocks 0", "blocks are counted from 1"),
             (self.epochs == 0, "--epochs 0", "give at least 1"),
             (self.batch == 0, "--batch 0", "give at least 1"),
             (

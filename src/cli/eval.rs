@@ -1,0 +1,156 @@
+//! `blemish eval`: how well a model and a method do on labelled photos.
+
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use blemish::data::{Layout, Sample, samples};
+use blemish::{Adapter, Error, Prompts, Scores, TextCache, evaluate};
+use clap::ValueEnum;
+use serde::Serialize;
+
+use super::setup::{MethodArgs, progress_bar};
+
+/// Measure a model and a method on labelled photos: AUROC of scores and of pixels, AU-PRO.
+#[derive(clap::Args)]
+#[command(after_help = "Examples:
+  blemish eval mvtec mvtec_ad/ --model ViT-B-16-plus-240 --method winclip
+  blemish eval folder tiles/ --method april-gan --adapter mine.safetensors --format json")]
+pub struct Args {
+    /// How the photos are laid out.
+    #[arg(value_enum)]
+    layout: Layout,
+    /// Their folder.
+    root: PathBuf,
+    /// A prompt file, or the name of one in the program [default: the method's].
+    #[arg(long, value_name = "FILE")]
+    prompts: Option<PathBuf>,
+    /// What products are called: as their folders are (metal_nut; as April-GAN's authors do), or with spaces.
+    #[arg(long, value_enum, default_value = "spaced")]
+    names: Names,
+    /// Go on where the adapter was trained on a product that it is measured on, and mark the numbers.
+    #[arg(long)]
+    allow_leak: bool,
+    /// How to print results.
+    #[arg(long, value_enum, default_value = "table")]
+    format: Format,
+    #[command(flatten)]
+    method: MethodArgs,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Names {
+    Spaced,
+    Folder,
+}
+
+#[derive(Clone, Copy, PartialEq, ValueEnum)]
+enum Format {
+    Table,
+    Json,
+}
+
+#[derive(Serialize)]
+struct Report<'a> {
+    method: &'a str,
+    model: &'a str,
+    model_sha256: &'a str,
+    size: usize,
+    prompts: String,
+    adapter: Option<&'a str>,
+    adapter_sha256: Option<&'a str>,
+    adapter_training_data: Option<&'a str>,
+    adapter_licence: Option<&'a str>,
+    products: Vec<Row>,
+}
+
+#[derive(Serialize)]
+struct Row {
+    #[serde(flatten)]
+    scores: Scores,
+    /// The adapter was trained on this product: no zero-shot result.
+    leak: bool,
+}
+
+pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
+    args.method.begin()?;
+    let all = samples(&args.root, Some(args.layout))?;
+    let mut by_product: BTreeMap<&str, Vec<&Sample>> = BTreeMap::new();
+    for sample in &all {
+        by_product.entry(&sample.product).or_default().push(sample);
+    }
+    let file = args.prompts.clone().unwrap_or(args.method.entry()?.prompts.into());
+    let prompts = Prompts::open(&file)?;
+    let model = args.method.open()?;
+    let adapter = model.parts.adapter.as_deref();
+    let leaks = leaks(adapter, by_product.keys().copied());
+    if let (Some(adapter), Some(first), false) = (adapter, leaks.first(), args.allow_leak) {
+        let why = format!(
+            "was trained on {first}, which it would be measured on: that is no zero-shot result; use another \
+             adapter, or mark the numbers with --allow-leak"
+        );
+        return Err(Error::Setting { setting: format!("adapter {}", adapter.name()), why }.into());
+    }
+    let detector = args.method.detector(&model)?;
+    let cache = TextCache::from_env();
+    let bar = progress_bar(all.len(), args.method.model.quiet);
+    let mut products = Vec::new();
+    for (folder, samples) in &by_product {
+        let name = match args.names {
+            Names::Folder => folder.to_string(),
+            Names::Spaced => folder.replace('_', " "),
+        };
+        let product = args.method.model.product(&model.clip, &[name], &prompts, &cache)?;
+        let scores = evaluate(&detector, &product, samples, || bar.inc(1))?;
+        products.push(Row { scores, leak: leaks.contains(folder) });
+    }
+    bar.finish_and_clear();
+    let about = adapter.map(Adapter::about);
+    let report = Report {
+        method: &args.method.name,
+        model: model.clip.name(),
+        model_sha256: model.clip.sha256(),
+        size: model.clip.size(),
+        prompts: file.display().to_string(),
+        adapter: adapter.map(Adapter::name),
+        adapter_sha256: adapter.map(Adapter::sha256),
+        adapter_training_data: about.and_then(|a| a.training_data.as_deref()),
+        adapter_licence: about.and_then(|a| a.licence.as_deref()),
+        products,
+    };
+    let mut out = std::io::stdout().lock();
+    super::printed(match args.format {
+        Format::Table => table(&mut out, &report.products),
+        Format::Json => serde_json::to_writer(&mut out, &report)
+            .map_err(std::io::Error::from)
+            .and_then(|()| writeln!(out)),
+    })?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn leaks<'a>(adapter: Option<&Adapter>, products: impl Iterator<Item = &'a str>) -> Vec<&'a str> {
+    adapter.map(|adapter| adapter.trained_on(products)).unwrap_or_default()
+}
+
+fn table(out: &mut impl Write, rows: &[Row]) -> std::io::Result<()> {
+    let cell = |value: Option<f64>| value.map_or("-".into(), |v| format!("{v:.3}"));
+    writeln!(out, "{:>6}  {:>6}  {:>11}  {:>11}  {:>6}  product", "good", "bad", "image AUROC", "pixel AUROC", "AU-PRO")?;
+    for Row { scores, leak } in rows {
+        let mark = if *leak { "  (LEAK: the adapter was trained on it)" } else { "" };
+        let [image, pixel, pro] = [scores.image_auroc, scores.pixel_auroc, scores.au_pro].map(cell);
+        let (good, bad, name) = (scores.good, scores.anomalous, &scores.product);
+        writeln!(out, "{good:>6}  {bad:>6}  {image:>11}  {pixel:>11}  {pro:>6}  {name}{mark}")?;
+    }
+    if rows.len() > 1 {
+        let mean = |get: fn(&Scores) -> Option<f64>| {
+            let values: Option<Vec<f64>> = rows.iter().map(|row| get(&row.scores)).collect();
+            cell(values.map(|values| values.iter().sum::<f64>() / values.len() as f64))
+        };
+        let [image, pixel, pro] =
+            [mean(|s| s.image_auroc), mean(|s| s.pixel_auroc), mean(|s| s.au_pro)];
+        let mark = if rows.iter().any(|row| row.leak) { "  (LEAK)" } else { "" };
+        writeln!(out, "{:>6}  {:>6}  {image:>11}  {pixel:>11}  {pro:>6}  mean{mark}", "", "")?;
+    }
+    Ok(())
+}
