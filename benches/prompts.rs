@@ -9,7 +9,7 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::Instant;
 
-use blemish::{BitDepth, Clip, Detector, Photo, Product, Prompts};
+use blemish::{Adapter, BitDepth, Clip, Detector, Fit, Parts, Photo, Product, Prompts};
 
 const ROUNDS: usize = 25;
 const PHOTO: &str = "examples/pictures/leather/stain.png";
@@ -32,7 +32,10 @@ fn main() {
 
 fn defects() {
     let clip = Arc::new(Clip::load("tiny").unwrap());
-    let detector = Detector::new(clip.clone());
+    // The program's default for this model.
+    let adapter = Adapter::of_model("tiny", None).unwrap().map(Arc::new);
+    let method = blemish::default_method(true).unwrap().make(&Parts { adapter }).unwrap();
+    let detector = Detector::with(clip.clone(), method, Fit::default());
     let prepared = detector.prepare(&Photo::open(PHOTO, BitDepth::default()).unwrap());
     let products = [1, 20].map(|count| {
         let names: Vec<String> = (0..count).map(|i| format!("defect {i}")).collect();

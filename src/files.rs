@@ -1,8 +1,11 @@
 //! Files that are written whole or not at all, also when the program is stopped.
 
+use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard};
+
+use candle_core::Tensor;
 
 use crate::{Error, Result};
 
@@ -41,6 +44,24 @@ pub fn cache_folder() -> Option<PathBuf> {
             .or_else(|| std::env::home_dir().map(|home| home.join(".cache")))?;
         Some(caches.join("blemish"))
     })
+}
+
+/// A safetensors file: the same bytes for the same tensors and metadata (the crate writes metadata in the order of
+/// a hash map, which is another one every time).
+pub(crate) fn safetensors_bytes<'a>(
+    tensors: impl IntoIterator<Item = (String, &'a Tensor)>,
+    metadata: BTreeMap<String, String>,
+) -> Result<Vec<u8>, String> {
+    let bytes = safetensors::serialize(tensors, None).map_err(|e| e.to_string())?;
+    let length = bytes.first_chunk().map_or(0, |n| u64::from_le_bytes(*n)) as usize;
+    let (header, data) = bytes[8..].split_at(length);
+    let mut header: serde_json::Map<String, serde_json::Value> =
+        serde_json::from_slice(header).map_err(|e| e.to_string())?;
+    header.insert("__metadata__".into(), serde_json::json!(metadata));
+    let mut header = serde_json::to_vec(&header).map_err(|e| e.to_string())?;
+    // Tensors begin at a multiple of 8.
+    header.resize(header.len().next_multiple_of(8), b' ');
+    Ok([&(header.len() as u64).to_le_bytes()[..], &header, data].concat())
 }
 
 /// Waits for the file that is being written and lets no other begin while the guard lives: hold it

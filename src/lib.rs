@@ -46,7 +46,7 @@ pub use adapter::{About, Adapter, TrainingSet, training_sets};
 pub use clip::{Download, pull};
 pub use detect::{
     AnomalyMap, AprilGan, Detector, Effect, Explanation, Finding, Found, Fused, Ignored, METHODS, Method,
-    MethodEntry, Part, Parts, PatchMap, Seen, Verdict, WinClip, method,
+    MethodEntry, Part, Parts, PatchMap, Seen, Verdict, WinClip, default_method, method,
 };
 pub use error::{Error, Result};
 pub use eval::{Scores, evaluate};

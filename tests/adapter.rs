@@ -214,8 +214,8 @@ fn a_killed_training_goes_on_to_the_same_bytes() {
     assert!(String::from_utf8_lossy(&other.stderr).contains("is of a run with other photos"));
     let on = training(&home, "part.safetensors", &["--resume"]).output().unwrap();
     assert!(on.status.success(), "{}", String::from_utf8_lossy(&on.stderr));
-    assert_eq!(file("part.safetensors"), file("whole.safetensors"));
-    assert_eq!(file("part.safetensors.csv"), file("whole.safetensors.csv"));
+    assert!(file("part.safetensors") == file("whole.safetensors"), "other layers");
+    assert!(file("part.safetensors.csv") == file("whole.safetensors.csv"), "other curves");
     assert!(!checkpoint.exists());
 
     // The same adapter refuses another model and marks what it has seen.
@@ -242,7 +242,7 @@ fn photos_that_cannot_teach_are_refused() {
     }
     let output = home.path().join("a.safetensors");
     let train = |more: &[&str]| {
-        let fixed = ["adapter", "train", "--blocks", "3", "-o", output.to_str().unwrap(), "--epochs", "1"];
+        let fixed = ["adapter", "train", "-o", output.to_str().unwrap()];
         run(&home, &[&fixed[..], more].concat())
     };
     let data = ["--data", root.to_str().unwrap()];
@@ -252,17 +252,17 @@ fn photos_that_cannot_teach_are_refused() {
         let last = message.lines().last().unwrap_or_default();
         assert!(last.contains(expected), "{expected}: {message}");
     };
-    fail(1, &[], "bent/0.png: has no mask, nor have 1 others");
+    fail(1, &["--blocks", "3"], "bent/0.png: has no mask, nor have 1 others");
     for i in 0..2 {
         photo(&root.join(format!("nut/ground_truth/bent/{i}_mask.png")), 40, 30);
     }
-    fail(1, &[], "the mask has 40x30 pixels and its photo 40x32");
+    fail(1, &["--blocks", "3"], "the mask has 40x30 pixels and its photo 40x32");
     fail(2, &["--blocks", "9"], "block 9: the model has 6");
     fail(2, &["--blocks", "0"], "--blocks");
-    fail(2, &["--epochs", "0"], "--epochs 0: give at least 1");
-    fail(2, &["--mosaic", "2"], "--mosaic: must be between 0 and 1");
+    fail(2, &["--blocks", "3", "--epochs", "0"], "--epochs 0: give at least 1");
+    fail(2, &["--blocks", "3", "--mosaic", "2"], "--mosaic: must be between 0 and 1");
     std::fs::remove_dir_all(root.join("nut/test/bent")).unwrap();
-    fail(1, &[], "no defective photo to learn from");
+    fail(1, &["--blocks", "3"], "no defective photo to learn from");
     let empty = home.path().join("empty");
     std::fs::create_dir(&empty).unwrap();
     let assert = train(&["--data", empty.to_str().unwrap()]).code(1);

@@ -1,6 +1,6 @@
 //! Adapter files: our own safetensors with its metadata, and April-GAN's published pickles.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 use std::sync::LazyLock;
 
@@ -9,6 +9,7 @@ use safetensors::SafeTensors;
 use serde::Deserialize;
 
 use super::{About, Adapter};
+use crate::files::safetensors_bytes;
 use crate::{Activation, Error, Result};
 
 /// The file that a model brings for April-GAN, beside its own files.
@@ -71,7 +72,7 @@ impl About {
         }
     }
 
-    fn to_metadata(&self) -> HashMap<String, String> {
+    fn to_metadata(&self) -> BTreeMap<String, String> {
         let blocks: Vec<String> = self.blocks.iter().map(usize::to_string).collect();
         let known = [
             ("format", Some("blemish adapter 1".into())),
@@ -188,10 +189,7 @@ impl Adapter {
         let tensors = self.layers.iter().enumerate().flat_map(|(i, layer)| {
             [(format!("fc.{i}.weight"), &layer.weight), (format!("fc.{i}.bias"), &layer.bias)]
         });
-        // Sorted, so that the same adapter is the same file.
-        let metadata = self.about.to_metadata().into_iter().collect();
-        safetensors::serialize(tensors.collect::<Vec<_>>(), Some(metadata))
-            .map_err(|e| Error::adapter(&self.name, e))
+        safetensors_bytes(tensors, self.about.to_metadata()).map_err(|e| Error::adapter(&self.name, e))
     }
 
     /// The same layers with other things known of them.
@@ -245,6 +243,7 @@ mod tests {
         assert_eq!(about.products.len(), 12);
         assert!(about.licence.as_deref().is_some_and(|l| l.starts_with("CC BY 4.0")));
         about = About { blocks: vec![1, 2], ..about };
-        assert_eq!(About::from_metadata(&about.to_metadata()), Ok(about));
+        let metadata = about.to_metadata().into_iter().collect();
+        assert_eq!(About::from_metadata(&metadata), Ok(about));
     }
 }

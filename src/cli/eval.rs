@@ -108,7 +108,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     bar.finish_and_clear();
     let about = adapter.map(Adapter::about);
     let report = Report {
-        method: &args.method.name,
+        method: detector.method().name(),
         model: model.clip.name(),
         model_sha256: model.clip.sha256(),
         size: model.clip.size(),

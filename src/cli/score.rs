@@ -227,7 +227,7 @@ impl<'a> Scorer<'a> {
                     area: thing.area,
                 })
                 .collect(),
-            method: self.args.method.name.clone(),
+            method: self.detector.method().name().to_string(),
             model: self.args.method.model.name.clone(),
             model_sha256: self.model.clip.sha256().to_string(),
             adapter: self.model.parts.adapter.as_ref().map(|a| self.adapter_row(a)),

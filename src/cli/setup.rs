@@ -42,10 +42,10 @@ pub struct ModelArgs {
 pub struct MethodArgs {
     #[command(flatten)]
     pub model: ModelArgs,
-    /// How to tell good from defective.
-    #[arg(id = "method", long, value_name = "METHOD", default_value = blemish::METHODS[0].name,
+    /// How to tell good from defective [default: fused where there is an adapter, else winclip].
+    #[arg(id = "method", long, value_name = "METHOD",
           value_parser = clap::builder::PossibleValuesParser::new(methods()))]
-    pub name: String,
+    name: Option<String>,
     /// The trained layers of april-gan and fused: .safetensors, or a .pth of its authors [default: the model's
     /// own, as `tiny` has].
     #[arg(long, value_name = "FILE")]
@@ -169,17 +169,24 @@ impl MethodArgs {
         Ok(BitDepth::new(self.bit_depth)?)
     }
 
-    /// What is known of the method.
+    /// The method that was asked for, or else the best that the model has the parts for.
     pub fn entry(&self) -> blemish::Result<&'static MethodEntry> {
-        blemish::method(&self.name)
+        if let Some(name) = &self.name {
+            return blemish::method(name);
+        }
+        let model = &self.model.name;
+        let has_adapter = self.adapter.is_some()
+            || blemish::is_cached(model) && Adapter::of_model(model, None)?.is_some();
+        blemish::default_method(has_adapter)
     }
 
     /// Opens the model, and the adapter if the method takes one.
     pub fn open(&self) -> anyhow::Result<Model> {
-        let takes_adapter = self.entry()?.takes_adapter;
+        let entry = self.entry()?;
+        let takes_adapter = entry.takes_adapter;
         for (flag, given) in [("adapter", self.adapter.is_some()), ("blocks", self.blocks.is_some())] {
             if given && !takes_adapter {
-                let why = format!("--method {} takes none; use april-gan or fused", self.name);
+                let why = format!("--method {} takes none; use april-gan or fused", entry.name);
                 return Err(Error::Setting { setting: format!("--{flag}"), why }.into());
             }
         }

@@ -5,6 +5,7 @@
 use std::sync::Arc;
 
 use candle_core::{Device, Tensor};
+use rayon::prelude::*;
 
 use super::{Method, PatchMap, Verdict};
 use crate::image::enlarge_to_corners;
@@ -25,30 +26,45 @@ impl AprilGan {
         Self { adapter }
     }
 
-    fn judge_one(&self, photo: &Features, text: &Tensor) -> Result<Vec<Verdict>> {
+    /// For each kind how much nearer than the normal words it is to the photo, and to each patch in each layer,
+    /// in logits.
+    fn logits(&self, photo: &Features, text: &Tensor) -> Result<(Vec<f32>, Vec<Vec<Vec<f32>>>)> {
         let scale = f64::from(self.adapter.about().logit_scale);
-        let text = text.to_device(&Device::Cpu)?;
-        // For each kind, how much nearer it is than the normal words: `[kinds, rows]`.
+        // `[kinds, rows]`.
         let logits = |rows: &Tensor| -> Result<Vec<Vec<f32>>> {
             let cosines = text.matmul(&rows.to_device(text.device())?.t()?)?;
             let kinds = cosines.narrow(0, 1, cosines.dim(0)? - 1)?;
             Ok((kinds.broadcast_sub(&cosines.narrow(0, 0, 1)?)? * scale)?.to_vec2()?)
         };
-        let image = logits(&unit_rows(&photo.image.unsqueeze(0)?)?)?;
-        let layers = photo.blocks.iter().map(logits).collect::<Result<Vec<_>>>()?;
-        let verdicts = image.iter().enumerate().map(|(kind, logit)| {
-            let mut score = [0.0];
-            add_sigmoid(&mut score, logit);
+        let image = logits(&unit_rows(&photo.image.unsqueeze(0)?)?)?.concat();
+        Ok((image, photo.blocks.iter().map(logits).collect::<Result<_>>()?))
+    }
+
+    fn judge_one(&self, photo: &Features, text: &Tensor) -> Result<Vec<Verdict>> {
+        let (image, layers) = self.logits(photo, text)?;
+        let verdict = |(kind, &logit): (usize, &f32)| {
             // Enlarged before the softmax: a map at the input's own size.
             let mut values = vec![0.0; photo.size * photo.size];
             for layer in &layers {
                 let logits = enlarge_to_corners(&layer[kind], photo.grid, photo.size);
                 add_sigmoid(&mut values, &logits);
             }
-            values.iter_mut().for_each(|value| *value /= layers.len() as f32);
-            Verdict { score: score[0], map: PatchMap { side: photo.size, values } }
-        });
-        Ok(verdicts.collect())
+            mean_of(&layers, &mut values);
+            Verdict { score: sigmoid(logit), map: PatchMap { side: photo.size, values } }
+        };
+        Ok(image.par_iter().enumerate().map(verdict).collect())
+    }
+
+    /// The same at the patches' own size: the softmax of each patch, not of what lies between them.
+    pub(super) fn judge_patches(&self, photo: &Features, product: &Product) -> Result<Vec<Verdict>> {
+        let (image, layers) = self.logits(photo, &words(product)?)?;
+        let verdict = |(kind, &logit): (usize, &f32)| {
+            let mut values = vec![0.0; photo.grid * photo.grid];
+            layers.iter().for_each(|layer| add_sigmoid(&mut values, &layer[kind]));
+            mean_of(&layers, &mut values);
+            Verdict { score: sigmoid(logit), map: PatchMap { side: photo.grid, values } }
+        };
+        Ok(image.iter().enumerate().map(verdict).collect())
     }
 }
 
@@ -67,7 +83,21 @@ impl Method for AprilGan {
     }
 
     fn judge(&self, photos: &[&Features], product: &Product) -> Result<Vec<Vec<Verdict>>> {
-        let text = product.unit_means()?;
+        let text = words(product)?;
         photos.iter().map(|photo| self.judge_one(photo, &text)).collect()
     }
+}
+
+fn words(product: &Product) -> Result<Tensor> {
+    Ok(product.unit_means()?.to_device(&Device::Cpu)?)
+}
+
+fn mean_of<T>(layers: &[T], sums: &mut [f32]) {
+    sums.iter_mut().for_each(|sum| *sum /= layers.len() as f32);
+}
+
+fn sigmoid(logit: f32) -> f32 {
+    let mut value = [0.0];
+    add_sigmoid(&mut value, &[logit]);
+    value[0]
 }

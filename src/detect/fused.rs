@@ -9,7 +9,7 @@ use crate::{
     Adapter, BitDepth, Clip, Features, Fit, Photo, Product, Prompts, Result, Taps, TextCache,
 };
 
-/// The two methods' log-odds, each divided by how far it spreads over good photos, so that neither swamps the
+/// The two methods' log-odds of each patch, each divided by how far it spreads over good photos, so that neither swamps the
 /// other, and averaged. The spreads stand in adapters that blemish trained; for others they are those over the
 /// photo itself.
 #[derive(Clone, Debug)]
@@ -44,19 +44,17 @@ impl Method for Fused {
 
     fn judge(&self, photos: &[&Features], product: &Product) -> Result<Vec<Vec<Verdict>>> {
         let windows = self.win_clip.judge(photos, product)?;
-        let layers = self.april_gan.judge(photos, product)?;
-        let both = windows.iter().zip(&layers).zip(photos);
-        let fused = both.map(|((windows, layers), photo)| {
-            let kinds = windows.iter().zip(layers);
-            kinds.map(|(w, l)| fuse(w, l, photo.size, self.spread)).collect()
+        let both = windows.iter().zip(photos).map(|(windows, photo)| {
+            let layers = self.april_gan.judge_patches(photo, product)?;
+            Ok(windows.iter().zip(&layers).map(|(w, l)| fuse(w, l, self.spread)).collect())
         });
-        Ok(fused.collect())
+        both.collect()
     }
 }
 
-fn fuse(windows: &Verdict, layers: &Verdict, size: usize, spread: Option<(f32, f32)>) -> Verdict {
+fn fuse(windows: &Verdict, layers: &Verdict, spread: Option<(f32, f32)>) -> Verdict {
     let odds = |values: &[f32]| values.iter().map(|p| log_odds(*p)).collect::<Vec<f32>>();
-    let (w, l) = (odds(&windows.map.enlarge(size)), odds(&layers.map.values));
+    let (w, l) = (odds(&windows.map.values), odds(&layers.map.values));
     let (spread_w, spread_l) = spread.unwrap_or_else(|| (deviation(&w), deviation(&l)));
     // Each at the mean of the two spreads.
     let share = |spread: f32| (spread_w + spread_l) / (4.0 * spread.max(1e-6));
@@ -64,7 +62,7 @@ fn fuse(windows: &Verdict, layers: &Verdict, size: usize, spread: Option<(f32, f
     let values = w.iter().zip(&l).map(|(w, l)| logistic(w * share_w + l * share_l)).collect();
     // The photo's own scores are of one kind already: both compare its embedding with the words.
     let score = logistic((log_odds(windows.score) + log_odds(layers.score)) / 2.0);
-    Verdict { score, map: PatchMap { side: size, values } }
+    Verdict { score, map: PatchMap { side: windows.map.side, values } }
 }
 
 /// How far the log-odds of both methods' maps spread over some good photos of their products; none without photos.
@@ -87,7 +85,7 @@ pub(crate) fn spread<'a>(
         let seen = method.digest(clip.encode_image(&pixels, &method.taps())?)?;
         for (map, spreads) in [
             (&method.win_clip.judge(&[&seen], &product)?[0][0].map, &mut windows),
-            (&method.april_gan.judge(&[&seen], &product)?[0][0].map, &mut layers),
+            (&method.april_gan.judge_patches(&seen, &product)?[0].map, &mut layers),
         ] {
             spreads.push(deviation(&map.values.iter().map(|p| log_odds(*p)).collect::<Vec<_>>()));
         }
@@ -123,9 +121,9 @@ mod tests {
             let values = (0..4).map(|i| logistic(if i == hot { contrast } else { 0.0 })).collect();
             Verdict { score: 0.5, map: PatchMap { side: 2, values } }
         };
-        let fused = fuse(&verdict(0.3, 1), &verdict(3.0, 2), 2, None).map.values;
+        let fused = fuse(&verdict(0.3, 1), &verdict(3.0, 2), None).map.values;
         assert!((fused[1] - fused[2]).abs() < 1e-4 && fused[1] > fused[0] + 0.1, "{fused:?}");
-        let fixed = fuse(&verdict(0.3, 1), &verdict(3.0, 2), 2, Some((1.0, 1.0))).map.values;
+        let fixed = fuse(&verdict(0.3, 1), &verdict(3.0, 2), Some((1.0, 1.0))).map.values;
         assert!(fixed[2] > fixed[1] + 0.2, "{fixed:?}");
     }
 }

@@ -107,7 +107,7 @@ pub struct MethodEntry {
     make: fn(&Parts) -> Result<Box<dyn Method>>,
 }
 
-/// All methods, the default first.
+/// All methods.
 pub const METHODS: &[MethodEntry] = &[
     MethodEntry {
         name: WinClip::NAME,
@@ -141,6 +141,14 @@ pub fn method(name: &str) -> Result<&'static MethodEntry> {
         let names: Vec<&str> = METHODS.iter().map(|entry| entry.name).collect();
         Error::setting(format!("--method {name}"), format!("unknown; one of: {}", names.join(", ")))
     })
+}
+
+/// The best method of those that need no adapter, or of all: measured in `docs/measured.md`.
+///
+/// # Errors
+/// Never: as [`method`].
+pub fn default_method(has_adapter: bool) -> Result<&'static MethodEntry> {
+    method(if has_adapter { Fused::NAME } else { WinClip::NAME })
 }
 
 impl MethodEntry {

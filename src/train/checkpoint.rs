@@ -1,6 +1,6 @@
 //! The file that a stopped training goes on from.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use candle_core::{Device, Tensor, Var};
@@ -8,7 +8,7 @@ use safetensors::SafeTensors;
 
 use super::Point;
 use super::adam::Adam;
-use crate::files::write_whole;
+use crate::files::{safetensors_bytes, write_whole};
 use crate::{Error, Result};
 
 /// The curves so far.
@@ -50,12 +50,13 @@ pub(super) fn write(
     }
     let fail = |e: &dyn std::fmt::Display| Error::data(path, e.to_string());
     let history = serde_json::to_string(history).map_err(|e| fail(&e))?;
-    let metadata = HashMap::from([
+    let metadata = BTreeMap::from([
         ("identity".to_string(), identity.to_string()),
         ("steps".to_string(), adam.steps().to_string()),
         ("history".to_string(), history),
     ]);
-    write_whole(path, &safetensors::serialize(tensors, Some(metadata)).map_err(|e| fail(&e))?)
+    let tensors = tensors.iter().map(|(name, tensor)| (name.clone(), tensor));
+    write_whole(path, &safetensors_bytes(tensors, metadata).map_err(|e| fail(&e))?)
 }
 
 /// Sets the variables and Adam to where a run stopped; returns its curves.

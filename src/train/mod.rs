@@ -19,7 +19,7 @@ use crate::data::{self, Sample};
 use crate::detect::spread;
 use crate::metrics::{Labelled, au_pro, auroc};
 use crate::ops::add_sigmoid;
-use crate::{About, Adapter, Clip, Error, Product, Prompts, Result, TextCache};
+use crate::{About, Adapter, Clip, Error, Product, Prompts, Result, Taps, TextCache};
 use adam::{Adam, Rates};
 use features::{Frozen, Item, Store, batch, rows};
 
@@ -164,6 +164,7 @@ pub fn train(
     progress: &mut dyn FnMut(Progress),
 ) -> Result<(Adapter, Vec<Point>)> {
     options.check()?;
+    clip.check(&Taps { windows: vec![], blocks: options.blocks.clone() })?;
     data::require_masks(samples)?;
     data::require_masks(validation)?;
     let held_back = if validation.is_empty() { options.holdout } else { 0.0 };
