@@ -80,13 +80,26 @@ enum Shape {
 }
 
 const DEFECTS: [&str; 14] = [
-    "scratch", "crack", "hole", "stain", "contamination", "discoloration", "dent", "chip", "fibre", "smear",
-    "scratch", "crack", "stain", "spots",
+    "scratch",
+    "crack",
+    "hole",
+    "stain",
+    "contamination",
+    "discoloration",
+    "dent",
+    "chip",
+    "fibre",
+    "smear",
+    "scratch",
+    "crack",
+    "stain",
+    "spots",
 ];
 
 fn main() -> Result<(), Box<dyn Error>> {
     let folder = std::env::args().nth(1).ok_or("usage: training_pictures FOLDER")?;
-    let (learnt, judged) = (LEARNT.iter().map(|p| ("train", p)), JUDGED.iter().map(|p| ("validation", p)));
+    let (learnt, judged) =
+        (LEARNT.iter().map(|p| ("train", p)), JUDGED.iter().map(|p| ("validation", p)));
     let products: Vec<_> = learnt.chain(judged).enumerate().collect();
     products.into_par_iter().try_for_each(|(number, (part, (name, surface, shape)))| {
         let make = |make| Product::new(number as u64 * MAKES + make, *surface, *shape);
@@ -157,7 +170,8 @@ impl Product {
         };
         let (colour, second, mut ground) = (colour(), colour(), colour());
         if (mean(ground) - mean(colour)).abs() < 0.2 {
-            ground = ground.map(|c| if mean(colour) > 0.5 { c * 0.3 } else { 1.0 - (1.0 - c) * 0.3 });
+            ground =
+                ground.map(|c| if mean(colour) > 0.5 { c * 0.3 } else { 1.0 - (1.0 - c) * 0.3 });
         }
         let (scale, contrast) = (lots.random_range(0.6..1.7), lots.random_range(0.4..1.5));
         const GROUNDS: [Surface; 6] = [
@@ -247,8 +261,12 @@ impl Product {
         let k = self.contrast;
         let plain = |light: f32| self.colour.map(|c| c * (1.0 + k * light));
         match self.surface {
-            Surface::Grain => plain(0.14 * n(55.0, 55.0, 1) + 0.09 * n(110.0, 110.0, 2) + 0.05 * n(2.0, 2.0, 3)),
-            Surface::Brushed => plain(0.10 * n(4.0, 190.0, 1) + 0.06 * n(9.0, 320.0, 2) + 0.05 * n(1.5, 1.5, 3)),
+            Surface::Grain => {
+                plain(0.14 * n(55.0, 55.0, 1) + 0.09 * n(110.0, 110.0, 2) + 0.05 * n(2.0, 2.0, 3))
+            }
+            Surface::Brushed => {
+                plain(0.10 * n(4.0, 190.0, 1) + 0.06 * n(9.0, 320.0, 2) + 0.05 * n(1.5, 1.5, 3))
+            }
             Surface::Rings => {
                 let bend = 0.12 * n(1.5, 3.0, 1);
                 let ring = ((u + bend) * 55.0 + 2.0 * n(3.0, 1.0, 2)).sin();
@@ -257,7 +275,11 @@ impl Product {
             Surface::Weave => {
                 let (a, b) = ((u * 150.0).sin(), (v * 150.0).sin());
                 let over = ((u * 23.9).floor() + (v * 23.9).floor()) as i64 % 2 == 0;
-                mix(plain(0.2 * if over { a } else { b }), self.second, 0.08 + 0.06 * n(70.0, 70.0, 1))
+                mix(
+                    plain(0.2 * if over { a } else { b }),
+                    self.second,
+                    0.08 + 0.06 * n(70.0, 70.0, 1),
+                )
             }
             Surface::Speckles => {
                 let dark = smooth(0.1, 0.5, n(45.0, 45.0, 1));
@@ -325,10 +347,19 @@ impl<'a> Paint<'a> {
             _ => lots.random_range(0.025..0.11),
         };
         let dark = lots.random_bool(0.65);
-        let level: f32 = if dark { lots.random_range(0.02..0.25) } else { lots.random_range(0.75..0.98) };
+        let level: f32 =
+            if dark { lots.random_range(0.02..0.25) } else { lots.random_range(0.75..0.98) };
         let tint: f32 = if lots.random_bool(0.5) { 0.02 } else { 0.3 };
-        let colour = std::array::from_fn(|_| (level + lots.random_range(-tint..tint)).clamp(0.0, 1.0));
-        Self { kind, path, size, colour, strength: lots.random_range(0.5..1.0), seed: lots.random() }
+        let colour =
+            std::array::from_fn(|_| (level + lots.random_range(-tint..tint)).clamp(0.0, 1.0));
+        Self {
+            kind,
+            path,
+            size,
+            colour,
+            strength: lots.random_range(0.5..1.0),
+            seed: lots.random(),
+        }
     }
 
     /// The pixel with the defect, and how much of it is the defect's, 0..1.
@@ -367,13 +398,19 @@ impl<'a> Paint<'a> {
                 (mix(clean.map(|c| c * (1.0 - 0.3 * rim)), [0.03; 3], deep), rim)
             }
             "chip" => {
-                let cover = blob * if matches!(product.shape, Shape::Everywhere) { 1.0 } else { inside };
+                let cover =
+                    blob * if matches!(product.shape, Shape::Everywhere) { 1.0 } else { inside };
                 let raw = product.ground.map(|c| c * (0.9 + 0.2 * wobble(50.0)));
                 (mix(clean, raw, cover), cover)
             }
             "stain" => {
                 let cover = blob * inside;
-                (std::array::from_fn(|c| clean[c] * (1.0 - cover * self.strength * (1.0 - self.colour[c]))), cover)
+                (
+                    std::array::from_fn(|c| {
+                        clean[c] * (1.0 - cover * self.strength * (1.0 - self.colour[c]))
+                    }),
+                    cover,
+                )
             }
             "discoloration" => {
                 let cover = smooth(1.0, 0.3, from_start / self.size + 0.2 * wobble(6.0)) * inside;
@@ -383,7 +420,10 @@ impl<'a> Paint<'a> {
             "dent" => {
                 let cover = smooth(1.0, 0.6, from_start / self.size) * inside;
                 let slope = ((x - sx) * 0.7 + (y - sy) * 0.7) / self.size;
-                (clean.map(|c| c * (1.0 + 0.6 * self.strength * slope * cover) - 0.05 * cover), cover)
+                (
+                    clean.map(|c| c * (1.0 + 0.6 * self.strength * slope * cover) - 0.05 * cover),
+                    cover,
+                )
             }
             "smear" => {
                 // The surface from elsewhere, turned.
@@ -393,7 +433,8 @@ impl<'a> Paint<'a> {
             }
             _ => {
                 // Contamination: crumbs.
-                let crumbs = smooth(0.05, 0.3, wobble(45.0)) * smooth(1.3, 0.6, from_start / self.size);
+                let crumbs =
+                    smooth(0.05, 0.3, wobble(45.0)) * smooth(1.3, 0.6, from_start / self.size);
                 (mix(clean, self.colour, crumbs * self.strength), crumbs)
             }
         }
@@ -402,7 +443,8 @@ impl<'a> Paint<'a> {
 
 fn to_segment(p: (f32, f32), a: (f32, f32), b: (f32, f32)) -> f32 {
     let (dx, dy) = (b.0 - a.0, b.1 - a.1);
-    let t = (((p.0 - a.0) * dx + (p.1 - a.1) * dy) / (dx * dx + dy * dy).max(1e-12)).clamp(0.0, 1.0);
+    let t =
+        (((p.0 - a.0) * dx + (p.1 - a.1) * dy) / (dx * dx + dy * dy).max(1e-12)).clamp(0.0, 1.0);
     (p.0 - a.0 - t * dx).hypot(p.1 - a.1 - t * dy)
 }
 

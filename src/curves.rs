@@ -64,12 +64,13 @@ fn draw(points: &[Point], rgb: &mut [u8]) -> Result<(), Box<dyn std::error::Erro
             // Okabe and Ito's blue and vermilion, told apart with any colour vision.
             let colour = [RGBColor(0, 114, 178), RGBColor(213, 94, 0)][i % 2];
             let dots = line.clone();
-            chart
-                .draw_series(LineSeries::new(line, colour.stroke_width(2)))?
-                .label(name)
-                .legend(move |(x, y)| PathElement::new([(x, y), (x + 18, y)], colour.stroke_width(2)));
+            chart.draw_series(LineSeries::new(line, colour.stroke_width(2)))?.label(name).legend(
+                move |(x, y)| PathElement::new([(x, y), (x + 18, y)], colour.stroke_width(2)),
+            );
             if dots.len() < 60 {
-                chart.draw_series(dots.into_iter().map(|dot| Circle::new(dot, 3, colour.filled())))?;
+                chart.draw_series(
+                    dots.into_iter().map(|dot| Circle::new(dot, 3, colour.filled())),
+                )?;
             }
         }
         chart

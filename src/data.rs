@@ -83,7 +83,8 @@ pub fn require_masks(samples: &[Sample]) -> Result<()> {
         None => Ok(()),
         Some(sample) => {
             let count = bare.count();
-            let others = if count > 1 { format!(", nor have {} others", count - 1) } else { String::new() };
+            let others =
+                if count > 1 { format!(", nor have {} others", count - 1) } else { String::new() };
             let why = format!(
                 "has no mask{others}: the defect has to be marked in a picture of the photo's size \
                  (ground_truth/{}/{}_mask.png)",
@@ -174,7 +175,8 @@ fn visa(root: &Path) -> Result<Vec<Sample>> {
     }
     let file = root.join("split_csv/1cls.csv");
     let fail = |why: String| Error::data(&file, why);
-    let mut reader = csv::Reader::from_path(&file).map_err(|e| fail(format!("cannot read: {e}")))?;
+    let mut reader =
+        csv::Reader::from_path(&file).map_err(|e| fail(format!("cannot read: {e}")))?;
     let mut samples = Vec::new();
     for row in reader.deserialize() {
         let row: Row = row.map_err(|e| fail(format!("not VisA's list of photos: {e}")))?;
@@ -228,7 +230,8 @@ fn is_photo(path: &Path) -> bool {
 /// The last part of a path, `.` included: a product may be the folder one stands in.
 fn name(path: &Path) -> String {
     let named = path.file_name().map(|n| n.to_string_lossy().into_owned());
-    named.or_else(|| Some(path.canonicalize().ok()?.file_name()?.to_string_lossy().into_owned()))
+    named
+        .or_else(|| Some(path.canonicalize().ok()?.file_name()?.to_string_lossy().into_owned()))
         .unwrap_or_default()
 }
 
@@ -249,7 +252,8 @@ mod tests {
     }
 
     fn found(root: &Path) -> Vec<String> {
-        let line = |s: Sample| format!("{} {} {} {}", s.product, s.kind, stem(&s.photo), s.masks.len());
+        let line =
+            |s: Sample| format!("{} {} {} {}", s.product, s.kind, stem(&s.photo), s.masks.len());
         samples(root, None).unwrap().into_iter().map(line).collect()
     }
 
@@ -259,11 +263,19 @@ mod tests {
         let root = folder.path();
         touch(
             &root.join("mvtec/nut"),
-            &["test/good/0.png", "test/bent/1.png", "ground_truth/bent/1_mask.png", "test/bent/.x.png"],
+            &[
+                "test/good/0.png",
+                "test/bent/1.png",
+                "ground_truth/bent/1_mask.png",
+                "test/bent/.x.png",
+            ],
         );
         assert_eq!(found(&root.join("mvtec")), ["nut bent 1 1", "nut good 0 0"]);
         assert_eq!(found(&root.join("mvtec/nut")), ["nut bent 1 1", "nut good 0 0"]);
-        touch(&root.join("visa/pcb"), &["test/bad/2.JPG", "ground_truth/bad/2.png", "test/good/1.JPG"]);
+        touch(
+            &root.join("visa/pcb"),
+            &["test/bad/2.JPG", "ground_truth/bad/2.png", "test/good/1.JPG"],
+        );
         assert_eq!(found(&root.join("visa")), ["pcb bad 2 1", "pcb good 1 0"]);
         touch(
             &root.join("loco/bag"),
@@ -276,7 +288,10 @@ mod tests {
             ],
         );
         assert_eq!(found(&root.join("loco")), ["bag good 0 0", "bag logical_anomalies 1 2"]);
-        touch(&root.join("tile"), &["OK/0.png", "crack/1.png", "ground_truth/crack/1_mask.png", "chip/2.png"]);
+        touch(
+            &root.join("tile"),
+            &["OK/0.png", "crack/1.png", "ground_truth/crack/1_mask.png", "chip/2.png"],
+        );
         assert_eq!(found(&root.join("tile")), ["tile good 0 0", "tile chip 2 0", "tile crack 1 1"]);
         let all = samples(&root.join("tile"), None).unwrap();
         let error = require_masks(&all).unwrap_err().to_string();
@@ -288,7 +303,8 @@ mod tests {
         assert_eq!(found(&root.join("raw")), ["pcb anomaly a 1", "pcb good c 0"]);
         let error = samples(&root.join("mvtec/nut/test/bent"), None).unwrap_err().to_string();
         assert!(error.contains("no photos in folders"), "{error}");
-        std::fs::write(root.join("raw/split_csv/1cls.csv"), csv.replace("pcb/a.JPG", "../a")).unwrap();
+        std::fs::write(root.join("raw/split_csv/1cls.csv"), csv.replace("pcb/a.JPG", "../a"))
+            .unwrap();
         assert!(samples(&root.join("raw"), None).unwrap_err().to_string().contains("outside"));
     }
 }

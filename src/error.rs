@@ -1,7 +1,10 @@
 //! The one error type of the library. Every message is a single line that names the file or the
 //! setting, says what was wrong and what to do about it.
 
+use std::cell::Cell;
+use std::panic::UnwindSafe;
 use std::path::{Path, PathBuf};
+use std::sync::Once;
 
 /// What the library's functions return.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -115,6 +118,24 @@ impl Error {
         let path = path.to_path_buf();
         move |cause| Error::Write { path, cause }
     }
+}
+
+/// Runs other crates' code on untrusted bytes: none when it panics, and then without a word on standard error.
+pub(crate) fn quietly<T>(work: impl FnOnce() -> T + UnwindSafe) -> Option<T> {
+    thread_local!(static QUIET: Cell<bool> = const { Cell::new(false) });
+    static HOOK: Once = Once::new();
+    HOOK.call_once(|| {
+        let before = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |info| {
+            if !QUIET.get() {
+                before(info);
+            }
+        }));
+    });
+    QUIET.set(true);
+    let result = std::panic::catch_unwind(work);
+    QUIET.set(false);
+    result.ok()
 }
 
 /// Other crates' messages may run over several lines (parsers draw arrows); ours never do.

@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use crate::data::Sample;
-use crate::metrics::{Labelled, au_pro, auroc};
+use crate::metrics::{Labelled, au_pro, auroc, pixel_auroc};
 use crate::{BitDepth, Detector, Error, Mask, Photo, Product, Result};
 
 /// The false-positive rate that AU-PRO is integrated up to.
@@ -36,11 +36,12 @@ pub fn evaluate(
     detector: &Detector,
     product: &Product,
     samples: &[&Sample],
+    depth: BitDepth,
     mut done: impl FnMut(),
 ) -> Result<Scores> {
     let (mut scores, mut maps, mut masks) = (Vec::new(), Vec::new(), Vec::new());
     for sample in samples {
-        let photo = Photo::open(&sample.photo, BitDepth::default())?;
+        let photo = Photo::open(&sample.photo, depth)?;
         masks.push(Mask::open(&sample.masks, photo.width(), photo.height())?);
         let finding = detector.inspect(&photo, product)?;
         scores.push(finding.score);
@@ -59,16 +60,12 @@ pub fn evaluate(
         .zip(&masks)
         .map(|(map, mask)| Labelled { map, mask: &mask.pixels, width: mask.width })
         .collect();
-    let pixels = || {
-        let pixels: Vec<bool> = masks.iter().flat_map(|mask| mask.pixels.iter().copied()).collect();
-        auroc(&maps.concat(), &pixels)
-    };
     Ok(Scores {
         product: samples.first().map(|s| s.product.clone()).unwrap_or_default(),
         good: samples.len() - anomalous,
         anomalous,
         image_auroc: auroc(&scores, &labels),
-        pixel_auroc: has_masks.then(pixels).flatten(),
+        pixel_auroc: has_masks.then(|| pixel_auroc(&labelled)).flatten(),
         au_pro: has_masks.then(|| au_pro(&labelled, LIMIT)).flatten(),
     })
 }

@@ -40,13 +40,15 @@ pub mod render;
 pub mod report;
 mod train;
 
-pub use clip::{Alias, Clip, Features, ModelOptions, Shape, Taps, Tokens, aliases, is_cached, shape};
 pub use adapter::{About, Adapter, TrainingSet, training_sets};
+pub use clip::{
+    Alias, Clip, Features, ModelOptions, Shape, Taps, Tokens, aliases, is_cached, shape,
+};
 #[cfg(feature = "hub")]
 pub use clip::{Download, pull};
 pub use detect::{
-    AnomalyMap, AprilGan, Detector, Effect, Explanation, Finding, Found, Fused, Ignored, METHODS, Method,
-    MethodEntry, Part, Parts, PatchMap, Seen, Verdict, WinClip, default_method, method,
+    AnomalyMap, AprilGan, Detector, Effect, Explanation, Finding, Found, Fused, Ignored, METHODS,
+    Method, MethodEntry, Part, Parts, PatchMap, Seen, Verdict, WinClip, default_method, method,
 };
 pub use error::{Error, Result};
 pub use eval::{Scores, evaluate};

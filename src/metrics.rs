@@ -8,8 +8,16 @@
 /// If the lengths differ.
 pub fn auroc(scores: &[f32], is_anomalous: &[bool]) -> Option<f64> {
     assert_eq!(scores.len(), is_anomalous.len(), "a label for each score");
-    let mut order: Vec<(f32, bool)> =
-        scores.iter().copied().zip(is_anomalous.iter().copied()).collect();
+    area_under_roc(scores.iter().copied().zip(is_anomalous.iter().copied()).collect())
+}
+
+/// [`auroc`] over all pixels of some photos.
+pub fn pixel_auroc(photos: &[Labelled]) -> Option<f64> {
+    let pixels = photos.iter().flat_map(|p| p.map.iter().copied().zip(p.mask.iter().copied()));
+    area_under_roc(pixels.collect())
+}
+
+fn area_under_roc(mut order: Vec<(f32, bool)>) -> Option<f64> {
     order.sort_unstable_by(|a, b| a.0.total_cmp(&b.0));
     let (mut wins, mut good, mut bad) = (0.0, 0.0, 0.0);
     for equal in order.chunk_by(|a, b| a.0 == b.0) {
@@ -37,31 +45,34 @@ pub struct Labelled<'a> {
 /// `limit` (Bergmann et al., IJCV 2021, section 5.2): the mean share of each defective region that lies above a threshold,
 /// over the share of good pixels that do. Regions are 8-connected. None without a region or a good pixel.
 pub fn au_pro(photos: &[Labelled], limit: f64) -> Option<f64> {
-    // A region's pixel adds its share of the mean overlap, a good one its share of the false positives.
-    let mut pixels: Vec<(f32, f64)> = Vec::new();
-    let (mut good, mut regions) = (0usize, 0usize);
+    // Each pixel with its region's number; 0 is none.
+    let mut pixels: Vec<(f32, u32)> = Vec::new();
+    let mut sizes = vec![0usize];
     for photo in photos {
         assert_eq!(photo.map.len(), photo.mask.len(), "a mask of the map's size");
-        let (label, sizes) = components(photo.mask, photo.width);
-        for (&value, &label) in photo.map.iter().zip(&label) {
-            pixels.push((value, if label == 0 { 0.0 } else { 1.0 / sizes[label - 1] as f64 }));
-        }
-        good += label.iter().filter(|l| **l == 0).count();
-        regions += sizes.len();
+        let (labels, found) = components(photo.mask, photo.width);
+        let first = sizes.len() as u32 - 1;
+        let number = |label: u32| if label == 0 { 0 } else { first + label };
+        pixels.extend(photo.map.iter().zip(&labels).map(|(&value, &label)| (value, number(label))));
+        sizes.extend(found);
     }
+    let regions = sizes.len() - 1;
+    let good = pixels.iter().filter(|(_, region)| *region == 0).count();
     if good == 0 || regions == 0 {
         return None;
     }
     pixels.sort_unstable_by(|a, b| b.0.total_cmp(&a.0));
     let (mut fpr, mut pro, mut area, mut positives) = (0.0, 0.0, 0.0, 0usize);
     for equal in pixels.chunk_by(|a, b| a.0 == b.0) {
-        let overlap: f64 = equal.iter().map(|(_, share)| share).sum();
-        positives += equal.iter().filter(|(_, share)| *share == 0.0).count();
+        let in_regions = equal.iter().filter(|(_, region)| *region > 0);
+        positives += equal.len() - in_regions.clone().count();
+        let overlap: f64 = in_regions.map(|(_, region)| 1.0 / sizes[*region as usize] as f64).sum();
         let (next_fpr, next_pro) = (positives as f64 / good as f64, pro + overlap / regions as f64);
         if next_fpr >= limit {
             // The last step reaches beyond the limit: as much of it as lies before.
             let rest = limit - fpr;
-            let reached = if next_fpr > fpr { pro + (next_pro - pro) * rest / (next_fpr - fpr) } else { pro };
+            let reached =
+                if next_fpr > fpr { pro + (next_pro - pro) * rest / (next_fpr - fpr) } else { pro };
             return Some((area + rest * (pro + reached) / 2.0) / limit);
         }
         area += (next_fpr - fpr) * (pro + next_pro) / 2.0;
@@ -71,30 +82,31 @@ pub fn au_pro(photos: &[Labelled], limit: f64) -> Option<f64> {
 }
 
 /// For each pixel the number of its 8-connected region, from 1, or 0; and the regions' sizes.
-fn components(mask: &[bool], width: usize) -> (Vec<usize>, Vec<usize>) {
+fn components(mask: &[bool], width: usize) -> (Vec<u32>, Vec<usize>) {
     let height = mask.len() / width.max(1);
-    let (mut label, mut sizes) = (vec![0usize; mask.len()], Vec::new());
+    let (mut label, mut sizes) = (vec![0u32; mask.len()], Vec::new());
     let mut stack = Vec::new();
     for start in 0..mask.len() {
         if !mask[start] || label[start] != 0 {
             continue;
         }
-        sizes.push(0);
-        label[start] = sizes.len();
+        let mut size = 0usize;
+        label[start] = sizes.len() as u32 + 1;
         stack.push(start);
         while let Some(pixel) = stack.pop() {
-            sizes[label[start] - 1] += 1;
+            size += 1;
             let (x, y) = (pixel % width, pixel / width);
             for ny in y.saturating_sub(1)..(y + 2).min(height) {
                 for nx in x.saturating_sub(1)..(x + 2).min(width) {
                     let next = ny * width + nx;
                     if mask[next] && label[next] == 0 {
-                        label[next] = sizes.len();
+                        label[next] = label[start];
                         stack.push(next);
                     }
                 }
             }
         }
+        sizes.push(size);
     }
     (label, sizes)
 }

@@ -74,8 +74,8 @@ pub struct AdapterRow {
     pub training_data: Option<String>,
     /// The licence of that.
     pub licence: Option<String>,
-    /// Whether the product is among that: then this is no zero-shot result.
-    pub trained_on_product: bool,
+    /// Whether the product is among that, where it is known: then this is no zero-shot result.
+    pub trained_on_product: Option<bool>,
 }
 
 /// How much a photo resembles one kind of defect.

@@ -27,8 +27,8 @@ fn refusal(path: &Path, blocks: Option<&[usize]>) -> String {
 fn pickled(folder: &TempDir, pickle: &[u8]) -> PathBuf {
     let path = folder.path().join("evil.pth");
     let mut zip = zip::ZipWriter::new(std::fs::File::create(&path).unwrap());
-    let stored = zip::write::SimpleFileOptions::default()
-        .compression_method(zip::CompressionMethod::Stored);
+    let stored =
+        zip::write::SimpleFileOptions::default().compression_method(zip::CompressionMethod::Stored);
     zip.start_file("evil/data.pkl", stored).unwrap();
     zip.write_all(pickle).unwrap();
     zip.finish().unwrap();
@@ -75,7 +75,10 @@ fn files_that_are_no_adapters_are_refused_with_the_reason() {
     call.extend(command.as_bytes());
     call.extend(b"\x85R.");
     let message = fail(&call);
-    assert!(message.contains("asks to call posix.system") && message.contains("was not run"), "{message}");
+    assert!(
+        message.contains("asks to call posix.system") && message.contains("was not run"),
+        "{message}"
+    );
     assert!(!flag.exists());
     fail(&code);
     assert!(fail(b"\x80\x02}.").contains("has no \"trainable_linearlayer\""));
@@ -96,14 +99,24 @@ fn files_that_are_no_adapters_are_refused_with_the_reason() {
     };
     assert!(fail(&[], &blocks).contains("holds no layers"));
     assert!(fail(&good()[..1], &blocks).contains("fc.0.bias is missing"));
-    assert!(fail(&[&good()[..], &[("x", zeros(&[1]))]].concat(), &blocks).contains("\"x\" is not one of"));
+    assert!(
+        fail(&[&good()[..], &[("x", zeros(&[1]))]].concat(), &blocks)
+            .contains("\"x\" is not one of")
+    );
     let nan = (zeros(&[4, 3]) / 0.0).unwrap();
     assert!(fail(&[("fc.0.weight", nan), ("fc.0.bias", zeros(&[4]))], &blocks).contains("NaN"));
-    assert!(fail(&[("fc.0.weight", zeros(&[4, 3])), ("fc.0.bias", zeros(&[3]))], &blocks).contains("shapes"));
-    assert!(fail(&good(), &[]).contains("1 layers for 0 blocks; give one block for each with --blocks"));
+    assert!(
+        fail(&[("fc.0.weight", zeros(&[4, 3])), ("fc.0.bias", zeros(&[3]))], &blocks)
+            .contains("shapes")
+    );
+    assert!(
+        fail(&good(), &[]).contains("1 layers for 0 blocks; give one block for each with --blocks")
+    );
     assert!(fail(&good(), &[("blocks", "0")]).contains("counted from 1"));
     assert!(fail(&good(), &[("blocks", "x")]).contains("blocks \"x\", no number"));
-    assert!(fail(&good(), &[("blocks", "1"), ("activation", "relu")]).contains("unknown activation"));
+    assert!(
+        fail(&good(), &[("blocks", "1"), ("activation", "relu")]).contains("unknown activation")
+    );
     assert!(fail(&good(), &[("blocks", "1"), ("logit_scale", "-1")]).contains("not positive"));
 }
 
@@ -130,7 +143,8 @@ fn official_files_are_described_converted_and_matched_with_the_model() {
     // Three layers for four blocks.
     let assert = run(&home, &["adapter", "info", official]).code(1);
     assert!(stderr(&assert).contains("3 layers for 4 blocks"));
-    run(&home, &["adapter", "convert", official, "-o", ours, "--blocks", "2,4,6", "--size", "112"]).success();
+    run(&home, &["adapter", "convert", official, "-o", ours, "--blocks", "2,4,6", "--size", "112"])
+        .success();
     let info = json(run(&home, &["adapter", "info", ours, "--format", "json"]));
     assert_eq!((&info["blocks"], &info["size"]), (&serde_json::json!([2, 4, 6]), &112.into()));
     assert!(info["licence"].as_str().unwrap().starts_with("CC BY-NC-SA"), "{info}");
@@ -152,16 +166,36 @@ fn official_files_are_described_converted_and_matched_with_the_model() {
 
     let assert = with(&[ours]).code(1);
     let message = stderr(&assert);
-    for part in ["width 64 into embeddings of 40", "tiny has tokens of width 192 and embeddings of 128"] {
+    for part in
+        ["width 64 into embeddings of 40", "tiny has tokens of width 192 and embeddings of 128"]
+    {
         assert!(message.contains(part) && message.lines().count() == 1, "{message}");
     }
     let beyond = with(&[&[official, "--blocks", "2,4,9", "--size", "112"][..], &on_model].concat());
     assert!(stderr(&beyond).contains("reads block 9; model"), "{}", stderr(&beyond));
+    // Under another name nothing is known of it.
+    let unnamed = home.path().join("unnamed.pth");
+    std::fs::copy(official, &unnamed).unwrap();
+    let unnamed = unnamed.to_str().unwrap();
+    let row =
+        json(with(&[&[unnamed, "--blocks", "2,4,6", "--size", "112"][..], &on_model].concat()));
+    assert!(row["adapter"]["trained_on_product"].is_null() && row["adapter"]["licence"].is_null());
+    let mended = home.path().join("mended.safetensors");
+    let mended = mended.to_str().unwrap();
+    let convert = ["adapter", "convert", official, "-o", mended, "--blocks", "2,4,6"];
+    run(&home, &[&convert[..], &["--training-data", "my own", "--products", "nut,bolt"]].concat())
+        .success();
+    let info = json(run(&home, &["adapter", "info", mended, "--format", "json"]));
+    assert!(info["licence"].is_null() && info["training_data"] == "my own", "{info}");
+    assert_eq!(info["products"], serde_json::json!(["nut", "bolt"]));
     let without = ["score", picture, "--product", "nut", "--method", "fused"];
     let assert = run(&home, &[&without[..], &on_model].concat()).code(2);
     assert!(stderr(&assert).contains("--method fused: needs an adapter for this model"));
-    let assert =
-        run(&home, &["score", picture, "--product", "nut", "--method", "winclip", "--adapter", ours]).code(2);
+    let assert = run(
+        &home,
+        &["score", picture, "--product", "nut", "--method", "winclip", "--adapter", ours],
+    )
+    .code(2);
     assert!(stderr(&assert).contains("--adapter: --method winclip takes none"));
 }
 
@@ -196,7 +230,10 @@ fn a_killed_training_goes_on_to_the_same_bytes() {
     image::load_from_memory(&file("whole.safetensors.png")).unwrap();
     let adapter = Adapter::open(home.path().join("whole.safetensors"), None).unwrap();
     let about = adapter.about();
-    assert_eq!((about.blocks.as_slice(), about.size, about.products.len()), (&[3, 6][..], Some(96), 12));
+    assert_eq!(
+        (about.blocks.as_slice(), about.size, about.products.len()),
+        (&[3, 6][..], Some(96), 12)
+    );
     assert!(about.model_sha256.is_some() && about.spread.is_some());
 
     let mut child = training(&home, "part.safetensors", &[]).spawn().unwrap();
@@ -222,13 +259,15 @@ fn a_killed_training_goes_on_to_the_same_bytes() {
     let adapter = home.path().join("part.safetensors");
     let adapter = adapter.to_str().unwrap();
     let samples = fixture("tiny/samples");
-    let eval = ["eval", "mvtec", samples.to_str().unwrap(), "--method", "april-gan", "--adapter", adapter];
+    let eval =
+        ["eval", "mvtec", samples.to_str().unwrap(), "--method", "april-gan", "--adapter", adapter];
     let assert = run(&home, &eval).code(2);
     assert!(stderr(&assert).contains("was trained on bottle"), "{}", stderr(&assert));
     let report = json(run(&home, &[&eval[..], &["--allow-leak", "--format", "json"]].concat()));
     let products = report["products"].as_array().unwrap();
     assert!(products.len() == 12 && products.iter().all(|p| p["leak"] == true));
-    assert!(products.iter().all(|p| p["pixel_auroc"].as_f64().unwrap() > 0.5), "{report}");
+    let mean = products.iter().map(|p| p["pixel_auroc"].as_f64().unwrap()).sum::<f64>() / 12.0;
+    assert!(mean > 0.75, "{report}");
 }
 
 #[test]
@@ -254,11 +293,24 @@ fn photos_that_cannot_teach_are_refused() {
     };
     fail(1, &["--blocks", "3"], "bent/0.png: has no mask, nor have 1 others");
     for i in 0..2 {
+        image::GrayImage::new(40, 32)
+            .save({
+                let path = root.join(format!("nut/ground_truth/bent/{i}_mask.png"));
+                std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+                path
+            })
+            .unwrap();
+    }
+    fail(1, &["--blocks", "3"], "the mask marks no pixel");
+    for i in 0..2 {
         photo(&root.join(format!("nut/ground_truth/bent/{i}_mask.png")), 40, 30);
     }
     fail(1, &["--blocks", "3"], "the mask has 40x30 pixels and its photo 40x32");
     fail(2, &["--blocks", "9"], "block 9: the model has 6");
     fail(2, &["--blocks", "0"], "--blocks");
+    fail(2, &["--blocks", "3,3"], "--blocks: give each block once");
+    fail(2, &["--blocks", "3", "--logit-scale", "0"], "--logit-scale: must be positive");
+    fail(1, &["--blocks", "3", "--resume"], "the mask has");
     fail(2, &["--blocks", "3", "--epochs", "0"], "--epochs 0: give at least 1");
     fail(2, &["--blocks", "3", "--mosaic", "2"], "--mosaic: must be between 0 and 1");
     std::fs::remove_dir_all(root.join("nut/test/bent")).unwrap();

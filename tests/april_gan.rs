@@ -6,8 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use blemish::{
-    Adapter, AprilGan, BitDepth, Clip, Fit, Method, ModelOptions, Photo, Product,
-    Prompts,
+    Adapter, AprilGan, BitDepth, Clip, Fit, Method, ModelOptions, Photo, Product, Prompts,
 };
 use candle_core::Device;
 use common::{fixture, model_with, tensors, values};
@@ -99,14 +98,14 @@ fn maps_and_probabilities_agree_with_pytorch_on_generated_pictures() {
             let pipeline = Pipeline::new(activation, layout);
             let product = pipeline.product("hex_nut");
             for picture in ["good/000", "chip/000"] {
-                let expected = |part: &str| values(&golden[&format!("{activation}.{picture}.{part}")]);
+                let expected =
+                    |part: &str| values(&golden[&format!("{activation}.{picture}.{part}")]);
                 let path = fixture(&format!("tiny/samples/hex_nut/test/{picture}.png"));
                 let (score, map) = pipeline.run(&path, &product);
                 assert_within("probability", &[score], &expected("text_prob"), 1e-4);
                 let expected = expected("anomaly_map");
                 let every_fourth = |i: &usize| i % SIZE % 4 == 0 && i / SIZE % 4 == 0;
-                let map: Vec<f32> =
-                    (0..map.len()).filter(every_fourth).map(|i| map[i]).collect();
+                let map: Vec<f32> = (0..map.len()).filter(every_fourth).map(|i| map[i]).collect();
                 assert_within("map", &map, &expected, 1e-3);
             }
         }

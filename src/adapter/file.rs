@@ -68,7 +68,10 @@ impl About {
                 self.licence = Some(format!("{}: {}", set.licence, set.note));
                 self.products.clone_from(&set.products);
             }
-            None => self.training_data = Some(words.to_string()),
+            None => {
+                self.training_data = Some(words.to_string());
+                (self.licence, self.products) = (None, vec![]);
+            }
         }
     }
 
@@ -83,7 +86,10 @@ impl About {
             ("model", self.model.clone()),
             ("model_sha256", self.model_sha256.clone()),
             ("training_data", self.training_data.clone()),
-            ("products", (!self.products.is_empty()).then(|| self.products.join(","))),
+            (
+                "products",
+                (!self.products.is_empty()).then(|| serde_json::json!(self.products).to_string()),
+            ),
             ("licence", self.licence.clone()),
             ("spread", self.spread.map(|(windows, layers)| format!("{windows},{layers}"))),
         ];
@@ -113,7 +119,9 @@ impl About {
         about.spread = match get("spread") {
             None => None,
             Some(text) => {
-                let parts = text.split_once(',').and_then(|(a, b)| Some((a.parse().ok()?, b.parse().ok()?)));
+                let parts = text
+                    .split_once(',')
+                    .and_then(|(a, b)| Some((a.parse().ok()?, b.parse().ok()?)));
                 let is_spread = |s: &f32| s.is_finite() && *s > 0.0;
                 let spread = parts.filter(|(a, b)| is_spread(a) && is_spread(b));
                 Some(spread.ok_or_else(|| number("spread", text))?)
@@ -124,9 +132,10 @@ impl About {
         about.model_sha256 = text("model_sha256");
         about.training_data = text("training_data");
         about.licence = text("licence");
-        about.products = get("products")
-            .map(|list| list.split(',').map(|p| p.trim().to_string()).collect())
-            .unwrap_or_default();
+        if let Some(list) = get("products") {
+            about.products = serde_json::from_str(list)
+                .map_err(|_| format!("its metadata has products {list:?}, no list"))?;
+        }
         Ok(about)
     }
 }
@@ -189,7 +198,8 @@ impl Adapter {
         let tensors = self.layers.iter().enumerate().flat_map(|(i, layer)| {
             [(format!("fc.{i}.weight"), &layer.weight), (format!("fc.{i}.bias"), &layer.bias)]
         });
-        safetensors_bytes(tensors, self.about.to_metadata()).map_err(|e| Error::adapter(&self.name, e))
+        safetensors_bytes(tensors, self.about.to_metadata())
+            .map_err(|e| Error::adapter(&self.name, e))
     }
 
     /// The same layers with other things known of them.

@@ -44,7 +44,7 @@ pub struct About {
     /// The licence of the training data, and what it asks for.
     pub licence: Option<String>,
     /// How far the log-odds of WinCLIP's and of these layers' maps spread over good photos: what puts them on
-    /// one scale ([`crate::Fused`]).
+    /// one scale when they are fused.
     pub spread: Option<(f32, f32)>,
 }
 
@@ -78,7 +78,9 @@ impl Adapter {
                 about.blocks.len()
             ));
         }
-        if about.blocks.contains(&0) || about.blocks.iter().collect::<BTreeSet<_>>().len() != layers.len() {
+        if about.blocks.contains(&0)
+            || about.blocks.iter().collect::<BTreeSet<_>>().len() != layers.len()
+        {
             return fail("blocks are counted from 1, each once".into());
         }
         if !(about.logit_scale.is_finite() && about.logit_scale > 0.0) {
@@ -173,7 +175,12 @@ impl Adapter {
         }
     }
 
-    /// Those of some products that it was trained on: what is found in their photos is no zero-shot result.
+    /// Whether it is known which products it was trained on.
+    pub fn knows_products(&self) -> bool {
+        !self.about.products.is_empty()
+    }
+
+    /// Those of some products that it was trained on, as far as is known: what is found in their photos is no zero-shot result.
     pub fn trained_on<'a>(&self, products: impl IntoIterator<Item = &'a str>) -> Vec<&'a str> {
         let seen: BTreeSet<String> = self.about.products.iter().map(|p| plain(p)).collect();
         products.into_iter().filter(|product| seen.contains(&plain(product))).collect()
@@ -212,7 +219,8 @@ mod tests {
     fn products_are_the_same_however_they_are_written() {
         let products = vec!["metal_nut".to_string(), "Zipper".to_string()];
         let about = About { blocks: vec![1], logit_scale: 1.0, products, ..About::default() };
-        let zeros = |shape: &[usize]| Tensor::zeros(shape, candle_core::DType::F32, &Device::Cpu).unwrap();
+        let zeros =
+            |shape: &[usize]| Tensor::zeros(shape, candle_core::DType::F32, &Device::Cpu).unwrap();
         let adapter = Adapter::new("a", about, vec![(zeros(&[2, 3]), zeros(&[2]))]).unwrap();
         assert_eq!(adapter.trained_on(["Metal nut", "bottle", "zipper"]), ["Metal nut", "zipper"]);
     }

@@ -3,11 +3,12 @@
 
 use std::io::{Cursor, Read};
 
-use candle_core::{Device, Tensor};
 use candle_core::pickle::{Object, Stack, TensorInfo};
+use candle_core::{Device, Tensor};
 use zip::ZipArchive;
 
 use super::file::MOST_BYTES;
+use crate::error::quietly;
 
 /// The published pickles have under a kilobyte.
 const MOST_PICKLE: u64 = 8 << 10;
@@ -18,13 +19,15 @@ const KEY: &str = "trainable_linearlayer";
 /// All tensors of the file, by name.
 pub(super) fn read(bytes: &[u8]) -> Result<Vec<(String, Tensor)>, String> {
     // candle indexes into a hostile pickle's tuples without looking.
-    std::panic::catch_unwind(|| tensors(bytes)).unwrap_or_else(|_| Err("its pickle is damaged".into()))
+    quietly(|| tensors(bytes))
+        .unwrap_or_else(|| Err("its pickle is damaged; fetch it again".into()))
 }
 
 fn tensors(bytes: &[u8]) -> Result<Vec<(String, Tensor)>, String> {
     let mut zip = ZipArchive::new(Cursor::new(bytes))
         .map_err(|e| format!("cut short or damaged; fetch it again ({e})"))?;
-    let names: Vec<String> = zip.file_names().filter_map(Result::ok).map(|n| n.into_owned()).collect();
+    let names: Vec<String> =
+        zip.file_names().filter_map(Result::ok).map(|n| n.into_owned()).collect();
     let pickle = names.iter().find(|name| name.ends_with("/data.pkl") || *name == "data.pkl");
     let pickle = pickle.ok_or("no PyTorch file: it has no data.pkl")?;
     let folder = pickle.trim_end_matches(".pkl").to_string();

@@ -6,7 +6,9 @@ use std::process::ExitCode;
 
 use blemish::data::{self, Layout, Sample};
 use blemish::files::{cache_folder, write_whole};
-use blemish::{Activation, Adapter, Error, Point, Progress, Prompts, TrainFiles, TrainOptions};
+use blemish::{
+    Activation, Adapter, BitDepth, Error, Point, Progress, Prompts, TrainFiles, TrainOptions,
+};
 use clap::{Subcommand, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
@@ -38,6 +40,9 @@ enum Command {
 struct Info {
     /// A .safetensors file, or a .pth of April-GAN's authors.
     file: PathBuf,
+    /// Blocks that the layers take, where the file does not say so.
+    #[arg(long, value_name = "N,...", value_delimiter = ',')]
+    blocks: Option<Vec<usize>>,
     /// How to print it.
     #[arg(long, value_enum, default_value = "table")]
     format: Format,
@@ -78,6 +83,9 @@ struct Convert {
     /// The licence of that.
     #[arg(long, value_name = "TEXT")]
     licence: Option<String>,
+    /// The products among that.
+    #[arg(long, value_name = "NAME,...", value_delimiter = ',')]
+    products: Option<Vec<String>>,
 }
 
 /// Train an adapter on photos with masks; only the layers learn, the model stays as it is.
@@ -132,6 +140,9 @@ struct Train {
     /// Decides everything that is drawn by lot.
     #[arg(long, value_name = "N", default_value_t = 0)]
     seed: u64,
+    /// Bits that the camera fills in 16-bit files.
+    #[arg(long, value_name = "BITS", default_value_t = 16)]
+    bit_depth: u8,
     /// Go on from the checkpoint of a run that was stopped.
     #[arg(long)]
     resume: bool,
@@ -166,10 +177,11 @@ struct Json<'a> {
     training_data: Option<&'a str>,
     licence: Option<&'a str>,
     products: &'a [String],
+    spread: Option<(f32, f32)>,
 }
 
 fn info(args: &Info) -> anyhow::Result<()> {
-    let adapter = Adapter::open(&args.file, None)?;
+    let adapter = Adapter::open(&args.file, args.blocks.as_deref())?;
     let about = adapter.about();
     let (width, embedding) = adapter.widths();
     let json = Json {
@@ -186,6 +198,7 @@ fn info(args: &Info) -> anyhow::Result<()> {
         training_data: about.training_data.as_deref(),
         licence: about.licence.as_deref(),
         products: &about.products,
+        spread: about.spread,
     };
     let mut out = std::io::stdout().lock();
     let mut print = || {
@@ -196,7 +209,14 @@ fn info(args: &Info) -> anyhow::Result<()> {
         let blocks: Vec<String> = about.blocks.iter().map(usize::to_string).collect();
         let or_unknown = |text: Option<String>| text.unwrap_or_else(|| "not known".into());
         for (name, value) in [
-            ("layers", format!("{} from {width} to {embedding}, of blocks {}", blocks.len(), blocks.join(", "))),
+            (
+                "layers",
+                format!(
+                    "{} from {width} to {embedding}, of blocks {}",
+                    blocks.len(),
+                    blocks.join(", ")
+                ),
+            ),
             ("input", or_unknown(about.size.map(|size| format!("{size} pixels")))),
             ("activation", or_unknown(json.activation.map(str::to_string))),
             ("logit scale", about.logit_scale.to_string()),
@@ -204,7 +224,14 @@ fn info(args: &Info) -> anyhow::Result<()> {
             ("its weights", or_unknown(about.model_sha256.clone())),
             ("trained on", or_unknown(about.training_data.clone())),
             ("licence", or_unknown(about.licence.clone())),
-            ("products", about.products.join(", ")),
+            (
+                "products",
+                or_unknown((!about.products.is_empty()).then(|| about.products.join(", "))),
+            ),
+            (
+                "spread",
+                or_unknown(about.spread.map(|(w, l)| format!("{w:.3} windows, {l:.3} layers"))),
+            ),
             ("sha256", adapter.sha256().to_string()),
         ] {
             writeln!(out, "{name:<12}  {value}")?;
@@ -225,6 +252,13 @@ fn convert(args: &Convert) -> anyhow::Result<()> {
         about.set_training_data(words);
     }
     about.licence = args.licence.clone().or(about.licence);
+    about.products = args.products.clone().unwrap_or(about.products);
+    let known = adapter.about();
+    let same = (&about.blocks, about.size, about.activation, about.logit_scale)
+        == (&known.blocks, known.size, known.activation, known.logit_scale);
+    if !same || args.blocks.is_some() {
+        about.spread = None;
+    }
     write_whole(&args.output, &adapter.with_about(about)?.to_bytes()?)?;
     eprintln!("blemish: wrote {}", args.output.display());
     Ok(())
@@ -237,8 +271,18 @@ fn train(args: &Train) -> anyhow::Result<()> {
     let prompts = Prompts::open(&args.prompts)?;
     let checkpoint = with_suffix(&args.output, "checkpoint");
     if checkpoint.exists() && !args.resume {
-        let why = "is there from a run that was stopped: go on from it with --resume, or remove it".to_string();
+        let why = "is there from a run that was stopped: go on from it with --resume, or remove it"
+            .to_string();
         return Err(Error::Setting { setting: checkpoint.display().to_string(), why }.into());
+    }
+    let folder =
+        args.output.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    super::score::check_writable("--output", folder)?;
+    if args.output.is_dir() {
+        let why = "is a folder; give a file".to_string();
+        return Err(
+            Error::Setting { setting: format!("--output {}", args.output.display()), why }.into()
+        );
     }
     let cache = args.cache.clone().or_else(|| Some(cache_folder()?.join("features")));
     let cache = cache.ok_or_else(|| Error::Setting {
@@ -255,19 +299,15 @@ fn train(args: &Train) -> anyhow::Result<()> {
         mosaic: args.mosaic,
         logit_scale: args.logit_scale,
         seed: args.seed,
+        depth: BitDepth::new(args.bit_depth)?,
         ..TrainOptions::default()
     };
     let files = TrainFiles { cache: &cache, checkpoint: &checkpoint, resume: args.resume };
     let mut bars = Bars::new(args.model.quiet, &cache);
-    let (adapter, points) = blemish::train(
-        &clip,
-        &samples,
-        &validation,
-        &prompts,
-        &options,
-        files,
-        &mut |progress| bars.show(progress),
-    )?;
+    let (adapter, points) =
+        blemish::train(&clip, &samples, &validation, &prompts, &options, files, &mut |progress| {
+            bars.show(progress)
+        })?;
     bars.bar.finish_and_clear();
     let mut about = adapter.about().clone();
     let folders: Vec<String> = args.data.iter().map(|path| path.display().to_string()).collect();
@@ -282,6 +322,11 @@ fn train(args: &Train) -> anyhow::Result<()> {
     // A run that is done is not gone on from.
     let _ = std::fs::remove_file(&checkpoint);
     if !args.model.quiet {
+        if !points.iter().any(|point| point.pixel_auroc.is_some()) {
+            eprintln!(
+                "blemish: note: too few photos to hold some back: give others with --validation to see how well it does"
+            );
+        }
         eprintln!("blemish: wrote {0}, {0}.csv and {0}.png", args.output.display());
     }
     Ok(())
@@ -319,7 +364,13 @@ struct Bars {
 
 impl Bars {
     fn new(quiet: bool, cache: &Path) -> Self {
-        Self { bar: ProgressBar::hidden(), quiet, cache: cache.into(), is_learning: false, losses: vec![] }
+        Self {
+            bar: ProgressBar::hidden(),
+            quiet,
+            cache: cache.into(),
+            is_learning: false,
+            losses: vec![],
+        }
     }
 
     fn begin(&mut self, length: usize, what: &str) {
@@ -327,9 +378,12 @@ impl Bars {
         if self.quiet {
             return;
         }
-        let template = format!("[{{bar:30}}] {{pos}}/{{len}} {what}, {{per_sec}}, {{eta}} left{{msg}}");
+        let template =
+            format!("[{{bar:30}}] {{pos}}/{{len}} {what}, {{per_sec}}, {{eta}} left{{msg}}");
         self.bar = ProgressBar::new(length as u64);
-        self.bar.set_style(ProgressStyle::with_template(&template).expect("a template that every run tests"));
+        self.bar.set_style(
+            ProgressStyle::with_template(&template).expect("a template that every run tests"),
+        );
     }
 
     fn show(&mut self, progress: Progress) {

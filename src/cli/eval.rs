@@ -69,12 +69,12 @@ struct Report<'a> {
 struct Row {
     #[serde(flatten)]
     scores: Scores,
-    /// The adapter was trained on this product: no zero-shot result.
-    leak: bool,
+    /// Whether the adapter was trained on this product: no zero-shot result. None where that is not known.
+    leak: Option<bool>,
 }
 
 pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
-    args.method.begin()?;
+    let depth = args.method.begin()?;
     let all = samples(&args.root, Some(args.layout))?;
     let mut by_product: BTreeMap<&str, Vec<&Sample>> = BTreeMap::new();
     for sample in &all {
@@ -102,8 +102,9 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
             Names::Spaced => folder.replace('_', " "),
         };
         let product = args.method.model.product(&model.clip, &[name], &prompts, &cache)?;
-        let scores = evaluate(&detector, &product, samples, || bar.inc(1))?;
-        products.push(Row { scores, leak: leaks.contains(folder) });
+        let scores = evaluate(&detector, &product, samples, depth, || bar.inc(1))?;
+        let is_known = adapter.is_none_or(Adapter::knows_products);
+        products.push(Row { scores, leak: is_known.then(|| leaks.contains(folder)) });
     }
     bar.finish_and_clear();
     let about = adapter.map(Adapter::about);
@@ -121,7 +122,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     };
     let mut out = std::io::stdout().lock();
     super::printed(match args.format {
-        Format::Table => table(&mut out, &report.products),
+        Format::Table => table(&mut out, &report),
         Format::Json => serde_json::to_writer(&mut out, &report)
             .map_err(std::io::Error::from)
             .and_then(|()| writeln!(out)),
@@ -133,11 +134,20 @@ fn leaks<'a>(adapter: Option<&Adapter>, products: impl Iterator<Item = &'a str>)
     adapter.map(|adapter| adapter.trained_on(products)).unwrap_or_default()
 }
 
-fn table(out: &mut impl Write, rows: &[Row]) -> std::io::Result<()> {
+fn table(out: &mut impl Write, report: &Report) -> std::io::Result<()> {
+    let rows = &report.products;
     let cell = |value: Option<f64>| value.map_or("-".into(), |v| format!("{v:.3}"));
-    writeln!(out, "{:>6}  {:>6}  {:>11}  {:>11}  {:>6}  product", "good", "bad", "image AUROC", "pixel AUROC", "AU-PRO")?;
+    writeln!(
+        out,
+        "{:>6}  {:>6}  {:>11}  {:>11}  {:>6}  product",
+        "good", "bad", "image AUROC", "pixel AUROC", "AU-PRO"
+    )?;
     for Row { scores, leak } in rows {
-        let mark = if *leak { "  (LEAK: the adapter was trained on it)" } else { "" };
+        let mark = match leak {
+            Some(true) => "  (LEAK: the adapter was trained on it)",
+            Some(false) => "",
+            None => "  (not known whether the adapter was trained on it)",
+        };
         let [image, pixel, pro] = [scores.image_auroc, scores.pixel_auroc, scores.au_pro].map(cell);
         let (good, bad, name) = (scores.good, scores.anomalous, &scores.product);
         writeln!(out, "{good:>6}  {bad:>6}  {image:>11}  {pixel:>11}  {pro:>6}  {name}{mark}")?;
@@ -149,8 +159,14 @@ fn table(out: &mut impl Write, rows: &[Row]) -> std::io::Result<()> {
         };
         let [image, pixel, pro] =
             [mean(|s| s.image_auroc), mean(|s| s.pixel_auroc), mean(|s| s.au_pro)];
-        let mark = if rows.iter().any(|row| row.leak) { "  (LEAK)" } else { "" };
+        let mark = if rows.iter().any(|row| row.leak == Some(true)) { "  (LEAK)" } else { "" };
         writeln!(out, "{:>6}  {:>6}  {image:>11}  {pixel:>11}  {pro:>6}  mean{mark}", "", "")?;
+    }
+    if let Some(adapter) = report.adapter {
+        let data = report.adapter_training_data.unwrap_or("data that is not known");
+        let licence =
+            report.adapter_licence.map_or(String::new(), |licence| format!(" ({licence})"));
+        writeln!(out, "adapter {adapter}, trained on {data}{licence}")?;
     }
     Ok(())
 }

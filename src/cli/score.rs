@@ -87,7 +87,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
                 files.extend(defect_files.iter().map(|file| &**file));
             }
             let targets = inputs.targets(out, &files)?;
-            check_writable(out)?;
+            check_writable("--out", out)?;
             targets.into_iter().map(Some).collect()
         }
         None => vec![None; inputs.photos.len()],
@@ -179,7 +179,12 @@ impl<'a> Scorer<'a> {
             defect_files,
             args,
             detector: args.method.detector(&model)?,
-            product: args.method.model.product(&model.clip, &args.product, prompts, &TextCache::from_env())?,
+            product: args.method.model.product(
+                &model.clip,
+                &args.product,
+                prompts,
+                &TextCache::from_env(),
+            )?,
             model,
         })
     }
@@ -247,7 +252,7 @@ impl<'a> Scorer<'a> {
             sha256: adapter.sha256().to_string(),
             training_data: about.training_data.clone(),
             licence: about.licence.clone(),
-            trained_on_product: self.is_trained_on(adapter),
+            trained_on_product: adapter.knows_products().then(|| self.is_trained_on(adapter)),
         }
     }
 
@@ -304,11 +309,11 @@ fn defect_files(groups: &[(Role, &str, Vec<Prompt>)]) -> Vec<String> {
 }
 
 /// Finds out before the run whether results can be kept.
-fn check_writable(out: &Path) -> blemish::Result<()> {
+pub fn check_writable(flag: &str, out: &Path) -> blemish::Result<()> {
     let fail = |cause| Error::Write { path: out.into(), cause };
     if out.exists() && !out.is_dir() {
         let why = "is a file; give a folder".to_string();
-        return Err(Error::Setting { setting: format!("--out {}", out.display()), why });
+        return Err(Error::Setting { setting: format!("{flag} {}", out.display()), why });
     }
     std::fs::create_dir_all(out).map_err(fail)?;
     let probe = out.join(".blemish-probe");

@@ -184,7 +184,9 @@ impl MethodArgs {
     pub fn open(&self) -> anyhow::Result<Model> {
         let entry = self.entry()?;
         let takes_adapter = entry.takes_adapter;
-        for (flag, given) in [("adapter", self.adapter.is_some()), ("blocks", self.blocks.is_some())] {
+        for (flag, given) in
+            [("adapter", self.adapter.is_some()), ("blocks", self.blocks.is_some())]
+        {
             if given && !takes_adapter {
                 let why = format!("--method {} takes none; use april-gan or fused", entry.name);
                 return Err(Error::Setting { setting: format!("--{flag}"), why }.into());
@@ -199,6 +201,9 @@ impl MethodArgs {
             None if takes_adapter => Adapter::of_model(model, blocks)?,
             named => named,
         };
+        let parts = Parts { adapter: adapter.clone().map(Arc::new) };
+        // Says what is missing before the weights are read.
+        entry.make(&parts)?;
         if let Some(adapter) = &adapter {
             adapter.check_shape(model, blemish::shape(model)?)?;
         }
@@ -206,7 +211,7 @@ impl MethodArgs {
         if let Some(adapter) = &adapter {
             adapter.check(&clip)?;
         }
-        Ok(Model { clip: Arc::new(clip), parts: Parts { adapter: adapter.map(Arc::new) } })
+        Ok(Model { clip: Arc::new(clip), parts })
     }
 
     /// The model with its method.

@@ -56,7 +56,11 @@ impl AprilGan {
     }
 
     /// The same at the patches' own size: the softmax of each patch, not of what lies between them.
-    pub(super) fn judge_patches(&self, photo: &Features, product: &Product) -> Result<Vec<Verdict>> {
+    pub(super) fn judge_patches(
+        &self,
+        photo: &Features,
+        product: &Product,
+    ) -> Result<Vec<Verdict>> {
         let (image, layers) = self.logits(photo, &words(product)?)?;
         let verdict = |(kind, &logit): (usize, &f32)| {
             let mut values = vec![0.0; photo.grid * photo.grid];

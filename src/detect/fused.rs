@@ -10,13 +10,16 @@ use crate::{
 };
 
 /// The two methods' log-odds of each patch, each divided by how far it spreads over good photos, so that neither swamps the
-/// other, and averaged. The spreads stand in adapters that blemish trained; for others they are those over the
-/// photo itself.
+/// other, and averaged. The spreads stand in adapters that blemish trained; of others all that is known is what
+/// each method multiplies its cosines by, so that stands in for them.
 #[derive(Clone, Debug)]
 pub struct Fused {
     win_clip: WinClip,
     april_gan: AprilGan,
-    spread: Option<(f32, f32)>,
+    /// Of the windows' maps and of the layers'.
+    spread: (f32, f32),
+    /// What either multiplies its cosines by.
+    scales: (f32, f32),
 }
 
 impl Fused {
@@ -24,8 +27,10 @@ impl Fused {
 
     /// With the layers of an adapter.
     pub fn new(adapter: Arc<Adapter>) -> Self {
-        let spread = adapter.about().spread;
-        Self { win_clip: WinClip::default(), april_gan: AprilGan::new(adapter), spread }
+        let win_clip = WinClip::default();
+        let scales = (win_clip.logit_scale(), adapter.about().logit_scale);
+        let spread = adapter.about().spread.unwrap_or(scales);
+        Self { win_clip, april_gan: AprilGan::new(adapter), spread, scales }
     }
 }
 
@@ -46,52 +51,60 @@ impl Method for Fused {
         let windows = self.win_clip.judge(photos, product)?;
         let both = windows.iter().zip(photos).map(|(windows, photo)| {
             let layers = self.april_gan.judge_patches(photo, product)?;
-            Ok(windows.iter().zip(&layers).map(|(w, l)| fuse(w, l, self.spread)).collect())
+            Ok(windows.iter().zip(&layers).map(|(w, l)| self.fuse(w, l)).collect())
         });
         both.collect()
     }
 }
 
-fn fuse(windows: &Verdict, layers: &Verdict, spread: Option<(f32, f32)>) -> Verdict {
-    let odds = |values: &[f32]| values.iter().map(|p| log_odds(*p)).collect::<Vec<f32>>();
-    let (w, l) = (odds(&windows.map.values), odds(&layers.map.values));
-    let (spread_w, spread_l) = spread.unwrap_or_else(|| (deviation(&w), deviation(&l)));
-    // Each at the mean of the two spreads.
-    let share = |spread: f32| (spread_w + spread_l) / (4.0 * spread.max(1e-6));
-    let (share_w, share_l) = (share(spread_w), share(spread_l));
-    let values = w.iter().zip(&l).map(|(w, l)| logistic(w * share_w + l * share_l)).collect();
-    // The photo's own scores are of one kind already: both compare its embedding with the words.
-    let score = logistic((log_odds(windows.score) + log_odds(layers.score)) / 2.0);
-    Verdict { score, map: PatchMap { side: windows.map.side, values } }
+impl Fused {
+    fn fuse(&self, windows: &Verdict, layers: &Verdict) -> Verdict {
+        let both = windows.map.values.iter().zip(&layers.map.values);
+        let values = both.map(|(w, l)| mean(*w, *l, self.spread)).collect();
+        // The photo's scores are of one kind: both compare its embedding with the words.
+        let score = mean(windows.score, layers.score, self.scales);
+        Verdict { score, map: PatchMap { side: windows.map.side, values } }
+    }
 }
 
-/// How far the log-odds of both methods' maps spread over some good photos of their products; none without photos.
-pub(crate) fn spread<'a>(
+/// The mean of two log-odds, each brought to the mean of their two spreads.
+fn mean(a: f32, b: f32, (spread_a, spread_b): (f32, f32)) -> f32 {
+    let spread = (spread_a + spread_b) / 2.0;
+    let odds = (log_odds(a) / spread_a + log_odds(b) / spread_b) * spread / 2.0;
+    1.0 / (1.0 + (-odds).exp())
+}
+
+/// How far the log-odds of both methods' maps spread over good photos of the products that an adapter was trained
+/// on; none without photos.
+pub(crate) fn spread(
     clip: &Clip,
     adapter: &Adapter,
-    prompts: &Prompts,
-    good: impl Iterator<Item = &'a Sample>,
+    good: &[&Sample],
+    depth: BitDepth,
 ) -> Result<Option<(f32, f32)>> {
     /// Enough for a second digit.
-    const PHOTOS: usize = 32;
+    const PHOTOS: usize = 48;
     let method = Fused::new(Arc::new(adapter.clone()));
+    // The words that the method is used with.
+    let prompts = Prompts::default();
     let cache = TextCache::from_env();
     let (mut windows, mut layers) = (Vec::new(), Vec::new());
-    for sample in good.take(PHOTOS) {
+    for sample in good.iter().step_by(good.len().div_ceil(PHOTOS).max(1)) {
         let names = std::slice::from_ref(&sample.product);
-        let product = Product::with_synonyms(clip, names, prompts, &cache)?;
-        let photo = Photo::open(&sample.photo, BitDepth::default())?;
+        let product = Product::with_synonyms(clip, names, &prompts, &cache)?;
+        let photo = Photo::open(&sample.photo, depth)?;
         let pixels = clip.prepare(&photo, Fit::Squash).pixels;
         let seen = method.digest(clip.encode_image(&pixels, &method.taps())?)?;
         for (map, spreads) in [
             (&method.win_clip.judge(&[&seen], &product)?[0][0].map, &mut windows),
             (&method.april_gan.judge_patches(&seen, &product)?[0].map, &mut layers),
         ] {
-            spreads.push(deviation(&map.values.iter().map(|p| log_odds(*p)).collect::<Vec<_>>()));
+            let odds: Vec<f32> = map.values.iter().map(|p| log_odds(*p)).collect();
+            spreads.push(deviation(&odds).max(1e-3));
         }
     }
     let mean = |spreads: &[f32]| spreads.iter().sum::<f32>() / spreads.len() as f32;
-    Ok((!windows.is_empty()).then(|| (mean(&windows).max(1e-6), mean(&layers).max(1e-6))))
+    Ok((!windows.is_empty()).then(|| (mean(&windows), mean(&layers))))
 }
 
 /// The standard deviation.
@@ -106,24 +119,16 @@ fn log_odds(p: f32) -> f32 {
     (p / (1.0 - p)).ln()
 }
 
-fn logistic(x: f32) -> f32 {
-    1.0 / (1.0 + (-x).exp())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn neither_method_swamps_the_other() {
-        // The same shape, once with a tenth of the contrast: fused, both count alike.
-        let verdict = |contrast: f32, hot: usize| {
-            let values = (0..4).map(|i| logistic(if i == hot { contrast } else { 0.0 })).collect();
-            Verdict { score: 0.5, map: PatchMap { side: 2, values } }
-        };
-        let fused = fuse(&verdict(0.3, 1), &verdict(3.0, 2), None).map.values;
-        assert!((fused[1] - fused[2]).abs() < 1e-4 && fused[1] > fused[0] + 0.1, "{fused:?}");
-        let fixed = fuse(&verdict(0.3, 1), &verdict(3.0, 2), Some((1.0, 1.0))).map.values;
-        assert!(fixed[2] > fixed[1] + 0.2, "{fixed:?}");
+        let p = |odds: f32| 1.0 / (1.0 + (-odds).exp());
+        // A tenth of the spread, a tenth of the log-odds: both say the same.
+        assert!((mean(p(0.3), p(0.0), (0.1, 1.0)) - mean(p(0.0), p(3.0), (0.1, 1.0))).abs() < 1e-6);
+        assert!((mean(p(2.0), p(2.0), (1.0, 1.0)) - p(2.0)).abs() < 1e-6);
+        assert_eq!(mean(p(1.0), p(-1.0), (1.0, 1.0)), 0.5);
     }
 }

@@ -9,7 +9,9 @@ mod winclip;
 use std::sync::Arc;
 
 use crate::image::enlarge;
-use crate::{Adapter, Clip, Error, Features, Fit, Photo, Placement, Prepared, Product, Result, Taps};
+use crate::{
+    Adapter, Clip, Error, Features, Fit, Photo, Placement, Prepared, Product, Result, Taps,
+};
 use finding::Outcome;
 
 pub use april_gan::AprilGan;
@@ -88,7 +90,8 @@ pub struct Parts {
 impl Parts {
     fn adapter(&self, method: &str) -> Result<Arc<Adapter>> {
         self.adapter.clone().ok_or_else(|| {
-            let why = "needs an adapter for this model: give one with --adapter FILE (`blemish adapter`)";
+            let why =
+                "needs an adapter for this model: give one with --adapter FILE (`blemish adapter`)";
             Error::setting(format!("--method {method}"), why)
         })
     }

@@ -18,6 +18,11 @@ pub struct WinClip {
 
 impl WinClip {
     pub(super) const NAME: &str = "winclip";
+
+    /// What cosines are multiplied by.
+    pub(super) fn logit_scale(&self) -> f32 {
+        (1.0 / self.temperature) as f32
+    }
 }
 
 impl Default for WinClip {

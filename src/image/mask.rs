@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::photo::{BitDepth, Photo};
+use super::photo::Photo;
 use super::prepare::{lay_out, resize};
 use super::resample::Filter;
 use crate::{Error, Result};
@@ -28,20 +28,32 @@ impl Mask {
     /// of defect from 1); all of a photo's size.
     ///
     /// # Errors
-    /// [`Error::Photo`] for a file that cannot be read or has another size.
+    /// [`Error::Photo`] for a file that cannot be read or has another size, and when the files mark no pixel.
     pub fn open(files: &[PathBuf], width: usize, height: usize) -> Result<Self> {
         let mut mask = Self::empty(width, height);
         for file in files {
-            let part = Photo::open(file, BitDepth::default())?;
-            let size = (part.width(), part.height());
+            // In 16 bits, so that small labels do not round to nothing.
+            let part = image::ImageReader::open(file)
+                .and_then(|reader| reader.with_guessed_format())
+                .map_err(image::ImageError::IoError)
+                .and_then(|reader| reader.decode())
+                .map_err(|e| Error::photo(file, format!("the mask cannot be read: {e}")))?
+                .into_rgb16();
+            let size = (part.width() as usize, part.height() as usize);
             if size != (width, height) {
                 return Err(other_size(file, size, (width, height)));
             }
-            for (pixel, rgb) in mask.pixels.iter_mut().zip(part.rgb().as_chunks::<3>().0) {
-                *pixel |= *rgb != [0; 3];
+            for (pixel, rgb) in mask.pixels.iter_mut().zip(part.pixels()) {
+                *pixel |= rgb.0 != [0; 3];
             }
         }
-        Ok(mask)
+        match files.first() {
+            Some(file) if !mask.pixels.contains(&true) => Err(Error::photo(
+                file,
+                "the mask marks no pixel; mark the defect, or move the photo to good",
+            )),
+            _ => Ok(mask),
+        }
     }
 
     /// Stretched to a square as April-GAN does it: bilinear, equal to Pillow's bit for bit, then

@@ -8,6 +8,6 @@ mod resample;
 
 pub use mask::Mask;
 pub use photo::{BitDepth, Photo};
-pub(crate) use prepare::{enlarge, enlarge_to_corners};
 pub use prepare::{Fit, Normalisation, Placement, Prepared};
+pub(crate) use prepare::{enlarge, enlarge_to_corners};
 pub(crate) use resample::resample_table;

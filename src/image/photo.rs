@@ -5,6 +5,7 @@ use std::path::Path;
 
 use image::{DynamicImage, ImageDecoder, ImageError, ImageFormat, ImageReader, Limits};
 
+use crate::error::quietly;
 use crate::{Error, Result};
 
 /// The shortest side that is worth looking at, in pixels.
@@ -75,8 +76,8 @@ impl Photo {
             return Err(fail("the photo is cut short; copy it from the camera again".into()));
         }
         // A decoder that panics must not take the other photos of the run with it.
-        std::panic::catch_unwind(|| decode(&bytes, format, depth))
-            .unwrap_or_else(|_| Err("the decoder failed on it; convert it to PNG".into()))
+        quietly(|| decode(&bytes, format, depth))
+            .unwrap_or_else(|| Err("the decoder failed on it; convert it to PNG".into()))
             .map_err(fail)
     }
 

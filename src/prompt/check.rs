@@ -106,8 +106,9 @@ impl Product {
     /// For each pair of groups, normal as number 0, the cosine of their mean embeddings.
     fn cosines(&self) -> Result<Vec<(usize, usize, f32)>> {
         let kinds = std::iter::once(self.normal()).chain(self.kinds());
-        let means =
-            kinds.map(|kind| Ok(unit_rows(&kind.embeddings.mean(0)?)?)).collect::<Result<Vec<_>>>()?;
+        let means = kinds
+            .map(|kind| Ok(unit_rows(&kind.embeddings.mean(0)?)?))
+            .collect::<Result<Vec<_>>>()?;
         let mut cosines = Vec::new();
         for (j, mean) in means.iter().enumerate() {
             for (i, other) in means[..j].iter().enumerate() {

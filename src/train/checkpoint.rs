@@ -67,21 +67,22 @@ pub(super) fn read(
     adam: &mut Adam,
 ) -> Result<History> {
     let fail = |why: &str| Error::data(path, why);
-    let bytes = std::fs::read(path).map_err(|e| fail(&format!("cannot go on from it: {e}")))?;
-    let damaged = "damaged: begin anew without --resume";
+    let bytes = std::fs::read(path)
+        .map_err(|e| fail(&format!("no checkpoint to go on from ({e}); leave out --resume")))?;
+    let damaged = "damaged: remove it to begin anew";
     let (_, metadata) = SafeTensors::read_metadata(&bytes).map_err(|_| fail(damaged))?;
     let metadata = metadata.metadata().clone().unwrap_or_default();
     if metadata.get("identity").map(String::as_str) != Some(identity) {
         return Err(fail(
-            "is of a run with other photos, words, model or settings: give the same ones, or begin anew \
-             without --resume",
+            "is of a run with other photos, words, model or settings: give the same ones, or remove it to \
+             begin anew",
         ));
     }
     let parsed = |key: &str| metadata.get(key).map(String::as_str).unwrap_or_default();
     let steps = parsed("steps").parse().map_err(|_| fail(damaged))?;
     let history = serde_json::from_str(parsed("history")).map_err(|_| fail(damaged))?;
-    let mut tensors = candle_core::safetensors::load_buffer(&bytes, &Device::Cpu)
-        .map_err(|_| fail(damaged))?;
+    let mut tensors =
+        candle_core::safetensors::load_buffer(&bytes, &Device::Cpu).map_err(|_| fail(damaged))?;
     let mut moments = Vec::new();
     for (i, variable) in variables.iter().enumerate() {
         let mut get = |part: &str| tensors.remove(&format!("{i}.{part}")).ok_or(fail(damaged));

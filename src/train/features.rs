@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use candle_core::{DType, Device, Tensor};
 
+use super::TrainOptions;
 use super::loss::tensor;
 use crate::clip::sha256;
 use crate::data::Sample;
@@ -28,6 +29,7 @@ pub(super) struct Frozen {
 pub(super) struct Store<'a> {
     clip: &'a Clip,
     taps: Taps,
+    depth: BitDepth,
     folder: &'a Path,
     samples: &'a [Sample],
     /// Of each photo's file with its masks.
@@ -37,7 +39,7 @@ pub(super) struct Store<'a> {
 impl<'a> Store<'a> {
     pub fn new(
         clip: &'a Clip,
-        blocks: &[usize],
+        options: &TrainOptions,
         folder: &'a Path,
         samples: &'a [Sample],
     ) -> Result<Self> {
@@ -50,8 +52,8 @@ impl<'a> Store<'a> {
             Ok(sha256(all.as_bytes()))
         };
         let hashes = samples.iter().map(hash).collect::<Result<_>>()?;
-        let taps = Taps { windows: vec![], blocks: blocks.to_vec() };
-        Ok(Self { clip, taps, folder, samples, hashes })
+        let taps = Taps { windows: vec![], blocks: options.blocks.clone() };
+        Ok(Self { clip, taps, depth: options.depth, folder, samples, hashes })
     }
 
     /// All photos' hashes, in order.
@@ -89,7 +91,7 @@ impl<'a> Store<'a> {
     fn picture(&self, item: &Item) -> Result<(Photo, Mask)> {
         let open = |i: &usize| {
             let sample = &self.samples[*i];
-            let photo = Photo::open(&sample.photo, BitDepth::default())?;
+            let photo = Photo::open(&sample.photo, self.depth)?;
             let mask = Mask::open(&sample.masks, photo.width(), photo.height())?;
             Ok((photo, mask))
         };
@@ -105,12 +107,13 @@ impl<'a> Store<'a> {
     fn file(&self, item: &Item) -> PathBuf {
         let photos: Vec<&str> = item.photos.iter().map(|i| &*self.hashes[*i]).collect();
         let key = format!(
-            "{} {} {:?} {} {:?} {}",
+            "{} {} {:?} {} {:?} {:?} {}",
             env!("CARGO_PKG_VERSION"),
             self.clip.sha256(),
             self.clip.activation(),
             self.clip.size(),
             self.taps.blocks,
+            self.depth,
             photos.join(" ")
         );
         self.folder.join(format!("{}.safetensors", sha256(key.as_bytes())))

@@ -79,7 +79,9 @@ mod tests {
 
     /// Numbers without pattern, in -1..1.
     fn numbers(count: usize, seed: f64) -> Vec<f32> {
-        (0..count).map(|i| ((i as f64 * 12.9898 + seed).sin() * 43758.5453).fract() as f32).collect()
+        (0..count)
+            .map(|i| ((i as f64 * 12.9898 + seed).sin() * 43758.5453).fract() as f32)
+            .collect()
     }
 
     struct Case {
@@ -121,7 +123,10 @@ mod tests {
                 let z: Vec<f64> = (0..EMBEDDING)
                     .map(|e| {
                         let h = case.patches[start..start + WIDTH].iter();
-                        bias[e] + h.zip(&weight[e * WIDTH..]).map(|(h, w)| f64::from(*h) * w).sum::<f64>()
+                        bias[e]
+                            + h.zip(&weight[e * WIDTH..])
+                                .map(|(h, w)| f64::from(*h) * w)
+                                .sum::<f64>()
                     })
                     .collect();
                 let length = z.iter().map(|z| z * z).sum::<f64>().sqrt();
@@ -143,7 +148,8 @@ mod tests {
                     // The softmax over (0, logit), against a target of 1e-5 and 1 - 1e-5.
                     let anomalous = logit.exp() / (1.0 + logit.exp());
                     let is_marked = case.mask[(photo * SIZE + y) * SIZE + x] == 1.0;
-                    let (target_n, target_a) = if is_marked { (1e-5, 1.0 - 1e-5) } else { (1.0 - 1e-5, 1e-5) };
+                    let (target_n, target_a) =
+                        if is_marked { (1e-5, 1.0 - 1e-5) } else { (1.0 - 1e-5, 1e-5) };
                     let p = target_n * (1.0 - anomalous) + target_a * anomalous + 1e-5;
                     focal -= (1.0 - p).powi(2) * p.ln();
                     shown += anomalous;
@@ -180,7 +186,8 @@ mod tests {
     #[test]
     fn loss_gradient_and_one_step_of_adam_are_those_computed_by_hand() {
         let case = case();
-        let weight = Var::from_tensor(&tensor(case.weight.clone(), &[EMBEDDING, WIDTH]).unwrap()).unwrap();
+        let weight =
+            Var::from_tensor(&tensor(case.weight.clone(), &[EMBEDDING, WIDTH]).unwrap()).unwrap();
         let bias = Var::from_tensor(&tensor(case.bias.clone(), &[EMBEDDING]).unwrap()).unwrap();
         let variables = [weight.clone(), bias.clone()];
         let loss = by_tensors(&case, &weight, &bias);
@@ -189,8 +196,10 @@ mod tests {
 
         let gradients = loss.backward().unwrap();
         let values = |t: &Tensor| t.flatten_all().unwrap().to_vec1::<f32>().unwrap();
-        let slopes: Vec<f64> = (0..EMBEDDING * WIDTH + EMBEDDING).map(|i| slope(&case, i)).collect();
-        let all = |of: &dyn Fn(&Var) -> Vec<f32>| variables.iter().flat_map(of).collect::<Vec<f32>>();
+        let slopes: Vec<f64> =
+            (0..EMBEDDING * WIDTH + EMBEDDING).map(|i| slope(&case, i)).collect();
+        let all =
+            |of: &dyn Fn(&Var) -> Vec<f32>| variables.iter().flat_map(of).collect::<Vec<f32>>();
         for (i, (found, slope)) in
             all(&|v| values(gradients.get(v).unwrap())).iter().zip(&slopes).enumerate()
         {
@@ -211,7 +220,9 @@ mod tests {
         // A second step, from the moments that two gradients leave.
         let (before, g2) = (all(&|v| values(v)), all(&|v| values(second.get(v).unwrap())));
         adam.step(&second).unwrap();
-        for (((before, after), g1), g2) in before.iter().zip(all(&|v| values(v))).zip(&slopes).zip(g2) {
+        for (((before, after), g1), g2) in
+            before.iter().zip(all(&|v| values(v))).zip(&slopes).zip(g2)
+        {
             let g2 = f64::from(g2);
             let first = (0.25 * g1 + 0.5 * g2) / 0.75;
             let squares = (0.999 * 0.001 * g1 * g1 + 0.001 * g2 * g2) / (1.0 - 0.999f64.powi(2));

@@ -17,9 +17,9 @@ use rand_chacha::ChaCha8Rng;
 
 use crate::data::{self, Sample};
 use crate::detect::spread;
-use crate::metrics::{Labelled, au_pro, auroc};
+use crate::metrics::{Labelled, au_pro, pixel_auroc};
 use crate::ops::add_sigmoid;
-use crate::{About, Adapter, Clip, Error, Product, Prompts, Result, Taps, TextCache};
+use crate::{About, Adapter, BitDepth, Clip, Error, Product, Prompts, Result, Taps, TextCache};
 use adam::{Adam, Rates};
 use features::{Frozen, Item, Store, batch, rows};
 
@@ -53,6 +53,8 @@ pub struct TrainOptions {
     pub logit_scale: Option<f32>,
     /// Decides everything that is drawn by lot.
     pub seed: u64,
+    /// Bits that the camera filled in 16-bit files.
+    pub depth: BitDepth,
 }
 
 impl Default for TrainOptions {
@@ -69,6 +71,7 @@ impl Default for TrainOptions {
             holdout: 0.1,
             logit_scale: None,
             seed: 0,
+            depth: BitDepth::default(),
         }
     }
 }
@@ -76,19 +79,29 @@ impl Default for TrainOptions {
 impl TrainOptions {
     fn check(&self) -> Result<()> {
         let share = 0.0..1.0;
+        let is_positive = |x: f64| x.is_finite() && x > 0.0;
+        let distinct: BTreeSet<&usize> = self.blocks.iter().collect();
+        let scale = self.logit_scale.is_none_or(|scale| is_positive(f64::from(scale)));
         let rules = [
             (self.blocks.is_empty(), "--blocks", "give at least one"),
             (self.blocks.contains(&0), "--blocks 0", "blocks are counted from 1"),
+            (distinct.len() < self.blocks.len(), "--blocks", "give each block once"),
             (self.epochs == 0, "--epochs 0", "give at least 1"),
             (self.batch == 0, "--batch 0", "give at least 1"),
+            (!is_positive(self.learning_rate), "--learning-rate", "must be positive"),
+            (!scale, "--logit-scale", "must be positive"),
             (
-                self.learning_rate.is_nan() || self.learning_rate <= 0.0,
-                "--learning-rate",
-                "must be positive",
+                !share.contains(&self.betas.0) || !share.contains(&self.betas.1),
+                "betas",
+                "must be at least 0 and below 1",
             ),
             (!(0.0..=1.0).contains(&self.mosaic), "--mosaic", "must be between 0 and 1"),
             (!share.contains(&self.holdout), "--holdout", "must be at least 0 and below 1"),
-            (!share.contains(&self.weight_decay), "--weight-decay", "must be at least 0 and below 1"),
+            (
+                !share.contains(&self.weight_decay),
+                "--weight-decay",
+                "must be at least 0 and below 1",
+            ),
         ];
         match rules.into_iter().find(|(broken, ..)| *broken) {
             Some((_, setting, why)) => Err(Error::setting(setting, why)),
@@ -174,7 +187,7 @@ pub fn train(
         let why = "no defective photo to learn from: layers are trained on photos of both kinds";
         return Err(Error::data(&all.first().map(|s| s.photo.clone()).unwrap_or_default(), why));
     }
-    let store = Store::new(clip, &options.blocks, files.cache, &all)?;
+    let store = Store::new(clip, options, files.cache, &all)?;
     let logit_scale = options.logit_scale.unwrap_or(clip.logit_scale());
     let directions = directions(clip, &all, prompts, logit_scale)?;
     let run = Run { options, all: &all, learn, store, directions };
@@ -196,8 +209,9 @@ pub fn train(
         .map(|pair| (pair[0].as_detached_tensor(), pair[1].as_detached_tensor()))
         .collect();
     let adapter = Adapter::new("of this training", about.clone(), layers)?;
-    let good = judge.iter().chain(&run.learn).map(|i| &all[*i]).filter(|s| !s.is_anomalous);
-    about.spread = spread(clip, &adapter, prompts, good)?;
+    let good: Vec<&Sample> =
+        run.learn.iter().map(|i| &all[*i]).filter(|sample| !sample.is_anomalous).collect();
+    about.spread = spread(clip, &adapter, &good, options.depth)?;
     Ok((adapter.with_about(about)?, points))
 }
 
@@ -232,8 +246,7 @@ fn directions(
     let cache = TextCache::from_env();
     let names: BTreeSet<&String> = all.iter().map(|sample| &sample.product).collect();
     let direction = |name: &String| {
-        let product =
-            Product::with_synonyms(clip, std::slice::from_ref(name), prompts, &cache)?;
+        let product = Product::with_synonyms(clip, std::slice::from_ref(name), prompts, &cache)?;
         let means = product.unit_means()?.to_device(&candle_core::Device::Cpu)?;
         let direction = ((means.get(1)? - means.get(0)?)? * f64::from(scale))?;
         Ok((name.clone(), direction.to_vec1()?))
@@ -342,22 +355,34 @@ impl Run<'_> {
             let items = self.epoch(epoch);
             for chunk in items.chunks(options.batch).skip(within) {
                 let frozen = chunk.iter().map(|item| self.store.get(item));
-                let loss = self.loss(&variables, &enlarging, chunk, &frozen.collect::<Result<Vec<_>>>()?)?;
+                let loss =
+                    self.loss(&variables, &enlarging, chunk, &frozen.collect::<Result<Vec<_>>>()?)?;
                 adam.step(&loss.backward()?)?;
                 let value = f64::from(loss.to_scalar::<f32>()?);
                 if !value.is_finite() {
                     let why = "made the loss infinite; use a smaller one".to_string();
-                    return Err(Error::setting(format!("--learning-rate {}", options.learning_rate), why));
+                    return Err(Error::setting(
+                        format!("--learning-rate {}", options.learning_rate),
+                        why,
+                    ));
                 }
                 history.add(value);
                 progress(Progress::Stepped { done: adam.steps(), of: steps, loss: value });
                 let is_last = adam.steps() % per_epoch == 0;
                 if is_last || adam.steps() % stride == 0 {
-                    let (pixel_auroc, au_pro) =
-                        if is_last { self.judge(&variables, &enlarging, judge)? } else { (None, None) };
+                    let (pixel_auroc, au_pro) = if is_last {
+                        self.judge(&variables, &enlarging, judge)?
+                    } else {
+                        (None, None)
+                    };
                     let done = adam.steps() as f64 / per_epoch as f64;
-                    let point =
-                        history.point(Point { step: adam.steps(), epoch: done, loss: 0.0, pixel_auroc, au_pro });
+                    let point = history.point(Point {
+                        step: adam.steps(),
+                        epoch: done,
+                        loss: 0.0,
+                        pixel_auroc,
+                        au_pro,
+                    });
                     progress(Progress::Point(point));
                 }
                 if is_last || saved.elapsed() > PAUSE {
@@ -369,7 +394,13 @@ impl Run<'_> {
         Ok((variables, history.points))
     }
 
-    fn loss(&self, variables: &[Var], enlarging: &Tensor, items: &[Item], frozen: &[Frozen]) -> Result<Tensor> {
+    fn loss(
+        &self,
+        variables: &[Var],
+        enlarging: &Tensor,
+        items: &[Item],
+        frozen: &[Frozen],
+    ) -> Result<Tensor> {
         let (blocks, mask) = batch(frozen)?;
         let product = |item: &Item| &*self.directions[&self.all[item.photos[0]].product];
         let direction = rows(&items.iter().map(product).collect::<Vec<_>>())?;
@@ -386,7 +417,12 @@ impl Run<'_> {
     }
 
     /// AUROC over pixels and AU-PRO of the photos that judge.
-    fn judge(&self, variables: &[Var], enlarging: &Tensor, judge: &[usize]) -> Result<(Option<f64>, Option<f64>)> {
+    fn judge(
+        &self,
+        variables: &[Var],
+        enlarging: &Tensor,
+        judge: &[usize],
+    ) -> Result<(Option<f64>, Option<f64>)> {
         let (mut maps, mut masks) = (Vec::new(), Vec::new());
         for &i in judge {
             let frozen = self.store.get(&Item { photos: vec![i] })?;
@@ -400,12 +436,14 @@ impl Run<'_> {
                 add_sigmoid(&mut map, &logits);
             }
             maps.push(map);
-            masks.push(mask.flatten_all()?.to_vec1::<f32>()?.iter().map(|m| *m > 0.5).collect::<Vec<_>>());
+            masks.push(
+                mask.flatten_all()?.to_vec1::<f32>()?.iter().map(|m| *m > 0.5).collect::<Vec<_>>(),
+            );
         }
         let width = enlarging.dim(0)?;
         let labelled: Vec<Labelled> =
             maps.iter().zip(&masks).map(|(map, mask)| Labelled { map, mask, width }).collect();
-        Ok((auroc(&maps.concat(), &masks.concat()), au_pro(&labelled, 0.3)))
+        Ok((pixel_auroc(&labelled), au_pro(&labelled, 0.3)))
     }
 
     /// All that the layers depend on.
