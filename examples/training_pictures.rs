@@ -18,6 +18,8 @@ const SIDE: u32 = 240;
 const GOOD: u64 = 24;
 const EACH: u64 = 4;
 const MAKES: u64 = 8;
+/// About a turn, and just what the adapter in the program was trained with.
+const TURN: f32 = 157.0 / 25.0;
 type Colour = [f32; 3];
 
 /// Name, surface, shape.
@@ -325,7 +327,7 @@ impl<'a> Paint<'a> {
             }
         }
         let mut path = vec![start];
-        let mut heading: f32 = lots.random_range(0.0..6.28);
+        let mut heading: f32 = lots.random_range(0.0..TURN);
         let (steps, bend, stride) = match kind {
             "crack" => (lots.random_range(8..28), 0.7, 0.018),
             "fibre" => (lots.random_range(14..34), 0.35, 0.012),

@@ -95,7 +95,7 @@ mod tests {
                 step: i,
                 epoch: i as f64 / 10.0,
                 loss: 3.0 / (1.0 + i as f64),
-                pixel_auroc: (i % 10 == 0).then_some(0.9),
+                pixel_auroc: i.is_multiple_of(10).then_some(0.9),
                 au_pro: None,
             };
             let points: Vec<Point> = (0..count).map(point).collect();

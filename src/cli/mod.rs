@@ -8,6 +8,7 @@ mod models;
 mod prompts;
 mod score;
 mod setup;
+mod train;
 mod watch;
 
 use std::process::ExitCode;

@@ -18,6 +18,9 @@ pub struct AprilGan {
     adapter: Arc<Adapter>,
 }
 
+/// For each kind its logit at each patch.
+type Logits = Vec<Vec<f32>>;
+
 impl AprilGan {
     pub(super) const NAME: &str = "april-gan";
 
@@ -28,7 +31,7 @@ impl AprilGan {
 
     /// For each kind how much nearer than the normal words it is to the photo, and to each patch in each layer,
     /// in logits.
-    fn logits(&self, photo: &Features, text: &Tensor) -> Result<(Vec<f32>, Vec<Vec<Vec<f32>>>)> {
+    fn logits(&self, photo: &Features, text: &Tensor) -> Result<(Vec<f32>, Vec<Logits>)> {
         let scale = f64::from(self.adapter.about().logit_scale);
         // `[kinds, rows]`.
         let logits = |rows: &Tensor| -> Result<Vec<Vec<f32>>> {

@@ -1,0 +1,85 @@
+//! What can be set about a training.
+
+use std::collections::BTreeSet;
+
+use crate::{BitDepth, Error, Result};
+
+/// How to train.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TrainOptions {
+    /// Blocks that get a layer, from 1.
+    pub blocks: Vec<usize>,
+    /// Times that every photo is seen.
+    pub epochs: usize,
+    /// Photos of one step.
+    pub batch: usize,
+    /// Adam's learning rate.
+    pub learning_rate: f64,
+    /// Adam's decay rates of the moments.
+    pub betas: (f64, f64),
+    /// AdamW's weight decay; 0 is Adam.
+    pub weight_decay: f64,
+    /// The share of photos that are replaced by a 2x2 mosaic of their product's, 0..1.
+    pub mosaic: f64,
+    /// The share of photos that judge instead of teaching, 0..1, where there is no set for that.
+    pub holdout: f64,
+    /// What cosines are multiplied by; the model's own by default.
+    pub logit_scale: Option<f32>,
+    /// Decides everything that is drawn by lot.
+    pub seed: u64,
+    /// Bits that the camera filled in 16-bit files.
+    pub depth: BitDepth,
+}
+
+impl Default for TrainOptions {
+    /// The official code's, where it has them.
+    fn default() -> Self {
+        Self {
+            blocks: vec![6, 12, 18, 24],
+            epochs: 15,
+            batch: 8,
+            learning_rate: 1e-3,
+            betas: (0.5, 0.999),
+            weight_decay: 0.0,
+            mosaic: 0.2,
+            holdout: 0.1,
+            logit_scale: None,
+            seed: 0,
+            depth: BitDepth::default(),
+        }
+    }
+}
+
+impl TrainOptions {
+    pub(super) fn check(&self) -> Result<()> {
+        let share = 0.0..1.0;
+        let is_positive = |x: f64| x.is_finite() && x > 0.0;
+        let distinct: BTreeSet<&usize> = self.blocks.iter().collect();
+        let scale = self.logit_scale.is_none_or(|scale| is_positive(f64::from(scale)));
+        let rules = [
+            (self.blocks.is_empty(), "--blocks", "give at least one"),
+            (self.blocks.contains(&0), "--blocks 0", "blocks are counted from 1"),
+            (distinct.len() < self.blocks.len(), "--blocks", "give each block once"),
+            (self.epochs == 0, "--epochs 0", "give at least 1"),
+            (self.batch == 0, "--batch 0", "give at least 1"),
+            (!is_positive(self.learning_rate), "--learning-rate", "must be positive"),
+            (!scale, "--logit-scale", "must be positive"),
+            (
+                !share.contains(&self.betas.0) || !share.contains(&self.betas.1),
+                "betas",
+                "must be at least 0 and below 1",
+            ),
+            (!(0.0..=1.0).contains(&self.mosaic), "--mosaic", "must be between 0 and 1"),
+            (!share.contains(&self.holdout), "--holdout", "must be at least 0 and below 1"),
+            (
+                !share.contains(&self.weight_decay),
+                "--weight-decay",
+                "must be at least 0 and below 1",
+            ),
+        ];
+        match rules.into_iter().find(|(broken, ..)| *broken) {
+            Some((_, setting, why)) => Err(Error::setting(setting, why)),
+            None => Ok(()),
+        }
+    }
+}
