@@ -262,7 +262,9 @@ fn a_killed_training_goes_on_to_the_same_bytes() {
     let eval =
         ["eval", "mvtec", samples.to_str().unwrap(), "--method", "april-gan", "--adapter", adapter];
     let assert = run(&home, &eval).code(2);
-    assert!(stderr(&assert).contains("was trained on bottle"), "{}", stderr(&assert));
+    assert!(stderr(&assert).contains("was trained on bottle, can_lid"), "{}", stderr(&assert));
+    let assert = run(&home, &[&eval[..], &["--product", "part"]].concat()).code(2);
+    assert!(stderr(&assert).contains("--product: the photos are of 12 products"));
     let report = json(run(&home, &[&eval[..], &["--allow-leak", "--format", "json"]].concat()));
     let products = report["products"].as_array().unwrap();
     assert!(products.len() == 12 && products.iter().all(|p| p["leak"] == true));
@@ -315,6 +317,13 @@ fn photos_that_cannot_teach_are_refused() {
     fail(2, &["--blocks", "3", "--mosaic", "2"], "--mosaic: must be between 0 and 1");
     std::fs::remove_dir_all(root.join("nut/test/bent")).unwrap();
     fail(1, &["--blocks", "3"], "no defective photo to learn from");
+    let root = root.join("nut");
+    let assert = run(&home, &["eval", "mvtec", root.to_str().unwrap()]).code(1);
+    assert!(stderr(&assert).contains("has no defective photos"), "{}", stderr(&assert));
+    std::fs::write(&output, "hours of work").unwrap();
+    let assert = train(&data).code(2);
+    assert!(stderr(&assert).contains("is there already"), "{}", stderr(&assert));
+    std::fs::remove_file(&output).unwrap();
     let empty = home.path().join("empty");
     std::fs::create_dir(&empty).unwrap();
     let assert = train(&["--data", empty.to_str().unwrap()]).code(1);

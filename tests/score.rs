@@ -50,7 +50,7 @@ fn scores_a_folder_and_mirrors_it_in_out() {
                 assert!(!row[field].is_null(), "{field}");
             }
             assert_eq!((&row["width"], &row["height"]), (&60.into(), &40.into()));
-            assert_eq!((&row["model"], &row["method"]), (&"tiny".into(), &"winclip".into()));
+            assert_eq!((&row["model"], &row["method"]), (&"tiny".into(), &"fused".into()));
             assert_eq!(row["model_sha256"].as_str().unwrap().len(), 64);
             let score = row["score"].as_f64().unwrap();
             assert!((0.0..=1.0).contains(&score));

@@ -1,11 +1,11 @@
 //! `blemish adapter`: the trained layers of April-GAN.
 
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use blemish::files::write_whole;
-use blemish::{Activation, Adapter};
+use blemish::{Activation, Adapter, Error};
 use clap::{Subcommand, ValueEnum};
 use serde::Serialize;
 
@@ -172,7 +172,19 @@ fn info(args: &Info) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Refuses a file that is there already: it may be hours of work.
+pub fn check_new(output: &Path) -> blemish::Result<()> {
+    let why = match output {
+        _ if output.is_dir() => "is a folder; give a file",
+        _ if output.exists() => "is there already; choose another name, or remove it",
+        _ if output.extension().is_none_or(|e| e != "safetensors") => "must end in .safetensors",
+        _ => return Ok(()),
+    };
+    Err(Error::Setting { setting: format!("--output {}", output.display()), why: why.into() })
+}
+
 fn convert(args: &Convert) -> anyhow::Result<()> {
+    check_new(&args.output)?;
     let adapter = Adapter::open(&args.file, args.blocks.as_deref())?;
     let mut about = adapter.about().clone();
     about.size = args.size.or(about.size);

@@ -23,10 +23,14 @@ pub struct Args {
     layout: Layout,
     /// Their folder.
     root: PathBuf,
+    /// What the photos show, where they are of one product; give it again for synonyms [default: the prompt
+    /// file's product, else the name of the product's folder].
+    #[arg(long, value_name = "NAME")]
+    product: Vec<String>,
     /// A prompt file, or the name of one in the program [default: the method's].
     #[arg(long, value_name = "FILE")]
     prompts: Option<PathBuf>,
-    /// What products are called: as their folders are (metal_nut; as April-GAN's authors do), or with spaces.
+    /// How folders name products: as they are called (metal_nut; as April-GAN's authors do), or with spaces for _.
     #[arg(long, value_enum, default_value = "spaced")]
     names: Names,
     /// Go on where the adapter was trained on a product that it is measured on, and mark the numbers.
@@ -67,6 +71,8 @@ struct Report<'a> {
 
 #[derive(Serialize)]
 struct Row {
+    /// What the model was told that the product is.
+    name: String,
     #[serde(flatten)]
     scores: Scores,
     /// Whether the adapter was trained on this product: no zero-shot result. None where that is not known.
@@ -80,15 +86,32 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     for sample in &all {
         by_product.entry(&sample.product).or_default().push(sample);
     }
+    let several = by_product.len() > 1;
+    if several && !args.product.is_empty() {
+        let why =
+            format!("the photos are of {} products; their folders name them", by_product.len());
+        return Err(Error::Setting { setting: "--product".into(), why }.into());
+    }
+    for (is_anomalous, wanted) in
+        [(false, "good photos: they belong in good/ (or ok/, normal/)"), (true, "defective photos")]
+    {
+        let lacks =
+            |samples: &&Vec<&Sample>| !samples.iter().any(|s| s.is_anomalous == is_anomalous);
+        if by_product.values().all(|samples| lacks(&samples)) {
+            let why = format!("has no {wanted}, and nothing can be measured without");
+            return Err(Error::Data { path: args.root.clone(), why }.into());
+        }
+    }
     let file = args.prompts.clone().unwrap_or(args.method.entry()?.prompts.into());
     let prompts = Prompts::open(&file)?;
     let model = args.method.open()?;
     let adapter = model.parts.adapter.as_deref();
     let leaks = leaks(adapter, by_product.keys().copied());
-    if let (Some(adapter), Some(first), false) = (adapter, leaks.first(), args.allow_leak) {
+    if let (Some(adapter), false, false) = (adapter, leaks.is_empty(), args.allow_leak) {
         let why = format!(
-            "was trained on {first}, which it would be measured on: that is no zero-shot result; use another \
-             adapter, or mark the numbers with --allow-leak"
+            "was trained on {}, which it would be measured on: that is no zero-shot result; use another \
+             adapter or --method winclip, or mark the numbers with --allow-leak",
+            leaks.join(", ")
         );
         return Err(Error::Setting { setting: format!("adapter {}", adapter.name()), why }.into());
     }
@@ -97,14 +120,20 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let bar = progress_bar(all.len(), args.method.model.quiet);
     let mut products = Vec::new();
     for (folder, samples) in &by_product {
-        let name = match args.names {
-            Names::Folder => folder.to_string(),
-            Names::Spaced => folder.replace('_', " "),
+        let names = match args.names {
+            _ if !args.product.is_empty() => args.product.clone(),
+            _ if !several && prompts.names_product() => vec![],
+            Names::Folder => vec![folder.to_string()],
+            Names::Spaced => vec![folder.replace('_', " ")],
         };
-        let product = args.method.model.product(&model.clip, &[name], &prompts, &cache)?;
+        let product = args.method.model.product(&model.clip, &names, &prompts, &cache)?;
         let scores = evaluate(&detector, &product, samples, depth, || bar.inc(1))?;
         let is_known = adapter.is_none_or(Adapter::knows_products);
-        products.push(Row { scores, leak: is_known.then(|| leaks.contains(folder)) });
+        products.push(Row {
+            name: product.name().to_string(),
+            scores,
+            leak: is_known.then(|| leaks.contains(folder)),
+        });
     }
     bar.finish_and_clear();
     let about = adapter.map(Adapter::about);
@@ -142,7 +171,7 @@ fn table(out: &mut impl Write, report: &Report) -> std::io::Result<()> {
         "{:>6}  {:>6}  {:>11}  {:>11}  {:>6}  product",
         "good", "bad", "image AUROC", "pixel AUROC", "AU-PRO"
     )?;
-    for Row { scores, leak } in rows {
+    for Row { name: called, scores, leak } in rows {
         let mark = match leak {
             Some(true) => "  (LEAK: the adapter was trained on it)",
             Some(false) => "",
@@ -150,7 +179,10 @@ fn table(out: &mut impl Write, report: &Report) -> std::io::Result<()> {
         };
         let [image, pixel, pro] = [scores.image_auroc, scores.pixel_auroc, scores.au_pro].map(cell);
         let (good, bad, name) = (scores.good, scores.anomalous, &scores.product);
-        writeln!(out, "{good:>6}  {bad:>6}  {image:>11}  {pixel:>11}  {pro:>6}  {name}{mark}")?;
+        writeln!(
+            out,
+            "{good:>6}  {bad:>6}  {image:>11}  {pixel:>11}  {pro:>6}  {name} ({called:?}){mark}"
+        )?;
     }
     if rows.len() > 1 {
         let mean = |get: fn(&Scores) -> Option<f64>| {

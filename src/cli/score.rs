@@ -48,10 +48,11 @@ pub struct Args {
     /// A prompt file, or the name of one in the program: winclip, april-gan, inspection [default: the method's].
     #[arg(long, value_name = "FILE")]
     prompts: Option<PathBuf>,
-    /// Kinds of defect that count, and no others; an entry of the prompt file or a new word.
+    /// Kinds of defect that count, and no others; an entry of the prompt file or, where that has kind_states as
+    /// `--prompts inspection` has, a new word.
     #[arg(long, value_name = "NAME,...", value_delimiter = ',')]
     detect: Vec<String>,
-    /// Harmless things to discount [default: all of the prompt file]; an entry of it or a new word.
+    /// Harmless things to discount [default: all of the prompt file]; an entry of it or, likewise, a new word.
     #[arg(long, value_name = "NAME,...", value_delimiter = ',')]
     ignore: Vec<String>,
     /// How to print results; a table by default on a terminal, JSON Lines otherwise.

@@ -202,6 +202,17 @@ impl MethodArgs {
             named => named,
         };
         let parts = Parts { adapter: adapter.clone().map(Arc::new) };
+        if let (Some(adapter), None) = (&adapter, self.model.size) {
+            let (shape, size) = (blemish::shape(model)?, adapter.about().size.unwrap_or(0));
+            if !size.is_multiple_of(shape.patch) {
+                let why = format!(
+                    "is for an input of {size} pixels, which is no multiple of the patches of model {model} ({}); \
+                     give --size",
+                    shape.patch
+                );
+                return Err(Error::Adapter { adapter: adapter.name().into(), why }.into());
+            }
+        }
         // Says what is missing before the weights are read.
         entry.make(&parts)?;
         if let Some(adapter) = &adapter {

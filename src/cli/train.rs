@@ -29,9 +29,9 @@ pub struct Args {
     /// The file to write.
     #[arg(long, short, value_name = "FILE")]
     output: PathBuf,
-    /// Blocks that get a layer, from 1.
-    #[arg(long, value_name = "N,...", value_delimiter = ',', default_value = "6,12,18,24")]
-    blocks: Vec<usize>,
+    /// Blocks that get a layer, from 1 [default: each quarter of the model's: 6,12,18,24 of 24].
+    #[arg(long, value_name = "N,...", value_delimiter = ',')]
+    blocks: Option<Vec<usize>>,
     /// Times that every photo is seen (the authors: 3 on MVTec AD, 15 on VisA).
     #[arg(long, value_name = "N", default_value_t = 15)]
     epochs: usize,
@@ -89,12 +89,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     let folder =
         args.output.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
     super::score::check_writable("--output", folder)?;
-    if args.output.is_dir() {
-        let why = "is a folder; give a file".to_string();
-        return Err(
-            Error::Setting { setting: format!("--output {}", args.output.display()), why }.into()
-        );
-    }
+    super::adapter::check_new(&args.output)?;
     let cache = args.cache.clone().or_else(|| Some(cache_folder()?.join("features")));
     let cache = cache.ok_or_else(|| Error::Setting {
         setting: "--cache".into(),
@@ -102,7 +97,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     })?;
     let clip = args.model.open(None)?;
     let options = TrainOptions {
-        blocks: args.blocks.clone(),
+        blocks: args.blocks.clone().unwrap_or_else(|| quarters(clip.shape().blocks)),
         epochs: args.epochs,
         batch: args.batch,
         learning_rate: args.learning_rate,
@@ -141,6 +136,12 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         eprintln!("blemish: wrote {0}, {0}.csv and {0}.png", args.output.display());
     }
     Ok(())
+}
+
+fn quarters(blocks: usize) -> Vec<usize> {
+    let mut quarters: Vec<usize> = (1..=4).map(|i| (blocks * i).div_ceil(4)).collect();
+    quarters.dedup();
+    quarters
 }
 
 fn samples(roots: &[PathBuf], layout: Option<Layout>) -> anyhow::Result<Vec<Sample>> {

@@ -46,7 +46,9 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let file = &args.words.file;
     let mut saved = std::fs::read(file).map_err(|e| Error::Prompts {
         file: file.display().to_string(),
-        why: format!("cannot read: {e}; `blemish prompts new` writes one"),
+        why: format!(
+            "cannot read: {e}; `blemish prompts new` writes one, also from those in the program"
+        ),
     })?;
     let prompts = parse(&saved, file)?;
     prompts.expand(&args.words.product)?;

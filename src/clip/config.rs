@@ -114,6 +114,7 @@ impl Config {
             embedding: self.embedding,
             blocks: self.vision.layers,
             size: self.image_size,
+            patch: self.patch_size,
         }
     }
 

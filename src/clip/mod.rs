@@ -59,6 +59,8 @@ pub struct Shape {
     pub blocks: usize,
     /// Side of the square input it was trained at, in pixels.
     pub size: usize,
+    /// Side of a patch, in pixels.
+    pub patch: usize,
 }
 
 /// The shape of a model, without reading its weights.

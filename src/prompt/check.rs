@@ -6,9 +6,9 @@ use super::{Group, Kind, Line, Product, Prompts, Role, TextCache};
 use crate::ops::unit_rows;
 use crate::{Clip, Result};
 
-/// Mean embeddings that are nearer to each other than this are hardly two things to the model: a cosine
-/// difference of at most 0.07, WinCLIP's temperature, remains between them for any photo.
-const TOO_CLOSE: f32 = 0.9975;
+/// Mean embeddings that are nearer to each other than this are hardly two things to the model: for any photo the
+/// cosines differ by at most 0.14, twice WinCLIP's temperature, and by far less for most.
+const TOO_CLOSE: f32 = 0.99;
 
 /// Something doubtful in a prompt file.
 #[derive(Clone, Debug, PartialEq)]

@@ -224,6 +224,11 @@ impl Prompts {
         Some(group)
     }
 
+    /// Whether the file says what the product is called.
+    pub fn names_product(&self) -> bool {
+        !self.product.is_empty()
+    }
+
     /// The product's names: those given, or else the file's; in English, with what they were.
     fn names(&self, given: &[String]) -> Result<Vec<(String, String)>> {
         if given.is_empty() {
