@@ -36,6 +36,7 @@ mod image;
 pub mod metrics;
 mod ops;
 mod prompt;
+mod reference;
 pub mod render;
 pub mod report;
 mod train;

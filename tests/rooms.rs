@@ -6,7 +6,7 @@ const FLOORS: &[(&str, &[&str])] = &[
     ("ground", &["error"]),
     ("kernels, pictures, files", &["data", "files", "image", "metrics", "ops"]),
     ("model", &["clip"]),
-    ("words and layers", &["adapter", "prompt"]),
+    ("words and layers", &["adapter", "prompt", "reference"]),
     ("methods", &["detect"]),
     ("training and measuring", &["eval", "train"]),
     ("output", &["curves", "render", "report"]),

@@ -52,6 +52,37 @@ fn windows_maps_and_scores_agree_with_the_reference() {
     }
 }
 
+#[test]
+fn few_shot_maps_and_scores_agree_with_the_reference() {
+    for activation in ["gelu", "quick_gelu"] {
+        let golden = tensors(&format!("winclip/{activation}.safetensors"));
+        let text = |row| golden["text_embeddings"].narrow(0, row, 1).unwrap();
+        let product = Product::from_embeddings("metal nut", text(0), text(1));
+        let clip = model(&format!("clip/{activation}/hf"));
+        let look = |name: &str, i: usize| {
+            let pixels = values(&golden[name].get(i).unwrap());
+            clip.encode_image(&pixels, &WinClip::default().reference_taps()).unwrap()
+        };
+        let good = [1, 0].map(|i| look("reference_pixel_values", i));
+        let method = WinClip::default().remember(&[&good[0], &good[1]]).unwrap();
+        for i in 0..3 {
+            let photo = look("pixel_values", i);
+            let patches = photo.patches.as_ref().unwrap();
+            let expected = |name: &str| golden[name].get(i).unwrap();
+            assert_close("patches", patches, &expected("patch_embeddings"));
+            let verdict = &method.judge(&[&photo], &product).unwrap()[0][0];
+            let map = values(&expected("few_shot.anomaly_map"));
+            assert_slices_close("map", &verdict.map.enlarge(photo.size), &map);
+            let score = expected("few_shot.pred_score").to_scalar::<f32>().unwrap();
+            assert_slices_close("score", &[verdict.score], &[score]);
+        }
+        // A good photo is no distance from itself.
+        let itself = method.judge(&[&good[0]], &product).unwrap().remove(0).remove(0);
+        let alone = WinClip::default().judge(&[&good[0]], &product).unwrap().remove(0).remove(0);
+        assert!((itself.score - alone.score / 2.0).abs() < 1e-5);
+    }
+}
+
 #[derive(serde::Deserialize)]
 struct Expected {
     images: Vec<String>,

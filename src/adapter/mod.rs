@@ -131,7 +131,7 @@ impl Adapter {
 
     /// What it needs of the image tower.
     pub fn taps(&self) -> Taps {
-        Taps { windows: vec![], blocks: self.about.blocks.clone() }
+        Taps { blocks: self.about.blocks.clone(), ..Taps::default() }
     }
 
     /// Whether it can work on a model of this shape.

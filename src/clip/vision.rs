@@ -15,6 +15,8 @@ pub struct Taps {
     pub windows: Vec<usize>,
     /// Blocks whose output to keep; 0 is what goes into the first block.
     pub blocks: Vec<usize>,
+    /// Whether to keep the patches as they leave the tower.
+    pub patches: bool,
 }
 
 /// What the image tower says about one photo.
@@ -27,6 +29,8 @@ pub struct Features {
     pub windows: Vec<Tensor>,
     /// For each block of [`Taps::blocks`] its output, class token first: `[1 + grid^2, width]`.
     pub blocks: Vec<Tensor>,
+    /// If [`Taps::patches`]: each patch after the last norm, not projected, `[grid^2, width]`.
+    pub patches: Option<Tensor>,
     /// Patches along one side.
     pub grid: usize,
     /// The input's side in pixels.
@@ -113,7 +117,7 @@ impl VisionTower {
         let index = |rows: Vec<u32>| Tensor::new(rows, &self.device);
         // The class tokens are all that is needed of the last block, unless it is tapped.
         let last = self.blocks.count();
-        let keeps_last = taps.blocks.contains(&last);
+        let keeps_last = taps.patches || taps.blocks.contains(&last);
         let class_rows = index(starts)?;
         let sequences = Sequences {
             lengths,
@@ -130,6 +134,10 @@ impl VisionTower {
         };
         keep(0, &x)?;
         let x = self.blocks.forward(&x, &sequences, &mut keep)?;
+        let patches = match taps.patches {
+            true => Some(self.norm_after.forward(&x.narrow(0, 1, tokens - 1)?)?),
+            false => None,
+        };
         let class = if keeps_last { x.index_select(&class_rows, 0)? } else { x };
         let embeddings = self.projection.forward(&self.norm_after.forward(&class)?, None)?;
 
@@ -147,6 +155,7 @@ impl VisionTower {
             image: embeddings.get(0)?,
             windows,
             blocks: blocks.collect::<Result<_>>()?,
+            patches,
             grid,
             size: self.size,
         })

@@ -38,6 +38,16 @@ pub trait Method: Send + Sync {
         Ok(photo)
     }
 
+    /// What it needs of photos of good parts, and of photos that are compared with them.
+    fn reference_taps(&self) -> Taps;
+
+    /// The same method, which compares photos with good ones too. `good`: photos of good parts, seen through
+    /// [`Method::reference_taps`] and digested, at least one.
+    ///
+    /// # Errors
+    /// As [`Method::judge`].
+    fn remember(&self, good: &[&Features]) -> Result<Box<dyn Method>>;
+
     /// For each photo, in order, a verdict on each of the product's kinds, in theirs: how much it
     /// resembles that kind, as against the normal words.
     ///
@@ -204,6 +214,23 @@ impl Detector {
         Self { encoder: clip.into(), method, fit }
     }
 
+    /// The same, but photos are compared with some of good parts too: WinCLIP's few-shot association, April-GAN's
+    /// memory bank.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] without any, and as [`Detector::look`].
+    pub fn with_references(self, good: &[Prepared]) -> Result<Self> {
+        if good.is_empty() {
+            return Err(Error::setting("references", "give at least one photo of a good part"));
+        }
+        let taps = self.method.reference_taps();
+        let look =
+            |photo: &Prepared| self.method.digest(self.encoder.encode(&photo.pixels, &taps)?);
+        let features = good.iter().map(look).collect::<Result<Vec<_>>>()?;
+        let method = self.method.remember(&features.iter().collect::<Vec<_>>())?;
+        Ok(Self { method, ..self })
+    }
+
     /// The method in use.
     pub fn method(&self) -> &dyn Method {
         &*self.method
@@ -299,10 +326,35 @@ mod tests {
                 image: Tensor::new(&[1f32, 1.0], &Device::Cpu)?,
                 windows: windows.collect::<Result<_>>()?,
                 blocks: vec![],
+                patches: taps
+                    .patches
+                    .then(|| Tensor::ones((36, 2), candle_core::DType::F32, &Device::Cpu))
+                    .transpose()?,
                 grid,
                 size: 60,
             })
         }
+    }
+
+    #[test]
+    fn references_are_needed_and_used() {
+        let words = |v: [f32; 2]| Tensor::new(&[v], &Device::Cpu).unwrap();
+        let product = Product::from_embeddings("part", words([1.0, 0.0]), words([0.0, 1.0]));
+        let detector = || Detector {
+            encoder: Arc::new(OneBadPatch { column: 3, row: 2 }),
+            method: Box::new(WinClip::default()),
+            fit: Fit::default(),
+        };
+        let photo = Photo::from_rgb(60, 60, vec![0; 60 * 60 * 3]).unwrap();
+        let error = detector().with_references(&[]).err().unwrap().to_string();
+        assert!(error.contains("at least one photo"), "{error}");
+        let alone = detector().inspect(&photo, &product).unwrap();
+        let detector = detector();
+        let good = [detector.prepare(&photo)];
+        let finding = detector.with_references(&good).unwrap().inspect(&photo, &product).unwrap();
+        // The photo is its own reference: no distance anywhere.
+        assert!((finding.score - alone.score / 2.0).abs() < 1e-6);
+        assert!((finding.map.peak().2 - alone.map.peak().2 / 2.0).abs() < 1e-6);
     }
 
     #[test]

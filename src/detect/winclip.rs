@@ -1,19 +1,28 @@
-//! WinCLIP, zero-shot (Jeong et al., arXiv 2303.14814, section 4): each window of 2x2 and 3x3 patches,
-//! and the whole photo, is compared with the normal and the anomalous prompts.
+//! WinCLIP (Jeong et al., arXiv 2303.14814, section 4): each window of 2x2 and 3x3 patches, and the whole photo, is
+//! compared with the normal and the anomalous prompts; with references, each window and patch with all of theirs too.
 
 use candle_core::Tensor;
 
 use super::{Method, PatchMap, Verdict};
 use crate::ops::unit_rows;
+use crate::reference::MemoryBank;
 use crate::{Features, Product, Result, Taps};
 
-/// Zero-shot WinCLIP.
+/// WinCLIP, zero-shot unless it remembers good photos.
 #[derive(Clone, Debug)]
 pub struct WinClip {
     /// Sides of the windows in patches (section 4.2).
     scales: Vec<usize>,
     /// Divides the cosines before the softmax.
     temperature: f64,
+    references: Option<References>,
+}
+
+/// What it remembers of good photos (section 4.3): all patches, and all windows of each scale.
+#[derive(Clone, Debug)]
+struct References {
+    patches: MemoryBank,
+    windows: Vec<MemoryBank>,
 }
 
 impl WinClip {
@@ -27,7 +36,7 @@ impl WinClip {
 
 impl Default for WinClip {
     fn default() -> Self {
-        Self { scales: vec![2, 3], temperature: 0.07 }
+        Self { scales: vec![2, 3], temperature: 0.07, references: None }
     }
 }
 
@@ -37,7 +46,15 @@ impl Method for WinClip {
     }
 
     fn taps(&self) -> Taps {
-        Taps { windows: self.scales.clone(), blocks: vec![] }
+        Taps { patches: self.references.is_some(), ..self.reference_taps() }
+    }
+
+    fn reference_taps(&self) -> Taps {
+        Taps { windows: self.scales.clone(), blocks: vec![], patches: true }
+    }
+
+    fn remember(&self, good: &[&Features]) -> Result<Box<dyn Method>> {
+        Ok(Box::new(self.remembering(good)?))
     }
 
     fn judge(&self, photos: &[&Features], product: &Product) -> Result<Vec<Vec<Verdict>>> {
@@ -46,7 +63,8 @@ impl Method for WinClip {
         let means =
             sets.map(|set| set.embeddings.mean(0)).collect::<candle_core::Result<Vec<_>>>()?;
         let text = unit_rows(&Tensor::stack(&means, 0)?)?;
-        photos.iter().map(|photo| self.judge_one(photo, &text)).collect()
+        let judge = |photo: &&Features| self.with_references(self.judge_one(photo, &text)?, photo);
+        photos.iter().map(judge).collect()
     }
 }
 
@@ -69,6 +87,56 @@ impl WinClip {
             Verdict { score, map: PatchMap { side: grid, values } }
         });
         Ok(verdicts.collect())
+    }
+
+    pub(super) fn remembering(&self, good: &[&Features]) -> Result<Self> {
+        let patches: Vec<&Tensor> =
+            good.iter().filter_map(|photo| photo.patches.as_ref()).collect();
+        let scale = |i: usize| {
+            MemoryBank::new(&good.iter().map(|photo| &photo.windows[i]).collect::<Vec<_>>())
+        };
+        let references = References {
+            patches: MemoryBank::new(&patches)?,
+            windows: (0..self.scales.len()).map(scale).collect::<Result<_>>()?,
+        };
+        Ok(Self { references: Some(references), ..self.clone() })
+    }
+
+    /// Verdicts with what the references say of the photo, if there are any, at equal shares.
+    pub(super) fn with_references(
+        &self,
+        mut verdicts: Vec<Verdict>,
+        photo: &Features,
+    ) -> Result<Vec<Verdict>> {
+        let Some(association) = self.association(photo)? else { return Ok(verdicts) };
+        let most = association.iter().fold(0.0, |most: f32, value| most.max(*value));
+        for verdict in &mut verdicts {
+            verdict.score = (verdict.score + most) / 2.0;
+            let values = verdict.map.values.iter_mut().zip(&association);
+            values.for_each(|(value, association)| *value = (*value + association) / 2.0);
+        }
+        Ok(verdicts)
+    }
+
+    /// For each patch how far it is from the nearest of the references, 0..1: the mean over the patches alone and
+    /// the windows of each scale (section 4.3).
+    fn association(&self, photo: &Features) -> Result<Option<Vec<f32>>> {
+        let (Some(references), Some(patches)) = (&self.references, &photo.patches) else {
+            return Ok(None);
+        };
+        let half = |bank: &MemoryBank, places: &Tensor| -> Result<Vec<f32>> {
+            Ok(bank.distances(places)?.into_iter().map(|distance| distance / 2.0).collect())
+        };
+        let mut sum = half(&references.patches, patches)?;
+        for ((bank, windows), &side) in
+            references.windows.iter().zip(&photo.windows).zip(&self.scales)
+        {
+            let map = harmonic_mean_of_windows(&half(bank, windows)?, photo.grid, side);
+            sum.iter_mut().zip(map).for_each(|(sum, value)| *sum += value);
+        }
+        let scales = 1.0 + self.scales.len() as f32;
+        sum.iter_mut().for_each(|sum| *sum /= scales);
+        Ok(Some(sum))
     }
 
     /// For each kind, `softmax([cos(e, normal), cos(e, kind)] / temperature)[kind]` of each row `e`.

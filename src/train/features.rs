@@ -52,7 +52,7 @@ impl<'a> Store<'a> {
             Ok(sha256(all.as_bytes()))
         };
         let hashes = samples.iter().map(hash).collect::<Result<_>>()?;
-        let taps = Taps { windows: vec![], blocks: options.blocks.clone() };
+        let taps = Taps { blocks: options.blocks.clone(), ..Taps::default() };
         Ok(Self { clip, taps, depth: options.depth, folder, samples, hashes })
     }
 

@@ -100,7 +100,7 @@ pub fn train(
     progress: &mut dyn FnMut(Progress),
 ) -> Result<(Adapter, Vec<Point>)> {
     options.check()?;
-    clip.check(&Taps { windows: vec![], blocks: options.blocks.clone() })?;
+    clip.check(&Taps { blocks: options.blocks.clone(), ..Taps::default() })?;
     data::require_masks(samples)?;
     data::require_masks(validation)?;
     let held_back = if validation.is_empty() { options.holdout } else { 0.0 };
