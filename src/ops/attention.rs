@@ -5,7 +5,7 @@ use candle_core::{D, DType, Result, Tensor};
 use gemm::Parallelism;
 use rayon::prelude::*;
 
-use super::{cpu_rows, softmax};
+use super::{Softmax, cpu_rows, vectorised};
 
 /// Queries of one task: keeps the weights of a long sequence (1,370 tokens at 518 px) in the cache.
 const QUERY_BLOCK: usize = 64;
@@ -101,16 +101,8 @@ pub(crate) fn attention(
             let keys_t = Strided { values: k, row: 1, column: k_stride };
             let q = Strided { values: q, row: q_stride, column: 1 };
             product((task.queries, task.keys, head_width), q, keys_t, scale, scores, task.keys);
-            pulp::Arch::new().dispatch(|| {
-                for (i, row) in scores.chunks_exact_mut(task.keys).enumerate() {
-                    let seen = match mask {
-                        Mask::All => task.keys,
-                        Mask::Causal => task.place + i + 1,
-                    };
-                    softmax(&mut row[..seen]);
-                    row[seen..].fill(0.0);
-                }
-            });
+            let seen = (mask == Mask::Causal).then_some(task.place + 1);
+            vectorised(Softmax { rows: scores, keys: task.keys, seen });
             let weights = Strided { values: scores, row: task.keys, column: 1 };
             let values = Strided { values: v, row: v_stride, column: 1 };
             product(

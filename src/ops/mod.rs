@@ -10,6 +10,7 @@ mod linear;
 use std::ops::Deref;
 
 use candle_core::{CpuStorage, D, Result, Storage, Tensor};
+use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
 pub(crate) use attention::{Mask, attention};
@@ -35,12 +36,10 @@ impl Activation {
     }
 
     fn on_slice(self, values: &mut [f32]) {
-        pulp::Arch::new().dispatch(|| match self {
-            Activation::Gelu => values.iter_mut().for_each(|x| *x = gelu(*x)),
-            Activation::QuickGelu => {
-                values.iter_mut().for_each(|x| *x = *x / (1.0 + exp(-1.702 * *x)))
-            }
-        });
+        match self {
+            Activation::Gelu => vectorised(Map { values, function: gelu }),
+            Activation::QuickGelu => vectorised(Map { values, function: quick_gelu }),
+        }
     }
 
     fn on_tensor(self, x: &Tensor) -> Result<Tensor> {
@@ -100,13 +99,49 @@ struct CpuNorm {
 
 impl CpuNorm {
     fn rows(&self, input: &[f32], out: &mut [f32]) {
-        let Self { weight, bias, eps } = self;
+        vectorised(Normalise { norm: self, input, out });
+    }
+}
+
+/// Runs a task with the processor's widest vectors. A task is a struct and not a closure, because a closure is
+/// compiled for the oldest processors unless it happens to be inlined.
+fn vectorised<T: WithSimd>(task: T) -> T::Output {
+    pulp::Arch::new().dispatch(task)
+}
+
+/// A function of each value, in place.
+struct Map<'a, F> {
+    values: &'a mut [f32],
+    function: F,
+}
+
+impl<F: Fn(f32) -> f32> WithSimd for Map<'_, F> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) {
+        for value in self.values {
+            *value = (self.function)(*value);
+        }
+    }
+}
+
+struct Normalise<'a> {
+    norm: &'a CpuNorm,
+    input: &'a [f32],
+    out: &'a mut [f32],
+}
+
+impl WithSimd for Normalise<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) {
+        let CpuNorm { weight, bias, eps } = self.norm;
         let width = weight.len();
-        pulp::Arch::new().dispatch(|| {
-            for (row, out) in input.chunks_exact(width).zip(out.chunks_exact_mut(width)) {
-                normalise(row, weight, bias, *eps, out);
-            }
-        });
+        for (row, out) in self.input.chunks_exact(width).zip(self.out.chunks_exact_mut(width)) {
+            normalise(row, weight, bias, *eps, out);
+        }
     }
 }
 
@@ -136,13 +171,40 @@ fn sum(values: &[f32], f: impl Fn(f32) -> f32) -> f32 {
     lanes.iter().sum::<f32>() + rest.iter().map(|&x| f(x)).sum::<f32>()
 }
 
+/// Softmax of the rows of a matrix, `keys` long, in place. Under a causal mask the first row sees `seen` keys and each
+/// further one more; the others get 0.
+struct Softmax<'a> {
+    rows: &'a mut [f32],
+    keys: usize,
+    seen: Option<usize>,
+}
+
+impl WithSimd for Softmax<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) {
+        for (i, row) in self.rows.chunks_exact_mut(self.keys).enumerate() {
+            let seen = self.seen.map_or(self.keys, |seen| seen + i);
+            softmax(&mut row[..seen]);
+            for value in &mut row[seen..] {
+                *value = 0.0;
+            }
+        }
+    }
+}
+
 /// Softmax of one row in place.
 #[inline(always)]
 fn softmax(row: &mut [f32]) {
     let max = row.iter().fold(f32::NEG_INFINITY, |m, &x| if x > m { x } else { m });
-    row.iter_mut().for_each(|x| *x = exp(*x - max));
+    for x in row.iter_mut() {
+        *x = exp(*x - max);
+    }
     let scale = 1.0 / sum(row, |x| x);
-    row.iter_mut().for_each(|x| *x *= scale);
+    for x in row {
+        *x *= scale;
+    }
 }
 
 /// e^x within 2 units in the last place, without branches so that it vectorises: 2^n times a polynomial
@@ -171,9 +233,28 @@ pub(crate) fn unit_rows(rows: &Tensor) -> Result<Tensor> {
 
 /// Adds the logistic function of each value to a sum.
 pub(crate) fn add_sigmoid(sums: &mut [f32], values: &[f32]) {
-    pulp::Arch::new().dispatch(|| {
-        sums.iter_mut().zip(values).for_each(|(sum, &x)| *sum += 1.0 / (1.0 + exp(-x)));
-    });
+    vectorised(AddSigmoid { sums, values });
+}
+
+struct AddSigmoid<'a> {
+    sums: &'a mut [f32],
+    values: &'a [f32],
+}
+
+impl WithSimd for AddSigmoid<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) {
+        for (sum, &x) in self.sums.iter_mut().zip(self.values) {
+            *sum += 1.0 / (1.0 + exp(-x));
+        }
+    }
+}
+
+#[inline(always)]
+fn quick_gelu(x: f32) -> f32 {
+    x / (1.0 + exp(-1.702 * x))
 }
 
 #[inline(always)]
