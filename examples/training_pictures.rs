@@ -1,10 +1,10 @@
 //! Draws the pictures that the embedded model's adapter was trained on, from nothing but arithmetic:
-//! `cargo run --release --example training_pictures FOLDER` (1,920 pictures, in MVTec AD's layout: `FOLDER/train` to learn
+//! `cargo run --release --example training_pictures FOLDER` (about 2,400 pictures, in MVTec AD's layout: `FOLDER/train` to learn
 //! from, `FOLDER/validation` with other products).
 //!
 //! A product is a surface, all over the picture or in a shape on a ground; it comes in several makes with colours,
-//! scales and grounds of their own; grain, light and place are the picture's. Twelve kinds of defect are painted on it, and what they
-//! change is the mask.
+//! scales and grounds of their own; grain, light and place are the picture's. Eleven kinds of
+//! defect are painted on it, and what they change is the mask.
 
 use std::error::Error;
 use std::path::Path;

@@ -38,7 +38,8 @@ pub struct Sample {
 
 /// What good photos' folders are called.
 const GOOD: [&str; 3] = ["good", "ok", "normal"];
-const ENDINGS: [&str; 7] = ["png", "jpg", "jpeg", "bmp", "tif", "tiff", "webp"];
+/// What photos' files end in.
+pub const ENDINGS: [&str; 7] = ["png", "jpg", "jpeg", "bmp", "tif", "tiff", "webp"];
 
 /// The labelled photos of a data set (the test split, where there are several), in order of product, kind and
 /// name.
@@ -223,8 +224,13 @@ fn photos(folder: &Path) -> Result<Vec<PathBuf>> {
 }
 
 fn is_photo(path: &Path) -> bool {
+    has_photo_ending(path) && path.is_file()
+}
+
+/// Whether a file is called as a photo is.
+pub fn has_photo_ending(path: &Path) -> bool {
     let ending = path.extension().and_then(|e| e.to_str()).map(str::to_lowercase);
-    ending.is_some_and(|ending| ENDINGS.contains(&ending.as_str())) && path.is_file()
+    ending.is_some_and(|ending| ENDINGS.contains(&ending.as_str()))
 }
 
 /// The last part of a path, `.` included: a product may be the folder one stands in.

@@ -4,9 +4,7 @@ use std::collections::HashSet;
 use std::path::{Component, Path, PathBuf};
 
 use blemish::Error;
-
-/// What a folder is searched for; a file that is named outright may be called anything.
-const EXTENSIONS: [&str; 7] = ["png", "jpg", "jpeg", "bmp", "tif", "tiff", "webp"];
+use blemish::data::{ENDINGS, has_photo_ending};
 
 /// The photos to score, in order, and the inputs that led to none.
 #[derive(Default)]
@@ -60,7 +58,7 @@ impl Inputs {
         let mut found = false;
         for entry in walk.filter_entry(wanted) {
             match entry {
-                Ok(entry) if entry.file_type().is_file() && is_photo(entry.path()) => {
+                Ok(entry) if entry.file_type().is_file() && has_photo_ending(entry.path()) => {
                     found = true;
                     self.add(entry.into_path());
                 }
@@ -72,7 +70,7 @@ impl Inputs {
             }
         }
         if !found {
-            let kinds = EXTENSIONS.join(", ");
+            let kinds = ENDINGS.join(", ");
             self.errors.push(format!("{}: no photos in this folder ({kinds})", folder.display()));
         }
     }
@@ -145,12 +143,6 @@ pub fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     name.push(".");
     name.push(suffix);
     name.into()
-}
-
-fn is_photo(path: &Path) -> bool {
-    path.extension()
-        .and_then(|e| e.to_str())
-        .is_some_and(|e| EXTENSIONS.contains(&e.to_lowercase().as_str()))
 }
 
 fn is_pattern(path: &Path) -> bool {

@@ -177,7 +177,7 @@ impl MethodArgs {
         let model = &self.model.name;
         let has_adapter = self.adapter.is_some()
             || blemish::is_cached(model) && Adapter::of_model(model, None)?.is_some();
-        blemish::default_method(has_adapter)
+        Ok(blemish::default_method(has_adapter))
     }
 
     /// Opens the model, and the adapter if the method takes one.

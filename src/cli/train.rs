@@ -77,8 +77,8 @@ pub struct Args {
 
 pub fn run(args: &Args) -> anyhow::Result<()> {
     args.model.begin()?;
-    let samples = samples(&args.data, args.layout)?;
-    let validation = samples_or_none(&args.validation, args.layout)?;
+    let learnt = samples(&args.data, args.layout)?;
+    let validation = samples(&args.validation, args.layout)?;
     let prompts = Prompts::open(&args.prompts)?;
     let checkpoint = with_suffix(&args.output, "checkpoint");
     if checkpoint.exists() && !args.resume {
@@ -111,7 +111,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     let files = TrainFiles { cache: &cache, checkpoint: &checkpoint, resume: args.resume };
     let mut bars = Bars::new(args.model.quiet, &cache);
     let (adapter, points) =
-        blemish::train(&clip, &samples, &validation, &prompts, &options, files, &mut |progress| {
+        blemish::train(&clip, &learnt, &validation, &prompts, &options, files, &mut |progress| {
             bars.show(progress)
         })?;
     bars.bar.finish_and_clear();
@@ -150,10 +150,6 @@ fn samples(roots: &[PathBuf], layout: Option<Layout>) -> anyhow::Result<Vec<Samp
         all.extend(data::samples(root, layout)?);
     }
     Ok(all)
-}
-
-fn samples_or_none(roots: &[PathBuf], layout: Option<Layout>) -> anyhow::Result<Vec<Sample>> {
-    if roots.is_empty() { Ok(vec![]) } else { samples(roots, layout) }
 }
 
 fn csv(points: &[Point]) -> anyhow::Result<Vec<u8>> {

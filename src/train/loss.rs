@@ -1,6 +1,6 @@
 //! April-GAN's training loss (arXiv 2305.17382, section 3.3), differentiable in the layers.
 
-use candle_core::{DType, Device, Result, Tensor};
+use candle_core::{Device, Result, Tensor};
 
 /// How far the focal loss keeps its targets, and its logarithm's argument, from 0 and 1.
 const SMOOTH: f64 = 1e-5;
@@ -63,7 +63,7 @@ pub(super) fn focal_and_dice(logits: &Tensor, mask: &Tensor) -> Result<Tensor> {
 
 /// Values as a tensor of a shape.
 pub(super) fn tensor(values: Vec<f32>, shape: &[usize]) -> Result<Tensor> {
-    Tensor::from_vec(values, shape, &Device::Cpu)?.to_dtype(DType::F32)
+    Tensor::from_vec(values, shape, &Device::Cpu)
 }
 
 #[cfg(test)]
