@@ -53,6 +53,14 @@ pub enum Error {
         /// What is wrong with it.
         why: String,
     },
+    /// A product file that cannot be used, or not with this model.
+    #[error("{}: {why}", path.display())]
+    Profile {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        why: String,
+    },
     /// A setting that cannot be used: the caller's mistake.
     #[error("{setting}: {why}")]
     Setting {
@@ -103,6 +111,10 @@ impl Error {
 
     pub(crate) fn data(path: &Path, why: impl ToString) -> Self {
         Error::Data { path: path.into(), why: one_line(why) }
+    }
+
+    pub(crate) fn profile(path: &Path, why: impl ToString) -> Self {
+        Error::Profile { path: path.into(), why: one_line(why) }
     }
 
     pub(crate) fn setting(setting: impl ToString, why: impl ToString) -> Self {

@@ -35,6 +35,7 @@ pub mod files;
 mod image;
 pub mod metrics;
 mod ops;
+mod profile;
 mod prompt;
 mod reference;
 pub mod render;
@@ -49,11 +50,17 @@ pub use clip::{
 pub use clip::{Download, pull};
 pub use detect::{
     AnomalyMap, AprilGan, Detector, Effect, Explanation, Finding, Found, Fused, Ignored, METHODS,
-    Method, MethodEntry, Part, Parts, PatchMap, Seen, Verdict, WinClip, default_method, method,
+    Method, MethodEntry, Pair, Part, Parts, PatchMap, Seen, Verdict, WinClip, default_method,
+    method,
 };
 pub use error::{Error, Result};
 pub use eval::{Scores, evaluate};
 pub use image::{BitDepth, Fit, Mask, Normalisation, Photo, Placement, Prepared};
 pub use ops::Activation;
+pub use profile::{
+    Calibration, Decision, EnrollOptions, Enrolled, KindAbout, Photos, Profile, ProfileAbout,
+    Readiness, ReferenceAbout, enroll,
+};
 pub use prompt::{Kind, Product, Prompt, Prompts, Report, Role, TextCache, Warning, prompt_files};
+pub use reference::{REFERENCE_METHODS, ReferenceEntry, reference_method};
 pub use train::{Point, Progress, TrainFiles, TrainOptions, train};

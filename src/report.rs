@@ -19,6 +19,14 @@ pub struct Record {
     pub product: String,
     /// 0..1, higher is more anomalous.
     pub score: f32,
+    /// The share of good parts that reach this score, at most; none without a profile that is calibrated.
+    pub p_value: Option<f64>,
+    /// Good photos that the p-value is from.
+    pub calibration_photos: Option<usize>,
+    /// The share of good parts that may be called defective.
+    pub false_alarm: Option<f64>,
+    /// `ok`, `ng` or `uncertain`.
+    pub verdict: Option<&'static str>,
     /// Column of the map's peak, in pixels of the photo.
     pub peak_x: usize,
     /// Row of the map's peak, in pixels of the photo.
@@ -45,6 +53,14 @@ pub struct Record {
     pub product_english: String,
     /// How the photo was scored.
     pub method: String,
+    /// How it was compared with good parts.
+    pub reference_method: Option<String>,
+    /// How many good parts.
+    pub references: Option<usize>,
+    /// The profile's file.
+    pub profile: Option<String>,
+    /// SHA-256 of what it holds.
+    pub profile_sha256: Option<String>,
     /// The model as it was named.
     pub model: String,
     /// SHA-256 of the model's weights.
@@ -158,14 +174,15 @@ impl<W: Write> Printer<W> {
                 if first {
                     writeln!(
                         self.out,
-                        "{:>6}  {:>13}  {:>11}  {:<12}  {:>7}  photo",
-                        "score", "peak at", "pixels", "defect", "ignored"
+                        "{:>6}  {:<9}  {:>13}  {:>11}  {:<12}  {:>7}  photo",
+                        "score", "verdict", "peak at", "pixels", "defect", "ignored"
                     )?;
                 }
                 writeln!(
                     self.out,
-                    "{:>6.3}  {:>13}  {:>11}  {:<12}  {:>7}  {}",
+                    "{:>6.3}  {:<9}  {:>13}  {:>11}  {:<12}  {:>7}  {}",
                     record.score,
+                    record.verdict.unwrap_or("-"),
                     format!("{}, {}", record.peak_x, record.peak_y),
                     format!("{}x{}", record.width, record.height),
                     record.defect.as_deref().unwrap_or("-"),
@@ -229,6 +246,10 @@ mod tests {
             product: "nut".into(),
             product_english: "nut".into(),
             score: 0.25,
+            p_value: Some(0.05),
+            calibration_photos: Some(19),
+            false_alarm: Some(0.05),
+            verdict: Some("ng"),
             peak_x: 7,
             peak_y: 9,
             peak: 0.5,
@@ -248,6 +269,10 @@ mod tests {
             discounted_by: None,
             ignored: vec![],
             method: "winclip".into(),
+            reference_method: None,
+            references: None,
+            profile: None,
+            profile_sha256: None,
             model: "tiny".into(),
             model_sha256: "00".into(),
             adapter: None,

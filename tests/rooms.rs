@@ -8,7 +8,7 @@ const FLOORS: &[(&str, &[&str])] = &[
     ("model", &["clip"]),
     ("words and layers", &["adapter", "prompt", "reference"]),
     ("methods", &["detect"]),
-    ("training and measuring", &["eval", "train"]),
+    ("training, measuring, enrolling", &["eval", "profile", "train"]),
     ("output", &["curves", "render", "report"]),
 ];
 

@@ -202,6 +202,11 @@ impl Adapter {
             .map_err(|e| Error::adapter(&self.name, e))
     }
 
+    /// What [`Adapter::to_bytes`] made of an adapter whose file had this name and hash.
+    pub(crate) fn recall(name: &str, sha256: &str, bytes: &[u8]) -> Result<Self> {
+        Ok(Self { sha256: sha256.to_string(), ..Self::from_bytes(name, "", bytes, None)? })
+    }
+
     /// The same layers with other things known of them.
     ///
     /// # Errors

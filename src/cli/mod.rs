@@ -1,10 +1,13 @@
 //! One file per command; each parses its flags, calls the library and prints.
 
 mod adapter;
+mod decide;
+mod enroll;
 mod eval;
 mod explain;
 mod inputs;
 mod models;
+mod profile;
 mod prompts;
 mod score;
 mod setup;
@@ -26,6 +29,9 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     Score(score::Args),
+    Enroll(enroll::Args),
+    Decide(decide::Args),
+    Profile(profile::Args),
     Prompts(prompts::Args),
     Adapter(adapter::Args),
     Eval(eval::Args),
@@ -40,6 +46,9 @@ pub fn run() -> anyhow::Result<ExitCode> {
     })?;
     match Cli::parse().command {
         Command::Score(args) => score::run(&args),
+        Command::Enroll(args) => enroll::run(&args),
+        Command::Decide(args) => decide::run(&args),
+        Command::Profile(args) => profile::run(&args),
         Command::Prompts(args) => prompts::run(&args),
         Command::Adapter(args) => adapter::run(&args),
         Command::Eval(args) => eval::run(&args),

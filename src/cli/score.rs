@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::sync::mpsc::sync_channel;
 use std::time::Instant;
 
@@ -11,12 +12,13 @@ use blemish::files::write_whole;
 use blemish::render::{self, Scale};
 use blemish::report::{AdapterRow, DefectRow, Format, IgnoredRow, Printer, Record, SCHEMA};
 use blemish::{
-    Adapter, Detector, Error, Finding, Photo, Prepared, Product, Prompt, Prompts, Role, TextCache,
+    Adapter, Calibration, Clip, Decision, Detector, Error, Finding, Fit, Photo, Prepared, Product,
+    Profile, Prompts, Role, TextCache,
 };
 use clap::ValueEnum;
 
 use super::inputs::{Inputs, with_suffix};
-use super::setup::{MethodArgs, Model, name_of, progress_bar};
+use super::setup::{MethodArgs, name_of, progress_bar};
 
 /// Score photos of a product, from its name alone.
 #[derive(clap::Args)]
@@ -25,6 +27,7 @@ use super::setup::{MethodArgs, Model, name_of, progress_bar};
   blemish score 'line3/*.jpg' --product zipper --format csv > scores.csv
   blemish score photos/ --product \"steel plate\" --prompts inspection --detect scratch,dent --ignore \"mill scale\"
   blemish score photos/ --product \"metal nut\" --model ViT-B-16-plus-240 --out out/ --save-map
+  blemish score photos/ --profile nut.blemish --out out/
 
 Scores run from 0 to 1, higher is more anomalous; compare them within one product and model. Exit
 code: 0 when every photo was scored; 1 when some could not be, or the model or the output is not to be
@@ -33,9 +36,16 @@ pub struct Args {
     /// Photos, folders (searched with their subfolders) or patterns in quotes. PNG, JPEG, BMP, TIFF, WebP.
     #[arg(required = true)]
     photos: Vec<PathBuf>,
-    /// What the photos show; give it again for synonyms. Needed unless the prompt file says it.
+    /// What the photos show; give it again for synonyms. Needed unless the prompt file or a profile says it.
     #[arg(long, value_name = "NAME")]
     product: Vec<String>,
+    /// A product that was enrolled (`blemish enroll`): its words, good parts and line between ok and ng.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["product", "prompts", "detect", "ignore", "method",
+          "adapter", "blocks", "fit", "size", "activation", "bit_depth"])]
+    profile: Option<PathBuf>,
+    /// Another share of good parts that may be called ng than the profile's, 0..1.
+    #[arg(long, value_name = "RATE", requires = "profile")]
+    false_alarm: Option<f64>,
     /// Write heat-map overlays (PNG, at the photos' size) into this folder, mirroring theirs.
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
@@ -69,7 +79,14 @@ enum ScaleOf {
 }
 
 pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
-    let depth = args.method.begin()?;
+    let profile = args.profile.as_ref().map(Profile::open).transpose()?;
+    let mut depth = args.method.begin()?;
+    if let Some(profile) = &profile {
+        depth = profile.bit_depth()?;
+    }
+    if let Some(rate) = args.false_alarm {
+        super::decide::check_rate(rate)?;
+    }
     let inputs = Inputs::find(&args.photos, args.out.as_deref());
     let mut failed = inputs.errors.len();
     inputs.errors.iter().for_each(|error| eprintln!("blemish: {error}"));
@@ -77,9 +94,19 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
         return Ok(ExitCode::FAILURE);
     }
     // What cannot work is said before the model is loaded.
-    let file = args.prompts.clone().unwrap_or(args.method.entry()?.prompts.into());
-    let prompts = Prompts::open(file)?.select(&args.detect, &args.ignore)?;
-    let defect_files = defect_files(&prompts.expand(&args.product)?);
+    let (prompts, defect_files) = match &profile {
+        Some(profile) => {
+            let kinds = profile.product().kinds().iter().map(|kind| (kind.role, &*kind.name));
+            (None, defect_files(kinds))
+        }
+        None => {
+            let file = args.prompts.clone().unwrap_or(args.method.entry()?.prompts.into());
+            let prompts = Prompts::open(file)?.select(&args.detect, &args.ignore)?;
+            let groups = prompts.expand(&args.product)?;
+            let files = defect_files(groups.iter().map(|(role, name, _)| (*role, *name)));
+            (Some(prompts), files)
+        }
+    };
     let targets = match &args.out {
         Some(out) => {
             let mut files = vec!["png"];
@@ -93,7 +120,11 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
         }
         None => vec![None; inputs.photos.len()],
     };
-    let scorer = Scorer::new(args, args.method.open()?, &prompts, defect_files)?;
+    let scorer = match (profile, &prompts) {
+        (Some(profile), _) => Scorer::enrolled(args, profile, defect_files)?,
+        (None, Some(prompts)) => Scorer::new(args, prompts, defect_files)?,
+        (None, None) => unreachable!("words come from a profile or from prompts"),
+    };
 
     let stdout = std::io::stdout().lock();
     let default = if stdout.is_terminal() { Format::Table } else { Format::Jsonl };
@@ -166,27 +197,55 @@ struct Scorer<'a> {
     product: Product,
     /// What the names of the defects' maps end in.
     defect_files: Vec<String>,
-    model: Model,
+    clip: Arc<Clip>,
+    adapter: Option<Arc<Adapter>>,
+    fit: Fit,
+    profile: Option<Enrolled>,
+}
+
+struct Enrolled {
+    profile: Profile,
+    calibration: Calibration,
+    false_alarm: f64,
 }
 
 impl<'a> Scorer<'a> {
-    fn new(
-        args: &'a Args,
-        model: Model,
-        prompts: &Prompts,
-        defect_files: Vec<String>,
-    ) -> anyhow::Result<Self> {
+    /// By words alone.
+    fn new(args: &'a Args, prompts: &Prompts, defect_files: Vec<String>) -> anyhow::Result<Self> {
+        let model = args.method.open()?;
+        let cache = TextCache::from_env();
         Ok(Self {
             defect_files,
             args,
             detector: args.method.detector(&model)?,
-            product: args.method.model.product(
-                &model.clip,
-                &args.product,
-                prompts,
-                &TextCache::from_env(),
-            )?,
-            model,
+            product: args.method.model.product(&model.clip, &args.product, prompts, &cache)?,
+            clip: model.clip,
+            adapter: model.parts.adapter,
+            fit: args.method.fit,
+            profile: None,
+        })
+    }
+
+    fn enrolled(
+        args: &'a Args,
+        profile: Profile,
+        defect_files: Vec<String>,
+    ) -> anyhow::Result<Self> {
+        let clip = Arc::new(args.method.model.open_for(&profile)?);
+        let false_alarm = args.false_alarm.unwrap_or(profile.about().false_alarm);
+        let calibration = profile.calibration();
+        if !args.method.model.quiet {
+            super::decide::say_what_is_promised(calibration.photos(), false_alarm);
+        }
+        Ok(Self {
+            defect_files,
+            args,
+            detector: profile.detector(clip.clone())?,
+            product: profile.product().clone(),
+            clip,
+            adapter: profile.adapter().cloned().map(Arc::new),
+            fit: profile.about().fit,
+            profile: Some(Enrolled { profile, calibration, false_alarm }),
         })
     }
 
@@ -197,12 +256,24 @@ impl<'a> Scorer<'a> {
         let (peak_x, peak_y, peak) = finding.map.peak();
         let defects = finding.kinds.iter().filter(|kind| kind.is_defect);
         let best = &finding.kinds[finding.kind];
+        let enrolled = self.profile.as_ref();
+        let about = enrolled.map(|e| e.profile.about());
+        let photos = enrolled.map(|e| e.calibration.photos());
+        let p_value = enrolled.and_then(|e| e.calibration.p_value(finding.score));
+        let verdict = enrolled.map(|e| match p_value {
+            Some(p) => Decision::new(p, e.calibration.photos(), e.false_alarm),
+            None => Decision::Uncertain,
+        });
         let record = Record {
             schema: SCHEMA,
             path: path.to_string_lossy().into_owned(),
             product: self.product.name().to_string(),
             product_english: self.product.english().to_string(),
             score: finding.score,
+            p_value,
+            calibration_photos: photos,
+            false_alarm: enrolled.map(|e| e.false_alarm),
+            verdict: verdict.map(Decision::name),
             peak_x,
             peak_y,
             peak,
@@ -234,11 +305,15 @@ impl<'a> Scorer<'a> {
                 })
                 .collect(),
             method: self.detector.method().name().to_string(),
-            model: self.args.method.model.name.clone(),
-            model_sha256: self.model.clip.sha256().to_string(),
-            adapter: self.model.parts.adapter.as_ref().map(|a| self.adapter_row(a)),
-            size: self.model.clip.size(),
-            fit: name_of(self.args.method.fit),
+            reference_method: about.map(|about| about.reference_method.clone()),
+            references: about.map(|about| about.references.len()),
+            profile: self.args.profile.as_ref().map(|file| file.to_string_lossy().into_owned()),
+            profile_sha256: enrolled.map(|e| e.profile.sha256().to_string()),
+            model: self.clip.name().to_string(),
+            model_sha256: self.clip.sha256().to_string(),
+            adapter: self.adapter.as_ref().map(|a| self.adapter_row(a)),
+            size: self.clip.size(),
+            fit: name_of(self.fit),
             milliseconds: (milliseconds * 10.0).round() / 10.0,
             overlay: None,
             map: None,
@@ -271,7 +346,10 @@ impl<'a> Scorer<'a> {
         record: &mut Record,
     ) -> blemish::Result<()> {
         let scale = match self.args.scale {
-            ScaleOf::Run => Scale::default(),
+            ScaleOf::Run => self.profile.as_ref().map_or(Scale::default(), |enrolled| {
+                let (low, high) = enrolled.profile.about().scale;
+                Scale { low, high }
+            }),
             ScaleOf::Image => Scale::of(&finding.map),
         };
         let overlay = with_suffix(target, "png");
@@ -295,10 +373,10 @@ impl<'a> Scorer<'a> {
 }
 
 /// For each kind of defect the end of its map's name, each another.
-fn defect_files(groups: &[(Role, &str, Vec<Prompt>)]) -> Vec<String> {
+fn defect_files<'a>(kinds: impl Iterator<Item = (Role, &'a str)>) -> Vec<String> {
     let mut used = HashSet::new();
-    let defects = groups.iter().filter(|(role, ..)| *role == Role::Defect);
-    let name = |(_, name, _): &(Role, &str, Vec<Prompt>)| {
+    let defects = kinds.filter(|(role, _)| *role == Role::Defect);
+    let name = |(_, name): (Role, &str)| {
         let plain = name.chars().map(|c| if c.is_alphanumeric() { c } else { '-' });
         let mut name: String = plain.take(60).collect();
         while !used.insert(name.to_lowercase()) {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::Context;
 use blemish::{
     Activation, Adapter, BitDepth, Clip, Detector, Error, Fit, MethodEntry, ModelOptions, Parts,
-    Photo, Product, Prompts, Seen, TextCache,
+    Photo, Product, Profile, Prompts, Seen, TextCache,
 };
 use candle_core::Device;
 use clap::ValueEnum;
@@ -16,9 +16,9 @@ use indicatif::{ProgressBar, ProgressStyle};
 /// Which model, and how it runs.
 #[derive(clap::Args)]
 pub struct ModelArgs {
-    /// A short name (`blemish models`), a Hugging Face repository (owner/name[@revision]) or a folder.
-    #[arg(id = "model", long, value_name = "MODEL", default_value = "tiny")]
-    pub name: String,
+    /// A short name (`blemish models`), a Hugging Face repository (owner/name[@revision]) or a folder [default: tiny].
+    #[arg(id = "model", long, value_name = "MODEL")]
+    name: Option<String>,
     /// Side of the model's square input in pixels, a multiple of its patch size [default: the adapter's, else
     /// the model's own].
     #[arg(long, value_name = "N")]
@@ -81,6 +81,11 @@ pub struct Model {
 }
 
 impl ModelArgs {
+    /// The model's name.
+    pub fn name(&self) -> &str {
+        self.name.as_deref().unwrap_or("tiny")
+    }
+
     /// Does what has to come before the first computation.
     pub fn begin(&self) -> anyhow::Result<()> {
         self.threads.map_or(Ok(()), set_threads)
@@ -95,14 +100,29 @@ impl ModelArgs {
             activation: self.activation.or(about.and_then(|a| a.activation)),
             device: self.device()?,
         };
-        self.pull()?;
-        Ok(Clip::open(&self.name, &options)?)
+        self.open_with(self.name(), &options)
     }
 
-    /// Downloads the model where it has to be.
-    fn pull(&self) -> anyhow::Result<()> {
-        if !blemish::is_cached(&self.name) {
-            super::models::pull(&self.name, self.quiet)?;
+    /// Opens the model that a profile was made with, or the same by the name that a flag gives.
+    pub fn open_for(&self, profile: &Profile) -> anyhow::Result<Clip> {
+        let about = profile.about();
+        let options = ModelOptions {
+            size: Some(about.size),
+            activation: profile.activation(),
+            device: self.device()?,
+        };
+        self.open_with(self.name.as_deref().unwrap_or(&about.model), &options)
+    }
+
+    fn open_with(&self, name: &str, options: &ModelOptions) -> anyhow::Result<Clip> {
+        self.pull(name)?;
+        Ok(Clip::open(name, options)?)
+    }
+
+    /// Downloads a model where it has to be.
+    fn pull(&self, name: &str) -> anyhow::Result<()> {
+        if !blemish::is_cached(name) {
+            super::models::pull(name, self.quiet)?;
         }
         Ok(())
     }
@@ -174,7 +194,7 @@ impl MethodArgs {
         if let Some(name) = &self.name {
             return blemish::method(name);
         }
-        let model = &self.model.name;
+        let model = self.model.name();
         let has_adapter = self.adapter.is_some()
             || blemish::is_cached(model) && Adapter::of_model(model, None)?.is_some();
         Ok(blemish::default_method(has_adapter))
@@ -195,8 +215,8 @@ impl MethodArgs {
         // A file that is named is read before a model is downloaded.
         let blocks = self.blocks.as_deref();
         let named = self.adapter.as_ref().map(|file| Adapter::open(file, blocks)).transpose()?;
-        self.model.pull()?;
-        let model = &self.model.name;
+        let model = self.model.name();
+        self.model.pull(model)?;
         let adapter = match named {
             None if takes_adapter => Adapter::of_model(model, blocks)?,
             named => named,

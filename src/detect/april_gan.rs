@@ -1,6 +1,6 @@
 //! April-GAN (Chen et al., arXiv 2305.17382, sections 3.1 and 3.2): the patches of some blocks of the image tower,
 //! brought into the shared embedding by an adapter, are compared with the normal and the anomalous prompts one by
-//! one; with references, the patches as they are with all of theirs too.
+//! one.
 
 use std::sync::Arc;
 
@@ -10,17 +10,12 @@ use rayon::prelude::*;
 use super::{Method, PatchMap, Verdict};
 use crate::image::enlarge_to_corners;
 use crate::ops::{add_sigmoid, unit_rows};
-use crate::reference::MemoryBank;
 use crate::{Adapter, Features, Product, Result, Taps};
 
-/// April-GAN, zero-shot unless it remembers good photos. These change the map; the score stays that of the words,
-/// because the official one needs all photos of a test set (its maximum is scaled by theirs).
+/// April-GAN, zero-shot.
 #[derive(Clone, Debug)]
 pub struct AprilGan {
     adapter: Arc<Adapter>,
-    /// Blocks whose patches are compared with those of good photos (section 3.2).
-    reference_blocks: Vec<usize>,
-    references: Vec<MemoryBank>,
 }
 
 /// For each kind its logit at each patch.
@@ -31,13 +26,7 @@ impl AprilGan {
 
     /// With the layers of an adapter.
     pub fn new(adapter: Arc<Adapter>) -> Self {
-        let reference_blocks = adapter.about().blocks.clone();
-        Self { adapter, reference_blocks, references: vec![] }
-    }
-
-    /// With the patches of other blocks than the adapter's to compare with those of good photos.
-    pub fn with_reference_blocks(self, reference_blocks: Vec<usize>) -> Self {
-        Self { reference_blocks, ..self }
+        Self { adapter }
     }
 
     /// For each kind how much nearer than the normal words it is to the photo, and to each patch in each layer,
@@ -51,13 +40,11 @@ impl AprilGan {
             Ok((kinds.broadcast_sub(&cosines.narrow(0, 0, 1)?)? * scale)?.to_vec2()?)
         };
         let image = logits(&unit_rows(&photo.image.unsqueeze(0)?)?)?.concat();
-        let layers = self.adapter.about().blocks.len();
-        Ok((image, photo.blocks[..layers].iter().map(logits).collect::<Result<_>>()?))
+        Ok((image, photo.blocks.iter().map(logits).collect::<Result<_>>()?))
     }
 
     fn judge_one(&self, photo: &Features, text: &Tensor) -> Result<Vec<Verdict>> {
         let (image, layers) = self.logits(photo, text)?;
-        let far = self.distances(photo)?;
         let verdict = |(kind, &logit): (usize, &f32)| {
             // Enlarged before the softmax: a map at the input's own size.
             let mut values = vec![0.0; photo.size * photo.size];
@@ -65,20 +52,10 @@ impl AprilGan {
                 let logits = enlarge_to_corners(&layer[kind], photo.grid, photo.size);
                 add_sigmoid(&mut values, &logits);
             }
-            for distances in &far {
-                let distances = enlarge_to_corners(distances, photo.grid, photo.size);
-                values.iter_mut().zip(distances).for_each(|(sum, value)| *sum += value);
-            }
-            mean_of(layers.len() + far.len(), &mut values);
+            mean_of(layers.len(), &mut values);
             Verdict { score: sigmoid(logit), map: PatchMap { side: photo.size, values } }
         };
         Ok(image.par_iter().enumerate().map(verdict).collect())
-    }
-
-    /// For each block with references each patch's distance to the nearest of them.
-    fn distances(&self, photo: &Features) -> Result<Vec<Vec<f32>>> {
-        let own = &photo.blocks[self.adapter.about().blocks.len()..];
-        self.references.iter().zip(own).map(|(bank, patches)| bank.distances(patches)).collect()
     }
 
     /// The same at the patches' own size: the softmax of each patch, not of what lies between them.
@@ -104,32 +81,16 @@ impl Method for AprilGan {
     }
 
     fn taps(&self) -> Taps {
-        if self.references.is_empty() { self.adapter.taps() } else { self.reference_taps() }
+        self.adapter.taps()
     }
 
-    fn reference_taps(&self) -> Taps {
-        let mut taps = self.adapter.taps();
-        taps.blocks.extend(&self.reference_blocks);
-        taps
-    }
-
-    /// The blocks' tokens become the adapter's embeddings of their patches; those of the blocks with references
-    /// patches as they are.
+    /// The blocks' tokens become the adapter's embeddings of their patches.
     fn digest(&self, photo: Features) -> Result<Features> {
-        let mut blocks = self.adapter.project(&photo)?;
-        for tokens in &photo.blocks[blocks.len()..] {
-            blocks.push(tokens.narrow(0, 1, tokens.dim(0)? - 1)?);
-        }
-        Ok(Features { blocks, ..photo })
+        Ok(Features { blocks: self.adapter.project(&photo)?, ..photo })
     }
 
-    fn remember(&self, good: &[&Features]) -> Result<Box<dyn Method>> {
-        let layers = self.adapter.about().blocks.len();
-        let bank = |i: usize| {
-            MemoryBank::new(&good.iter().map(|photo| &photo.blocks[layers + i]).collect::<Vec<_>>())
-        };
-        let references = (0..self.reference_blocks.len()).map(bank).collect::<Result<_>>()?;
-        Ok(Box::new(Self { references, ..self.clone() }))
+    fn words_share(&self) -> f32 {
+        self.adapter.about().blocks.len() as f32
     }
 
     fn judge(&self, photos: &[&Features], product: &Product) -> Result<Vec<Vec<Verdict>>> {

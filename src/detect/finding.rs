@@ -1,5 +1,7 @@
 //! From a verdict on every kind to one score and one map: what counts, and what is discounted.
 
+use std::sync::Arc;
+
 use super::{PatchMap, Verdict};
 use crate::prompt::Role;
 use crate::{Placement, Product};
@@ -40,7 +42,8 @@ pub struct Finding {
     pub discounted_by: Option<usize>,
     /// Where, at the photo's own size.
     pub map: AnomalyMap,
-    /// The share of the photo that was looked at, 0..1; below 1 only with [`crate::Fit::Crop`].
+    /// The share of the photo that was looked at, 0..1; below 1 only with [`crate::Fit::Crop`] or a region of
+    /// interest.
     pub coverage: f64,
     /// The kind that fits the photo best, of those that count; an index of `kinds`.
     pub kind: usize,
@@ -48,8 +51,30 @@ pub struct Finding {
     pub kinds: Vec<Found>,
     /// Every ignored thing.
     pub ignored: Vec<Ignored>,
-    placement: Placement,
-    size: usize,
+    square: Square,
+}
+
+/// The square that the model saw, on a photo.
+#[derive(Clone, Debug)]
+pub(super) struct Square {
+    pub placement: Placement,
+    /// Its side in pixels.
+    pub size: usize,
+    /// Which of its pixels count, `[size, size]`.
+    pub region: Option<Arc<[bool]>>,
+}
+
+impl Square {
+    /// A map of the square, laid over the photo.
+    fn place(&self, map: &PatchMap) -> AnomalyMap {
+        let (width, height) = self.placement.photo_size();
+        let mut values = map.enlarge(self.size);
+        if let Some(region) = &self.region {
+            let outside = values.iter_mut().zip(region.iter()).filter(|(_, inside)| !**inside);
+            outside.for_each(|(value, _)| *value = f32::NAN);
+        }
+        AnomalyMap { width, height, values: self.placement.place(&values) }
+    }
 }
 
 /// How much a photo resembles one kind of anomaly.
@@ -87,14 +112,9 @@ pub struct Ignored {
 }
 
 impl Finding {
-    pub(super) fn new(
-        outcome: Outcome,
-        product: &Product,
-        placement: Placement,
-        size: usize,
-    ) -> Self {
-        let (width, height) = placement.photo_size();
-        let map = place(&outcome.map, &placement, size);
+    pub(super) fn new(outcome: Outcome, product: &Product, square: Square) -> Self {
+        let (width, height) = square.placement.photo_size();
+        let map = square.place(&outcome.map);
         let seen = map.values.iter().filter(|v| !v.is_nan()).count().max(1);
         let (mut kinds, mut ignored) = (Vec::new(), Vec::new());
         let (mut best, mut discounted_by) = (0, None);
@@ -107,7 +127,7 @@ impl Finding {
                 let mut mask = Vec::new();
                 if patches.contains(&1.0) {
                     let patches = PatchMap { side: outcome.map.side, values: patches };
-                    let cover = place(&patches, &placement, size).values;
+                    let cover = square.place(&patches).values;
                     mask = cover.into_iter().map(|v| v >= 0.5).collect();
                 }
                 if outcome.discounted_by == Some(i) {
@@ -128,28 +148,22 @@ impl Finding {
             score_before_ignoring: outcome.score_before_ignoring,
             discounted_by,
             map: AnomalyMap { width, height, values: map.values },
-            coverage: placement.coverage(),
+            coverage: seen as f64 / (width * height) as f64,
             kind: best,
             kinds,
             ignored,
-            placement,
-            size,
+            square,
         }
     }
 
     /// The map of one kind at the photo's own size.
     pub fn map_of(&self, kind: &Found) -> AnomalyMap {
-        place(&kind.map, &self.placement, self.size)
+        self.square.place(&kind.map)
     }
 }
 
-fn place(map: &PatchMap, placement: &Placement, size: usize) -> AnomalyMap {
-    let (width, height) = placement.photo_size();
-    AnomalyMap { width, height, values: placement.place(&map.enlarge(size)) }
-}
-
 /// The verdicts on one photo, put together at the model's own resolution.
-pub(super) struct Outcome {
+pub(crate) struct Outcome {
     pub verdicts: Vec<Verdict>,
     pub score: f32,
     pub score_before_ignoring: f32,

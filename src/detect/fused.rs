@@ -10,7 +10,7 @@ use crate::{
 };
 
 /// The two methods' log-odds of each patch, each divided by how far it spreads over good photos, so that neither swamps the
-/// other, and averaged. With references, WinCLIP's association with them is averaged in as in WinCLIP. The spreads stand in adapters that blemish trained; of others all that is known is what
+/// other, and averaged. The spreads stand in adapters that blemish trained; of others all that is known is what
 /// each method multiplies its cosines by, so that stands in for them.
 #[derive(Clone, Debug)]
 pub struct Fused {
@@ -20,8 +20,6 @@ pub struct Fused {
     spread: (f32, f32),
     /// What either multiplies its cosines by.
     scales: (f32, f32),
-    /// With what it remembers of good photos.
-    references: Option<WinClip>,
 }
 
 impl Fused {
@@ -32,7 +30,7 @@ impl Fused {
         let win_clip = WinClip::default();
         let scales = (win_clip.logit_scale(), adapter.about().logit_scale);
         let spread = adapter.about().spread.unwrap_or(scales);
-        Self { win_clip, april_gan: AprilGan::new(adapter), spread, scales, references: None }
+        Self { win_clip, april_gan: AprilGan::new(adapter), spread, scales }
     }
 }
 
@@ -42,33 +40,18 @@ impl Method for Fused {
     }
 
     fn taps(&self) -> Taps {
-        let windows = self.references.as_ref().unwrap_or(&self.win_clip);
-        Taps { blocks: self.april_gan.taps().blocks, ..windows.taps() }
-    }
-
-    fn reference_taps(&self) -> Taps {
-        Taps { blocks: self.april_gan.taps().blocks, ..self.win_clip.reference_taps() }
+        Taps { blocks: self.april_gan.taps().blocks, ..self.win_clip.taps() }
     }
 
     fn digest(&self, photo: Features) -> Result<Features> {
         self.april_gan.digest(photo)
     }
 
-    /// WinCLIP's association with good photos, at equal shares with what the words say, as in WinCLIP.
-    fn remember(&self, good: &[&Features]) -> Result<Box<dyn Method>> {
-        let references = Some(self.win_clip.remembering(good)?);
-        Ok(Box::new(Self { references, ..self.clone() }))
-    }
-
     fn judge(&self, photos: &[&Features], product: &Product) -> Result<Vec<Vec<Verdict>>> {
         let windows = self.win_clip.judge(photos, product)?;
         let both = windows.iter().zip(photos).map(|(windows, photo)| {
             let layers = self.april_gan.judge_patches(photo, product)?;
-            let fused = windows.iter().zip(&layers).map(|(w, l)| self.fuse(w, l)).collect();
-            match &self.references {
-                Some(windows) => windows.with_references(fused, photo),
-                None => Ok(fused),
-            }
+            Ok(windows.iter().zip(&layers).map(|(w, l)| self.fuse(w, l)).collect())
         });
         both.collect()
     }
@@ -131,7 +114,7 @@ fn deviation(values: &[f32]) -> f32 {
     (values.iter().map(|v| (v - mean).powi(2)).sum::<f32>() / count).sqrt()
 }
 
-fn log_odds(p: f32) -> f32 {
+pub(super) fn log_odds(p: f32) -> f32 {
     let p = p.clamp(1e-6, 1.0 - 1e-6);
     (p / (1.0 - p)).ln()
 }

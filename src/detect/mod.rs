@@ -4,6 +4,7 @@ mod april_gan;
 mod explain;
 mod finding;
 mod fused;
+mod referenced;
 mod winclip;
 
 use std::sync::Arc;
@@ -12,13 +13,15 @@ use crate::image::enlarge;
 use crate::{
     Adapter, Clip, Error, Features, Fit, Photo, Placement, Prepared, Product, Result, Taps,
 };
-use finding::Outcome;
+use finding::{Outcome, Square};
 
 pub use april_gan::AprilGan;
 pub use explain::{Effect, Explanation, Part};
 pub use finding::{AnomalyMap, Finding, Found, Ignored};
 pub use fused::Fused;
 pub(crate) use fused::spread;
+pub use referenced::Pair;
+pub(crate) use referenced::{Held, Referenced, Rule, Twin};
 pub use winclip::WinClip;
 
 /// A way to tell good from defective. It says what it needs of each photo's features first, and judges
@@ -38,15 +41,10 @@ pub trait Method: Send + Sync {
         Ok(photo)
     }
 
-    /// What it needs of photos of good parts, and of photos that are compared with them.
-    fn reference_taps(&self) -> Taps;
-
-    /// The same method, which compares photos with good ones too. `good`: photos of good parts, seen through
-    /// [`Method::reference_taps`] and digested, at least one.
-    ///
-    /// # Errors
-    /// As [`Method::judge`].
-    fn remember(&self, good: &[&Features]) -> Result<Box<dyn Method>>;
+    /// How much of a map is the words' where a paper adds one of references to it, as one map each.
+    fn words_share(&self) -> f32 {
+        1.0
+    }
 
     /// For each photo, in order, a verdict on each of the product's kinds, in theirs: how much it
     /// resembles that kind, as against the normal words.
@@ -191,7 +189,7 @@ impl Encoder for Clip {
 /// A photo as the image tower saw it: what can be judged again and again, with other words.
 #[derive(Clone, Debug)]
 pub struct Seen {
-    features: Features,
+    pub(crate) features: Features,
     placement: Placement,
 }
 
@@ -200,6 +198,7 @@ pub struct Detector {
     encoder: Arc<dyn Encoder>,
     method: Box<dyn Method>,
     fit: Fit,
+    region: Option<Arc<[bool]>>,
 }
 
 impl Detector {
@@ -210,24 +209,12 @@ impl Detector {
 
     /// A model (or a share of one, when its text side is needed elsewhere too) with a method ([`method`]).
     pub fn with(clip: impl Into<Arc<Clip>>, method: Box<dyn Method>, fit: Fit) -> Self {
-        Self { encoder: clip.into(), method, fit }
+        Self { encoder: clip.into(), method, fit, region: None }
     }
 
-    /// The same, but photos are compared with some of good parts too: WinCLIP's few-shot association, April-GAN's
-    /// memory bank.
-    ///
-    /// # Errors
-    /// [`Error::Setting`] without any, and as [`Detector::look`].
-    pub fn with_references(self, good: &[Prepared]) -> Result<Self> {
-        if good.is_empty() {
-            return Err(Error::setting("references", "give at least one photo of a good part"));
-        }
-        let taps = self.method.reference_taps();
-        let look =
-            |photo: &Prepared| self.method.digest(self.encoder.encode(&photo.pixels, &taps)?);
-        let features = good.iter().map(look).collect::<Result<Vec<_>>>()?;
-        let method = self.method.remember(&features.iter().collect::<Vec<_>>())?;
-        Ok(Self { method, ..self })
+    /// The same, but only a region counts: `[size, size]` of the model's input.
+    pub(crate) fn with_region(self, region: Option<Arc<[bool]>>) -> Self {
+        Self { region, ..self }
     }
 
     /// The method in use.
@@ -259,7 +246,12 @@ impl Detector {
     /// If the method breaks its promise of one verdict per kind.
     pub fn judge(&self, seen: &Seen, product: &Product) -> Result<Finding> {
         let outcome = self.outcome(seen, product)?;
-        Ok(Finding::new(outcome, product, seen.placement, seen.features.size))
+        let square = Square {
+            placement: seen.placement,
+            size: seen.features.size,
+            region: self.region.clone(),
+        };
+        Ok(Finding::new(outcome, product, square))
     }
 
     /// The photo's score alone, without the work of laying maps over it.
@@ -278,7 +270,7 @@ impl Detector {
         self.judge(&self.look(&self.prepare(photo))?, product)
     }
 
-    fn outcome(&self, seen: &Seen, product: &Product) -> Result<Outcome> {
+    pub(crate) fn outcome(&self, seen: &Seen, product: &Product) -> Result<Outcome> {
         let verdicts = self.method.judge(&[&seen.features], product)?.pop().unwrap_or_default();
         assert_eq!(verdicts.len(), product.kinds().len(), "one verdict per kind");
         let finite =
@@ -325,35 +317,11 @@ mod tests {
                 image: Tensor::new(&[1f32, 1.0], &Device::Cpu)?,
                 windows: windows.collect::<Result<_>>()?,
                 blocks: vec![],
-                patches: taps
-                    .patches
-                    .then(|| Tensor::ones((36, 2), candle_core::DType::F32, &Device::Cpu))
-                    .transpose()?,
+                patches: None,
                 grid,
                 size: 60,
             })
         }
-    }
-
-    #[test]
-    fn references_are_needed_and_used() {
-        let words = |v: [f32; 2]| Tensor::new(&[v], &Device::Cpu).unwrap();
-        let product = Product::from_embeddings("part", words([1.0, 0.0]), words([0.0, 1.0]));
-        let detector = || Detector {
-            encoder: Arc::new(OneBadPatch { column: 3, row: 2 }),
-            method: Box::new(WinClip::default()),
-            fit: Fit::default(),
-        };
-        let photo = Photo::from_rgb(60, 60, vec![0; 60 * 60 * 3]).unwrap();
-        let error = detector().with_references(&[]).err().unwrap().to_string();
-        assert!(error.contains("at least one photo"), "{error}");
-        let alone = detector().inspect(&photo, &product).unwrap();
-        let detector = detector();
-        let good = [detector.prepare(&photo)];
-        let finding = detector.with_references(&good).unwrap().inspect(&photo, &product).unwrap();
-        // The photo is its own reference: no distance anywhere.
-        assert!((finding.score - alone.score / 2.0).abs() < 1e-6);
-        assert!((finding.map.peak().2 - alone.map.peak().2 / 2.0).abs() < 1e-6);
     }
 
     #[test]
@@ -365,6 +333,7 @@ mod tests {
                 encoder: Arc::new(OneBadPatch { column: 3, row: 2 }),
                 method: Box::new(WinClip::default()),
                 fit,
+                region: None,
             };
             // The patch's centre: (3.5, 2.5) of 6 patches; a crop of 600x200 is the middle third.
             let photo = Photo::from_rgb(600, 200, vec![0; 600 * 200 * 3]).unwrap();

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::photo::Photo;
+use super::photo::{BitDepth, Photo};
 use super::prepare::{lay_out, resize};
 use super::resample::Filter;
 use crate::{Error, Result};
@@ -54,6 +54,16 @@ impl Mask {
             )),
             _ => Ok(mask),
         }
+    }
+
+    /// The pixels of a picture that are white rather than black.
+    ///
+    /// # Errors
+    /// [`Error::Photo`] for a file that cannot be read.
+    pub fn white(file: &Path) -> Result<Self> {
+        let picture = Photo::open(file, BitDepth::default())?;
+        let pixels = picture.rgb().chunks_exact(3).map(|rgb| rgb[1] >= 128).collect();
+        Ok(Self { width: picture.width(), height: picture.height(), pixels })
     }
 
     /// Stretched to a square as April-GAN does it: bilinear, equal to Pillow's bit for bit, then

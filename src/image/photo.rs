@@ -40,6 +40,11 @@ impl BitDepth {
         Ok(Self(bits))
     }
 
+    /// The number.
+    pub fn bits(self) -> u8 {
+        self.0
+    }
+
     fn maximum(self) -> u16 {
         ((1u32 << self.0) - 1) as u16
     }

@@ -1,13 +1,15 @@
 //! From a photo to the square that a model sees, and from a map of that square back to the photo.
 
 use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
 
 use super::photo::Photo;
 use super::resample::{Axis, Filter, resize_rgb};
 use crate::Result;
 
 /// How a photo that is not square becomes the model's square.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Fit {
     /// The whole photo, stretched to the square. What the reference implementations of WinCLIP and
     /// April-GAN do.
@@ -61,7 +63,8 @@ pub struct Placement {
 }
 
 impl Placement {
-    fn new(photo: (usize, usize), size: usize, fit: Fit) -> Self {
+    /// Of a photo of this width and height.
+    pub(crate) fn new(photo: (usize, usize), size: usize, fit: Fit) -> Self {
         let (w, h) = photo;
         let (short, long) = (w.min(h), w.max(h));
         let (resized, corner) = match fit {

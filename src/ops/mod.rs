@@ -252,6 +252,38 @@ impl WithSimd for AddSigmoid<'_> {
     }
 }
 
+/// Lowers each of `far` to the squared distance of its row from `centre` where that is less; rows are as wide as it.
+pub(crate) fn lower_to_distance(far: &mut [f32], rows: &[f32], centre: &[f32]) {
+    vectorised(LowerToDistance { far, rows, centre });
+}
+
+struct LowerToDistance<'a> {
+    far: &'a mut [f32],
+    rows: &'a [f32],
+    centre: &'a [f32],
+}
+
+impl WithSimd for LowerToDistance<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) {
+        const LANES: usize = 16;
+        for (far, row) in self.far.iter_mut().zip(self.rows.chunks_exact(self.centre.len())) {
+            let (rows, rest) = row.as_chunks::<LANES>();
+            let (centres, rest_of_centre) = self.centre.as_chunks::<LANES>();
+            let mut lanes = [0f32; LANES];
+            for (row, centre) in rows.iter().zip(centres) {
+                for ((lane, x), c) in lanes.iter_mut().zip(row).zip(centre) {
+                    *lane += (x - c) * (x - c);
+                }
+            }
+            let rest = rest.iter().zip(rest_of_centre).map(|(x, c)| (x - c) * (x - c));
+            *far = far.min(lanes.iter().sum::<f32>() + rest.sum::<f32>());
+        }
+    }
+}
+
 #[inline(always)]
 fn quick_gelu(x: f32) -> f32 {
     x / (1.0 + exp(-1.702 * x))
@@ -283,7 +315,7 @@ fn erf(x: f32) -> f32 {
 }
 
 /// All elements of a contiguous float32 CPU tensor, borrowed.
-fn cpu_slice(tensor: &Tensor) -> Result<impl Deref<Target = [f32]>> {
+pub(crate) fn cpu_slice(tensor: &Tensor) -> Result<impl Deref<Target = [f32]>> {
     let (storage, layout) = tensor.storage_and_layout();
     if !layout.is_contiguous() {
         candle_core::bail!("a contiguous tensor is needed here");

@@ -44,7 +44,8 @@ struct Line {
 }
 
 /// What a group of prompts describes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Role {
     /// Good products.
     Normal,
@@ -78,7 +79,7 @@ impl Group {
 }
 
 /// One sentence, and the parts it is made of.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Prompt {
     /// The sentence.
     pub text: String,

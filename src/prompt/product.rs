@@ -95,6 +95,11 @@ impl Product {
         Self { name: name.to_string(), english: name.to_string(), ..Self::from_kinds(kinds) }
     }
 
+    /// The same under another name.
+    pub(crate) fn named(self, name: &str, english: &str) -> Self {
+        Self { name: name.to_string(), english: english.to_string(), ..self }
+    }
+
     /// A product without a name; the normal kind is the first.
     pub(crate) fn from_kinds(mut kinds: Vec<Kind>) -> Self {
         let normal = kinds.remove(0);

@@ -1,0 +1,113 @@
+//! `blemish decide`: another line between ok and ng, without scoring again.
+
+use std::io::{BufRead, BufReader, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use blemish::{Calibration, Decision, Error};
+use serde_json::Value;
+
+/// Draw another line between ok and ng through results that are there.
+///
+/// Reads the JSON Lines that `score --profile` printed, and prints them with new verdicts: nothing is scored
+/// again. Sums up on standard error.
+#[derive(clap::Args)]
+#[command(after_help = "Examples:
+  blemish score photos/ --profile nut.blemish > results.jsonl
+  blemish decide results.jsonl --false-alarm 0.01 > stricter.jsonl
+  blemish decide results.jsonl --false-alarm 0.1 | grep '\"verdict\":\"ng\"'")]
+pub struct Args {
+    /// Results of `score --profile` as JSON Lines; - for standard input.
+    results: PathBuf,
+    /// The share of good parts that may be called ng, 0..1: 5 % needs 19 good photos, 1 % needs 99.
+    #[arg(long, value_name = "RATE")]
+    false_alarm: f64,
+    /// No summary; errors are still printed.
+    #[arg(long, short)]
+    quiet: bool,
+}
+
+pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
+    check_rate(args.false_alarm)?;
+    let file: Box<dyn BufRead> = match args.results.as_os_str() == "-" {
+        true => Box::new(std::io::stdin().lock()),
+        false => {
+            let cause = |cause| Error::Read { path: args.results.clone(), cause };
+            Box::new(BufReader::new(std::fs::File::open(&args.results).map_err(cause)?))
+        }
+    };
+    let mut out = std::io::stdout().lock();
+    let (mut counts, mut failed, mut photos) = ([0usize; 3], 0, None);
+    for (number, line) in file.lines().enumerate() {
+        let cause = |cause| Error::Read { path: args.results.clone(), cause };
+        let line = line.map_err(cause)?;
+        if line.trim().is_empty() {
+            continue;
+        }
+        match decide(&line, args.false_alarm) {
+            Ok((decision, among, line)) => {
+                counts[decision as usize] += 1;
+                photos = photos.max(Some(among));
+                if !super::printed(writeln!(out, "{line}"))? {
+                    return Ok(ExitCode::SUCCESS);
+                }
+            }
+            Err(why) => {
+                failed += 1;
+                eprintln!("blemish: {}:{}: {why}", args.results.display(), number + 1);
+            }
+        }
+    }
+    if let (Some(photos), false) = (photos, args.quiet) {
+        say_what_is_promised(photos, args.false_alarm);
+        let [ok, ng, uncertain] = counts;
+        eprintln!("blemish: {ok} ok, {ng} ng, {uncertain} uncertain");
+    }
+    Ok(if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// A result's line with its new verdict.
+fn decide(line: &str, false_alarm: f64) -> Result<(Decision, usize, String), String> {
+    let other = "not a result of `blemish score --profile` in JSON Lines";
+    let mut row: Value = serde_json::from_str(line).map_err(|e| format!("{other} ({e})"))?;
+    let photos = row.get("calibration_photos").and_then(Value::as_u64).ok_or(other)? as usize;
+    let decision = match row.get("p_value") {
+        Some(Value::Null) => Decision::Uncertain,
+        Some(p) => Decision::new(p.as_f64().ok_or(other)?, photos, false_alarm),
+        None => return Err(other.into()),
+    };
+    row["false_alarm"] = false_alarm.into();
+    row["verdict"] = decision.name().into();
+    Ok((decision, photos, row.to_string()))
+}
+
+/// Refuses what is no share.
+pub fn check_rate(rate: f64) -> blemish::Result<()> {
+    if rate > 0.0 && rate < 1.0 {
+        return Ok(());
+    }
+    let why = "give a share between 0 and 1, such as 0.05 for 5 %".to_string();
+    Err(Error::Setting { setting: format!("--false-alarm {rate}"), why })
+}
+
+/// Says so where there are too few good photos for a rate, and what they are enough for.
+pub fn say_what_is_promised(photos: usize, rate: f64) {
+    let needed = Calibration::needed(rate);
+    if photos >= needed {
+        return;
+    }
+    let percent = |rate: f64| format!("{} %", (rate * 1e4).round() / 1e2);
+    let instead = match photos {
+        0 => "without any no line can be drawn, and every photo is uncertain".to_string(),
+        _ => format!(
+            "{photos} can promise {}: what lies beyond all of them is uncertain instead of ng, or ng with \
+             --false-alarm {:.3}",
+            percent(Calibration::best(photos)),
+            (Calibration::best(photos) * 1e3).ceil() / 1e3
+        ),
+    };
+    eprintln!(
+        "blemish: note: a false-alarm rate of {} needs {needed} good photos that were held out; {instead}",
+        percent(rate)
+    );
+}

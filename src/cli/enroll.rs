@@ -1,0 +1,273 @@
+//! `blemish enroll`: photos of good parts become a product file.
+
+use std::io::{IsTerminal, Write};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Mutex;
+
+use blemish::{
+    Calibration, EnrollOptions, Enrolled, Error, Photos, Profile, Prompts, ReferenceAbout,
+    ReferenceEntry, TextCache, enroll,
+};
+use clap::ValueEnum;
+use clap::builder::PossibleValue;
+use indicatif::{ProgressBar, ProgressStyle};
+use serde::Serialize;
+
+use super::inputs::Inputs;
+use super::score::check_writable;
+use super::setup::MethodArgs;
+
+/// Enroll a product from a few photos of good parts: one file for `score --profile`.
+///
+/// Ends with a verdict: can these photos and words tell good parts from damage? For that damage is laid over
+/// the good photos (parts of them, cut out and pasted elsewhere), and each is judged as if it were not among the
+/// references.
+#[derive(clap::Args)]
+#[command(after_help = "Examples:
+  blemish enroll --product \"metal nut\" --reference good/ -o nut.blemish
+  blemish enroll --product \"metal nut\" --reference good/ --limit 8 --calibrate more_good/ --false-alarm 0.01 -o nut.blemish
+  blemish enroll --product \"gear\" --reference good/ --roi mask.png --reference-method padim -o gear.blemish
+
+Then: blemish score photos/ --profile nut.blemish. An odd photo among the references is marked; leave it out if it
+shows a defect. Exit code 1 when a photo could not be read; the others are enrolled.")]
+pub struct Args {
+    /// What the photos show; give it again for synonyms. Needed unless the prompt file says it.
+    #[arg(long, value_name = "NAME")]
+    product: Vec<String>,
+    /// Photos of good parts: files, folders or patterns in quotes.
+    #[arg(long, value_name = "PHOTOS", required = true, num_args = 1..)]
+    reference: Vec<PathBuf>,
+    /// Take the first N references only, in order of name.
+    #[arg(long, value_name = "N")]
+    limit: Option<usize>,
+    /// Further photos of good parts, which only draw the line between ok and ng.
+    #[arg(long, value_name = "PHOTOS", num_args = 1..)]
+    calibrate: Vec<PathBuf>,
+    /// How to compare with good parts [default: winclip with --method winclip, else april-gan].
+    #[arg(long, value_name = "METHOD",
+          value_parser = clap::builder::PossibleValuesParser::new(reference_methods()))]
+    reference_method: Option<String>,
+    /// Blocks of the model whose patches are compared, from 1 [default: the middle one and the last but one].
+    #[arg(long, value_name = "N,...", value_delimiter = ',')]
+    reference_blocks: Option<Vec<usize>>,
+    /// The share of good parts that may be called ng, 0..1: 5 % needs 19 good photos, 1 % needs 99. `score` and
+    /// `decide` can change it.
+    #[arg(long, value_name = "RATE", default_value_t = 0.05)]
+    false_alarm: f64,
+    /// A picture of the photos' shape, white where to look: what is black never counts.
+    #[arg(long, value_name = "MASK")]
+    roi: Option<PathBuf>,
+    /// A prompt file, or the name of one in the program: winclip, april-gan, inspection [default: the method's].
+    #[arg(long, value_name = "FILE")]
+    prompts: Option<PathBuf>,
+    /// Kinds of defect that count, as with `score`.
+    #[arg(long, value_name = "NAME,...", value_delimiter = ',')]
+    detect: Vec<String>,
+    /// Harmless things to discount, as with `score`.
+    #[arg(long, value_name = "NAME,...", value_delimiter = ',')]
+    ignore: Vec<String>,
+    /// Of what is drawn by lot: simulated damage, PaDiM's dimensions, the coreset, clusters.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    seed: u64,
+    /// The product file to write; an older one is replaced.
+    #[arg(long, short, value_name = "FILE")]
+    out: PathBuf,
+    /// How to print the summary; a table by default on a terminal, JSON otherwise.
+    #[arg(long, value_enum)]
+    format: Option<Format>,
+    #[command(flatten)]
+    method: MethodArgs,
+}
+
+#[derive(Clone, Copy, PartialEq, ValueEnum)]
+enum Format {
+    Table,
+    Json,
+}
+
+fn reference_methods() -> impl Iterator<Item = PossibleValue> {
+    blemish::REFERENCE_METHODS.iter().map(|entry| PossibleValue::new(entry.name).help(entry.about))
+}
+
+pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
+    let depth = args.method.begin()?;
+    super::decide::check_rate(args.false_alarm)?;
+    if args.limit == Some(0) {
+        let why = "take at least 1 reference".to_string();
+        return Err(Error::Setting { setting: "--limit 0".into(), why }.into());
+    }
+    check_target(&args.out)?;
+    let (mut references, calibration) =
+        (Inputs::find(&args.reference, None), Inputs::find(&args.calibrate, None));
+    let errors = references.errors.iter().chain(&calibration.errors);
+    let mut failed = errors.clone().count();
+    errors.for_each(|error| eprintln!("blemish: {error}"));
+    if references.photos.is_empty() {
+        return Ok(ExitCode::FAILURE);
+    }
+    references.photos.truncate(args.limit.unwrap_or(usize::MAX));
+    let entry = args.method.entry()?;
+    let file = args.prompts.clone().unwrap_or(entry.prompts.into());
+    let prompts = Prompts::open(&file)?.select(&args.detect, &args.ignore)?;
+    prompts.expand(&args.product)?;
+    let model = args.method.open()?;
+    let cache = TextCache::from_env();
+    let product = args.method.model.product(&model.clip, &args.product, &prompts, &cache)?;
+    let bar = Bar::new(args.method.model.quiet);
+    let options = EnrollOptions {
+        method: entry,
+        parts: model.parts,
+        references: reference_method(args.reference_method.as_deref(), entry.name)?,
+        blocks: args.reference_blocks.clone(),
+        fit: args.method.fit,
+        depth,
+        prompts: file.display().to_string(),
+        false_alarm: args.false_alarm,
+        region: args.roi.clone(),
+        seed: args.seed,
+        progress: &|what, share| bar.show(what, share),
+    };
+    let photos = Photos { references: &references.photos, calibration: &calibration.photos };
+    let enrolled = enroll(model.clip, product, photos, &options);
+    bar.finish();
+    let Enrolled { profile, unreadable, copies } = enrolled?;
+    unreadable.iter().for_each(|error| eprintln!("blemish: {error}"));
+    failed += unreadable.len();
+    if !args.method.model.quiet {
+        for (copy, of) in copies.iter().take(3) {
+            let (copy, of) = (copy.display(), of.display());
+            eprintln!("blemish: note: {copy} has the same content as {of} and counts once");
+        }
+        if copies.len() > 3 {
+            eprintln!("blemish: note: so are {} other copies left out", copies.len() - 3);
+        }
+    }
+    profile.save(&args.out)?;
+    let summary = Summary::of(&profile, &args.out);
+    let mut out = std::io::stdout().lock();
+    let default = if out.is_terminal() { Format::Table } else { Format::Json };
+    super::printed(match args.format.unwrap_or(default) {
+        Format::Table => summary.table(&mut out),
+        Format::Json => serde_json::to_writer(&mut out, &summary)
+            .map_err(std::io::Error::from)
+            .and_then(|()| writeln!(out)),
+    })?;
+    if !args.method.model.quiet {
+        super::decide::say_what_is_promised(summary.calibration_photos, args.false_alarm);
+    }
+    Ok(if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// The one that was asked for; or else the words' own paper's, or the best measured (`docs/measured.md`).
+fn reference_method(name: Option<&str>, words: &str) -> blemish::Result<&'static ReferenceEntry> {
+    let default = if words == "winclip" { "winclip" } else { "april-gan" };
+    blemish::reference_method(name.unwrap_or(default))
+}
+
+/// Finds out before the work whether the file can be kept, and that it replaces nothing but a product file.
+fn check_target(out: &Path) -> anyhow::Result<()> {
+    let folder = out.parent().filter(|folder| !folder.as_os_str().is_empty());
+    check_writable("-o", folder.unwrap_or(Path::new(".")))?;
+    if out.exists() && Profile::open(out).is_err() {
+        let why = "is there and is no product file; give another name".to_string();
+        return Err(Error::Setting { setting: format!("-o {}", out.display()), why }.into());
+    }
+    Ok(())
+}
+
+/// What is being done, and how much of it is done.
+struct Bar(Mutex<(String, ProgressBar)>, bool);
+
+impl Bar {
+    fn new(quiet: bool) -> Self {
+        Self(Mutex::new((String::new(), ProgressBar::hidden())), quiet)
+    }
+
+    fn show(&self, what: &str, share: f64) {
+        const STEPS: u64 = 1000;
+        let Ok(mut state) = self.0.lock() else { return };
+        if state.0 != what {
+            state.1.finish_and_clear();
+            let bar = if self.1 { ProgressBar::hidden() } else { ProgressBar::new(STEPS) };
+            let style = ProgressStyle::with_template("[{bar:30}] {percent} % {msg}, {eta} left");
+            *state = (what.to_string(), bar.with_style(style.expect("a template of our own")));
+            state.1.set_message(what.to_string());
+        }
+        state.1.set_position((share * STEPS as f64) as u64);
+    }
+
+    fn finish(&self) {
+        if let Ok(state) = self.0.lock() {
+            state.1.finish_and_clear();
+        }
+    }
+}
+
+/// What is printed of a profile.
+#[derive(Serialize)]
+struct Summary<'a> {
+    profile: String,
+    sha256: &'a str,
+    product: &'a str,
+    method: &'a str,
+    reference_method: &'a str,
+    references: &'a [ReferenceAbout],
+    odd: Vec<&'a str>,
+    calibration_photos: usize,
+    false_alarm: f64,
+    /// Scores above it are ng; none where there are too few photos for the rate.
+    threshold: Option<f32>,
+    readiness: &'a blemish::Readiness,
+}
+
+impl<'a> Summary<'a> {
+    fn of(profile: &'a Profile, file: &Path) -> Self {
+        let (about, calibration) = (profile.about(), profile.calibration());
+        let odd = about.references.iter().filter(|r| r.is_odd).map(|r| &*r.file);
+        Self {
+            profile: file.display().to_string(),
+            sha256: profile.sha256(),
+            product: &about.product,
+            method: &about.method,
+            reference_method: &about.reference_method,
+            references: &about.references,
+            odd: odd.collect(),
+            calibration_photos: calibration.photos(),
+            false_alarm: about.false_alarm,
+            threshold: calibration.threshold(about.false_alarm),
+            readiness: &about.readiness,
+        }
+    }
+
+    fn table(&self, out: &mut impl Write) -> std::io::Result<()> {
+        let Self { profile, product, method, reference_method, .. } = self;
+        writeln!(out, "{profile}: {product}, {method} with {reference_method}")?;
+        for reference in self.references {
+            let score = reference.score.map_or("-".into(), |score| format!("{score:.3}"));
+            let odd = if reference.is_odd { "  odd: is this part good?" } else { "" };
+            writeln!(out, "{score:>7}  {}{odd}", reference.file.replace(char::is_control, "?"))?;
+        }
+        let percent = self.false_alarm * 100.0;
+        match self.threshold {
+            Some(threshold) => writeln!(
+                out,
+                "ng above {threshold:.4}: {percent} % false alarms, from {} good photos",
+                self.calibration_photos
+            )?,
+            None => writeln!(
+                out,
+                "no ng at {percent} % false alarms: that needs {} good photos, there are {}",
+                Calibration::needed(self.false_alarm),
+                self.calibration_photos
+            )?,
+        }
+        let readiness = self.readiness;
+        write!(out, "{}: {}", readiness.verdict, readiness.why)?;
+        if let Some(hits) = readiness.peak_on_damage {
+            let (percent, damaged) = (hits * 100.0, readiness.damaged);
+            write!(out, "; the map's peak lies on {percent:.0} % of {damaged} damages")?;
+        }
+        writeln!(out)
+    }
+}

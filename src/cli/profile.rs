@@ -1,0 +1,122 @@
+//! `blemish profile`: what a product file holds, and whether it can be used.
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use blemish::Profile;
+use clap::Subcommand;
+use serde_json::Value;
+
+use super::setup::ModelArgs;
+
+/// Look into product files, compare them, and check that one can be used here.
+#[derive(clap::Args)]
+#[command(after_help = "Examples:
+  blemish profile show nut.blemish
+  blemish profile diff nut.blemish nut_old.blemish
+  blemish profile check nut.blemish --model /models/ViT-B-16-plus-240")]
+pub struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Print all that a product file says of itself, as JSON.
+    Show {
+        /// The product file.
+        file: PathBuf,
+    },
+    /// Print what differs between two product files; exit code 1 when something does.
+    Diff {
+        /// A product file.
+        old: PathBuf,
+        /// Another.
+        new: PathBuf,
+    },
+    /// Read a product file whole, open its model, and see that they fit; exit code 1 when they do not.
+    Check {
+        /// The product file.
+        file: PathBuf,
+        #[command(flatten)]
+        model: ModelArgs,
+    },
+}
+
+pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
+    let mut out = std::io::stdout().lock();
+    match &args.command {
+        Command::Show { file } => {
+            let text = serde_json::to_string_pretty(&described(&Profile::open(file)?)?)?;
+            super::printed(writeln!(out, "{text}"))?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Diff { old, new } => {
+            let (old, new) = (described(&Profile::open(old)?)?, described(&Profile::open(new)?)?);
+            let mut lines = Vec::new();
+            differences("", &old, &new, &mut lines);
+            for line in &lines {
+                if !super::printed(writeln!(out, "{line}"))? {
+                    break;
+                }
+            }
+            Ok(if lines.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+        }
+        Command::Check { file, model } => {
+            model.begin()?;
+            let profile = Profile::open(file)?;
+            let check = || -> anyhow::Result<()> {
+                profile.detector(model.open_for(&profile)?)?;
+                Ok(())
+            };
+            if let Err(error) = check() {
+                eprintln!("blemish: {}: {error:#}", file.display());
+                return Ok(ExitCode::FAILURE);
+            }
+            let about = profile.about();
+            super::printed(writeln!(
+                out,
+                "{}: good; {} with model {}, {} references, {} good photos draw the line",
+                file.display(),
+                about.product,
+                about.model,
+                about.references.len(),
+                profile.calibration().photos()
+            ))?;
+            Ok(ExitCode::SUCCESS)
+        }
+    }
+}
+
+/// What a profile says of itself, with its hash.
+fn described(profile: &Profile) -> serde_json::Result<Value> {
+    let mut about = serde_json::to_value(profile.about())?;
+    about["sha256"] = profile.sha256().into();
+    Ok(about)
+}
+
+/// A line for each value that differs: its place, the old and the new one.
+fn differences(place: &str, old: &Value, new: &Value, lines: &mut Vec<String>) {
+    let below = |key: &dyn std::fmt::Display| match place.is_empty() {
+        true => key.to_string(),
+        false => format!("{place}.{key}"),
+    };
+    match (old, new) {
+        (Value::Object(a), Value::Object(b)) => {
+            let added = b.keys().filter(|key| !a.contains_key(*key));
+            for key in a.keys().chain(added) {
+                differences(&below(key), &old[key], &new[key], lines);
+            }
+        }
+        (Value::Array(a), Value::Array(b)) => {
+            for i in 0..a.len().max(b.len()) {
+                let (old, new) = (a.get(i), b.get(i));
+                let null = Value::Null;
+                differences(&below(&i), old.unwrap_or(&null), new.unwrap_or(&null), lines);
+            }
+        }
+        _ if old == new => {}
+        _ => lines.push(format!("{place}: {old} -> {new}")),
+    }
+}

@@ -1,0 +1,142 @@
+//! The line between good and defective, from good photos alone: split-conformal p-values (Vovk et al., Algorithmic
+//! Learning in a Random World; Bates et al. 2023, arXiv 2104.08279).
+
+use serde::{Deserialize, Serialize};
+
+/// What a score means for the part.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Decision {
+    /// Nothing unusual.
+    Ok,
+    /// So unusual that good parts reach this no more often than the false-alarm rate says.
+    Ng,
+    /// Near the line, or beyond all good photos where there are too few of them to keep the rate: look at it.
+    Uncertain,
+}
+
+impl Decision {
+    /// As results spell it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::Ng => "ng",
+            Self::Uncertain => "uncertain",
+        }
+    }
+
+    /// The decision on a photo with this p-value among `photos` good ones. Of good parts at most the share
+    /// `false_alarm` become `ng`; up to twice that rate, or where fewer photos than [`Calibration::needed`] leave
+    /// the rate open, the photo is uncertain.
+    pub fn new(p_value: f64, photos: usize, false_alarm: f64) -> Self {
+        // A little room for rates such as 0.05, which floats do not hold exactly.
+        let within = |rate: f64| p_value <= rate * (1.0 + 1e-9);
+        if within(false_alarm) {
+            Self::Ng
+        } else if within(2.0 * false_alarm) || within(Calibration::best(photos)) {
+            Self::Uncertain
+        } else {
+            Self::Ok
+        }
+    }
+}
+
+/// Scores of good photos that the method did not know.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Calibration {
+    /// In ascending order.
+    scores: Vec<f32>,
+}
+
+impl Calibration {
+    /// Of the scores of good photos, each judged as if the method had not seen it.
+    pub fn new(mut scores: Vec<f32>) -> Self {
+        scores.sort_by(f32::total_cmp);
+        Self { scores }
+    }
+
+    /// How many good photos.
+    pub fn photos(&self) -> usize {
+        self.scores.len()
+    }
+
+    /// The share of good parts that reach this score or more, at most: `(1 + those of n that do) / (n + 1)`. None
+    /// without photos.
+    pub fn p_value(&self, score: f32) -> Option<f64> {
+        let below = self.scores.partition_point(|s| *s < score);
+        let (n, reach) = (self.scores.len(), self.scores.len() - below);
+        (n > 0).then(|| (1 + reach) as f64 / (n + 1) as f64)
+    }
+
+    /// The score above which a photo is [`Decision::Ng`]; none where there are too few photos for this rate.
+    pub fn threshold(&self, false_alarm: f64) -> Option<f32> {
+        let n = self.scores.len();
+        let reach = (false_alarm * (n + 1) as f64 * (1.0 + 1e-9)) as usize;
+        (1..=n).contains(&reach).then(|| self.scores[n - reach])
+    }
+
+    /// How many good photos a false-alarm rate needs: 19 for 5 %, 99 for 1 %.
+    pub fn needed(false_alarm: f64) -> usize {
+        (1.0 / false_alarm - 1.0 - 1e-9).ceil() as usize
+    }
+
+    /// The lowest false-alarm rate that so many good photos can promise.
+    pub fn best(photos: usize) -> f64 {
+        1.0 / (photos + 1) as f64
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rate_needs_its_photos() {
+        assert_eq!([0.05, 0.01, 0.2, 0.5].map(Calibration::needed), [19, 99, 4, 1]);
+        let scores = |n: usize| Calibration::new((0..n).map(|i| i as f32).collect());
+        assert_eq!(scores(18).threshold(0.05), None);
+        assert_eq!(scores(19).threshold(0.05), Some(18.0));
+        assert_eq!(scores(99).threshold(0.05), Some(94.0));
+        assert_eq!(scores(0).p_value(3.0), None);
+    }
+
+    #[test]
+    fn thresholds_and_p_values_agree() {
+        let calibration = Calibration::new((0..40).map(|i| (i * 7 % 40) as f32).collect());
+        for rate in [0.03, 0.05, 0.1, 0.25] {
+            let threshold = calibration.threshold(rate).unwrap();
+            for score in (0..90).map(|i| i as f32 / 2.0) {
+                let p = calibration.p_value(score).unwrap();
+                let decision = Decision::new(p, 40, rate);
+                assert_eq!(decision == Decision::Ng, score > threshold, "{score} at {rate}");
+            }
+        }
+    }
+
+    #[test]
+    fn too_few_photos_promise_nothing() {
+        let four = Calibration::new(vec![0.1, 0.2, 0.3, 0.4]);
+        let decide = |score, rate| Decision::new(four.p_value(score).unwrap(), 4, rate);
+        assert_eq!(decide(0.5, 0.05), Decision::Uncertain, "beyond all, but 5 % needs 19");
+        assert_eq!(decide(0.5, 0.2), Decision::Ng);
+        assert_eq!(decide(0.35, 0.05), Decision::Ok);
+    }
+
+    /// Of good parts no more than the promised share is called defective, whatever their scores' distribution.
+    #[test]
+    fn the_rate_is_kept() {
+        let mut state = 7u64;
+        let mut draw = || {
+            state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+            ((state >> 40) as f32 / (1u64 << 24) as f32).powi(3)
+        };
+        let (mut alarms, rounds) = (0, 20_000);
+        for _ in 0..rounds {
+            let calibration = Calibration::new((0..19).map(|_| draw()).collect());
+            let p = calibration.p_value(draw()).unwrap();
+            alarms += usize::from(Decision::new(p, 19, 0.05) == Decision::Ng);
+        }
+        let rate = alarms as f64 / f64::from(rounds);
+        assert!((0.045..0.055).contains(&rate), "{rate}");
+    }
+}

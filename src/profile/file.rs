@@ -1,0 +1,185 @@
+//! Profiles on disk: safetensors with one JSON object of metadata (`docs/profile.md`). A file that is not as it was
+//! written is refused.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use candle_core::{DType, Device, Tensor};
+use safetensors::SafeTensors;
+
+use super::{KindAbout, Profile, ProfileAbout};
+use crate::files::{safetensors_bytes, write_whole};
+use crate::prompt::Kind;
+use crate::{Adapter, Error, Product, Result};
+
+/// What the metadata's `format` says.
+const FORMAT: &str = "blemish profile 1";
+const MOST_BYTES: u64 = 16 << 30;
+
+impl Profile {
+    pub(super) fn new(
+        about: ProfileAbout,
+        product: Product,
+        adapter: Option<Arc<Adapter>>,
+        memory: Vec<(String, Tensor)>,
+        region: Option<Arc<[bool]>>,
+    ) -> Result<Self> {
+        let mut profile = Self { about, sha256: String::new(), product, adapter, memory, region };
+        profile.sha256 = crate::clip::sha256(&profile.content()?);
+        Ok(profile)
+    }
+
+    /// Writes it, whole or not at all.
+    ///
+    /// # Errors
+    /// [`Error::Write`].
+    pub fn save(&self, path: impl AsRef<Path>) -> Result<()> {
+        let bytes = self.bytes(Some(&self.sha256))?;
+        write_whole(path.as_ref(), &bytes)
+    }
+
+    /// Reads what [`Profile::save`] wrote.
+    ///
+    /// # Errors
+    /// [`Error::Profile`] that says whether the file is something else, of another version, or altered.
+    pub fn open(path: impl AsRef<Path>) -> Result<Self> {
+        let path = path.as_ref();
+        let fail = |why: String| Error::profile(path, why);
+        let metadata = std::fs::metadata(path).map_err(|e| fail(format!("cannot read: {e}")))?;
+        if !metadata.is_file() || metadata.len() > MOST_BYTES {
+            return Err(fail("not a profile: no plain file, or larger than 16 GiB".into()));
+        }
+        let bytes = std::fs::read(path).map_err(|e| fail(format!("cannot read: {e}")))?;
+        let (written, profile) = Self::parse(&bytes).map_err(fail)?;
+        if profile.sha256 != written {
+            let why = "was altered or cut after it was written; copy it again, or enroll again";
+            return Err(fail(why.into()));
+        }
+        Ok(profile)
+    }
+
+    /// The SHA-256 that it says it has, and what it holds.
+    fn parse(bytes: &[u8]) -> Result<(String, Self), String> {
+        let other = |e: &dyn std::fmt::Display| {
+            format!("not a profile, or cut short; `blemish enroll` writes one ({e})")
+        };
+        let (_, metadata) = SafeTensors::read_metadata(bytes).map_err(|e| other(&e))?;
+        let metadata = metadata.metadata().clone().unwrap_or_default();
+        let get = |key: &str| metadata.get(key).ok_or_else(|| other(&format!("no {key}")));
+        let format = get("format")?;
+        if format != FORMAT {
+            return Err(format!(
+                "is {format:?}, and this version reads {FORMAT:?}; enroll again with this version"
+            ));
+        }
+        let about: ProfileAbout = serde_json::from_str(get("profile")?).map_err(|e| other(&e))?;
+        let mut tensors: BTreeMap<String, Tensor> =
+            candle_core::safetensors::load_buffer(bytes, &Device::Cpu)
+                .map_err(|e| other(&e))?
+                .into_iter()
+                .collect();
+        let mut take =
+            |name: String| tensors.remove(&name).ok_or_else(|| other(&format!("no tensor {name}")));
+        let mut kinds = Vec::new();
+        for (i, kind) in about.kinds.iter().enumerate() {
+            let embeddings = take(format!("text.{i}"))?;
+            if embeddings.rank() != 2 || embeddings.dtype() != DType::F32 {
+                return Err(other(&"texts of a shape that does not fit"));
+            }
+            kinds.push(kind.with(embeddings));
+        }
+        if kinds.is_empty() {
+            return Err(other(&"no words"));
+        }
+        let product = Product::from_kinds(kinds).named(&about.product, &about.product_english);
+        let bytes_of = |t: Tensor| t.flatten_all().and_then(|t| t.to_vec1::<u8>());
+        let adapter = match &about.adapter {
+            None => None,
+            Some((name, sha256)) => {
+                let bytes = bytes_of(take("adapter".into())?).map_err(|e| other(&e))?;
+                let adapter = Adapter::recall(name, sha256, &bytes).map_err(|e| e.to_string())?;
+                Some(Arc::new(adapter))
+            }
+        };
+        let region = match &about.region {
+            None => None,
+            Some(_) => {
+                let region = bytes_of(take("region".into())?).map_err(|e| other(&e))?;
+                if Some(region.len()) != about.size.checked_mul(about.size) {
+                    return Err(other(&"a region of another size"));
+                }
+                Some(region.into_iter().map(|inside| inside != 0).collect())
+            }
+        };
+        let memory = tensors.into_iter().filter_map(|(name, tensor)| {
+            name.strip_prefix("memory.").map(|name| (name.to_string(), tensor.clone()))
+        });
+        let memory = memory.collect();
+        let profile = Self::new(about, product, adapter, memory, region);
+        Ok((get("sha256")?.clone(), profile.map_err(|e| e.to_string())?))
+    }
+
+    /// All that the hash is of.
+    fn content(&self) -> Result<Vec<u8>> {
+        self.bytes(None)
+    }
+
+    fn bytes(&self, sha256: Option<&str>) -> Result<Vec<u8>> {
+        let fail = |why: String| Error::model(&self.about.model, why);
+        let bytes_tensor = |bytes: Vec<u8>| {
+            let length = bytes.len();
+            Tensor::from_vec(bytes, length, &Device::Cpu)
+        };
+        let mut tensors = Vec::new();
+        let kinds = std::iter::once(self.product.normal()).chain(self.product.kinds());
+        for (i, kind) in kinds.enumerate() {
+            tensors.push((format!("text.{i}"), kind.embeddings.to_device(&Device::Cpu)?));
+        }
+        for (name, tensor) in &self.memory {
+            tensors.push((format!("memory.{name}"), tensor.to_device(&Device::Cpu)?));
+        }
+        if let Some(adapter) = &self.adapter {
+            tensors.push(("adapter".into(), bytes_tensor(adapter.to_bytes()?)?));
+        }
+        if let Some(region) = &self.region {
+            let region = region.iter().map(|inside| u8::from(*inside)).collect();
+            tensors.push(("region".into(), bytes_tensor(region)?));
+        }
+        let about = serde_json::to_string(&self.about).map_err(|e| fail(e.to_string()))?;
+        let mut metadata = BTreeMap::from([
+            ("format".to_string(), FORMAT.to_string()),
+            ("profile".to_string(), about),
+        ]);
+        if let Some(sha256) = sha256 {
+            metadata.insert("sha256".into(), sha256.into());
+        }
+        let tensors = tensors.iter().map(|(name, tensor)| (name.clone(), tensor));
+        safetensors_bytes(tensors, metadata).map_err(fail)
+    }
+}
+
+impl KindAbout {
+    pub(super) fn of(kind: &Kind) -> Self {
+        Self {
+            role: kind.role,
+            name: kind.name.clone(),
+            english: kind.english.clone(),
+            counts: kind.counts,
+            margin: kind.margin,
+            prompts: kind.prompts.clone(),
+        }
+    }
+
+    fn with(&self, embeddings: Tensor) -> Kind {
+        Kind {
+            role: self.role,
+            name: self.name.clone(),
+            english: self.english.clone(),
+            counts: self.counts,
+            margin: self.margin,
+            prompts: self.prompts.clone(),
+            embeddings,
+        }
+    }
+}

@@ -1,0 +1,131 @@
+//! Gaussian anomaly detection (Rippel et al., arXiv 2005.14140): the Mahalanobis distance from all that is good.
+//! The paper pools each level over the photo; here the Gaussian is one of patches, wherever they are, so that it
+//! draws a map and needs few photos.
+
+use candle_core::{D, DType, Device, Tensor};
+use nalgebra::DMatrix;
+
+use super::{Distances, Memory, Places, Tensors, numbered, patches};
+use crate::{Error, Features, Result};
+
+/// For each block a Gaussian.
+pub(super) struct Gaussians(Vec<Gaussian>);
+
+struct Gaussian {
+    /// `[width]`.
+    mean: Tensor,
+    /// `[width, width]`: rows times this are white.
+    whitening: Tensor,
+}
+
+impl Gaussians {
+    pub fn fit(good: &[&Features]) -> Result<Self> {
+        let gaussian = |i: usize| {
+            let photos = good.iter().map(|photo| patches(&photo.blocks[i]));
+            Gaussian::fit(&Tensor::cat(&photos.collect::<Result<Vec<_>>>()?, 0)?)
+        };
+        Ok(Self((0..good[0].blocks.len()).map(gaussian).collect::<Result<_>>()?))
+    }
+
+    pub fn recall(tensors: &mut Tensors) -> Result<Self> {
+        let means = tensors.take_all("mean", 1)?.into_iter();
+        let all = means.zip(tensors.take_all("whitening", 2)?);
+        Ok(Self(all.map(|(mean, whitening)| Gaussian { mean, whitening }).collect()))
+    }
+}
+
+impl Memory for Gaussians {
+    /// The sum over the blocks of the Mahalanobis distance (the paper's sum over levels).
+    fn compare(&self, photo: &Features, places: &Places) -> Result<Distances> {
+        let mut map = vec![0.0; photo.grid * photo.grid];
+        for (gaussian, block) in self.0.iter().zip(&photo.blocks) {
+            let white = patches(block)?.broadcast_sub(&gaussian.mean)?;
+            let white = white.matmul(&gaussian.whitening)?;
+            let distances = white.sqr()?.sum(D::Minus1)?.sqrt()?.to_vec1::<f32>()?;
+            map.iter_mut().zip(distances).for_each(|(sum, distance)| *sum += distance);
+        }
+        Ok(places.distances(map))
+    }
+
+    fn tensors(&self) -> Result<Vec<(String, Tensor)>> {
+        let means = numbered("mean", self.0.iter().map(|g| g.mean.clone()));
+        let whitenings = numbered("whitening", self.0.iter().map(|g| g.whitening.clone()));
+        Ok(means.chain(whitenings).collect())
+    }
+}
+
+impl Gaussian {
+    /// Mean and shrunk covariance of rows, `[rows, width]`.
+    fn fit(rows: &Tensor) -> Result<Self> {
+        let width = rows.dim(1)?;
+        let rows = rows.to_dtype(DType::F64)?;
+        let mean = rows.mean(0)?;
+        let centred = rows.broadcast_sub(&mean)?;
+        let covariance = shrunk(&centred)?;
+        let whitening = whitening(DMatrix::from_row_slice(width, width, &covariance))?;
+        Ok(Self {
+            mean: mean.to_dtype(DType::F32)?,
+            whitening: Tensor::from_vec(whitening, (width, width), &Device::Cpu)?,
+        })
+    }
+}
+
+/// The covariance of centred rows, drawn towards a sphere as far as Ledoit and Wolf (2004) say that so few rows
+/// need it: `[width, width]`.
+fn shrunk(centred: &Tensor) -> Result<Vec<f64>> {
+    let (count, width) = centred.dims2()?;
+    let (n, p) = (count as f64, width as f64);
+    let mut covariance = centred.t()?.matmul(centred)?.flatten_all()?.to_vec1::<f64>()?;
+    covariance.iter_mut().for_each(|value| *value /= n);
+    let trace: f64 = (0..width).map(|i| covariance[i * (width + 1)]).sum();
+    let (mean, squares) = (trace / p, covariance.iter().map(|v| v * v).sum::<f64>());
+    let norms = centred.sqr()?.sum(1)?.to_vec1::<f64>()?;
+    let fourth: f64 = norms.iter().map(|norm| norm * norm).sum::<f64>() / n;
+    let error = (fourth - squares) / (p * n);
+    let spread = (squares - 2.0 * mean * trace + p * mean * mean) / p;
+    let shrinkage = if spread > 0.0 { (error / spread).clamp(0.0, 1.0) } else { 1.0 };
+    covariance.iter_mut().for_each(|value| *value *= 1.0 - shrinkage);
+    // Rows that are all the same have no spread at all; what is the same stays at no distance.
+    let ball = (shrinkage * mean).max(1e-6 * mean).max(1e-12);
+    (0..width).for_each(|i| covariance[i * (width + 1)] += ball);
+    Ok(covariance)
+}
+
+/// `A` with `|x A|` the Mahalanobis length of a row `x`, row by row: the inverse of the Cholesky factor, transposed.
+pub(super) fn whitening(covariance: DMatrix<f64>) -> Result<Vec<f32>> {
+    let width = covariance.nrows();
+    let fail = || Error::setting("references", "hold features that are no numbers");
+    let factor = covariance.cholesky().ok_or_else(fail)?.unpack();
+    let inverse = factor.solve_lower_triangular(&DMatrix::identity(width, width));
+    // Column by column of the inverse is row by row of its transpose.
+    Ok(inverse.ok_or_else(fail)?.as_slice().iter().map(|value| *value as f32).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_shrinkage_is_that_of_scikit_learn() {
+        // sklearn.covariance.ledoit_wolf on these rows: shrinkage 0.5791.
+        let rows = [[1f64, 2.0, 0.5], [2.0, 1.0, -0.5], [-1.0, -2.5, 1.0], [0.5, 0.2, -1.0]];
+        let rows = Tensor::new(&rows, &Device::Cpu).unwrap();
+        let centred = rows.broadcast_sub(&rows.mean(0).unwrap()).unwrap();
+        let covariance = shrunk(&centred).unwrap();
+        for (value, expected) in covariance.iter().zip(EXPECTED) {
+            assert!((value - expected).abs() < 1e-8, "{covariance:?}");
+        }
+    }
+
+    const EXPECTED: [f64; 9] = [
+        1.37903205,
+        0.64841395,
+        -0.2104386,
+        0.64841395,
+        2.06085313,
+        -0.23148246,
+        -0.2104386,
+        -0.23148246,
+        1.14886483,
+    ];
+}

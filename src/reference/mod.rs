@@ -1,0 +1,324 @@
+//! Good parts as features: what a photo is compared with besides words. All methods work on the frozen features of
+//! the image tower; none trains it.
+
+mod association;
+mod bank;
+mod components;
+mod coreset;
+mod gaussian;
+mod padim;
+mod patchcore;
+mod spade;
+
+use std::collections::BTreeMap;
+
+use candle_core::{Device, Tensor};
+
+use crate::{Error, Features, Result, Shape, Taps};
+use association::{Association, BlockBanks};
+use components::Components;
+use gaussian::Gaussians;
+use padim::Padim;
+use patchcore::PatchCore;
+use spade::Spade;
+
+/// What a method remembers of good parts.
+pub(crate) trait Memory: Send + Sync {
+    /// How far a photo is from what is remembered. `photo` was seen through [`ReferenceEntry::taps`].
+    fn compare(&self, photo: &Features, places: &Places) -> Result<Distances>;
+
+    /// All of it, by name: [`ReferenceEntry::recall`] makes the same memory of these.
+    fn tensors(&self) -> Result<Vec<(String, Tensor)>>;
+}
+
+/// How far a photo is from good ones: 0 or more, without an upper end, on the method's own scale.
+#[derive(Clone, Debug)]
+pub(crate) struct Distances {
+    /// Of each patch, `[grid^2]`.
+    pub map: Vec<f32>,
+    /// Of the whole photo.
+    pub score: f32,
+}
+
+/// Which patches of a photo count: those of the region of interest, or all.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Places(pub Option<Vec<bool>>);
+
+impl Places {
+    pub fn holds(&self, patch: usize) -> bool {
+        self.0.as_ref().is_none_or(|places| places[patch])
+    }
+
+    /// The same places of a map with `side` values along one side.
+    pub fn at(&self, grid: usize, side: usize) -> Self {
+        let patch = |i: usize| (i / side * grid / side) * grid + i % side * grid / side;
+        let places = |places: &Vec<bool>| (0..side * side).map(|i| places[patch(i)]).collect();
+        Self(self.0.as_ref().map(places))
+    }
+
+    /// Index and value of the largest value of a map; the first of several.
+    pub fn farthest(&self, map: &[f32]) -> (usize, f32) {
+        let first = (0, f32::NEG_INFINITY);
+        let places = map.iter().enumerate().filter(|(i, _)| self.holds(*i));
+        places.fold(first, |best, (i, &value)| if value > best.1 { (i, value) } else { best })
+    }
+
+    /// A map, with its largest value as the photo's.
+    fn distances(&self, map: Vec<f32>) -> Distances {
+        let (_, score) = self.farthest(&map);
+        Distances { map, score }
+    }
+}
+
+/// What is drawn by lot, and who is told how far the work is.
+#[derive(Clone, Copy)]
+pub(crate) struct FitOptions<'a> {
+    /// Of k-means, PaDiM's choice of dimensions and the coreset.
+    pub seed: u64,
+    /// Called with the share that is done, 0..1, now and then.
+    pub progress: &'a (dyn Fn(f64) + Sync),
+}
+
+type Fit = fn(&[&Features], FitOptions) -> Result<Box<dyn Memory>>;
+type Recall = fn(&mut Tensors) -> Result<Box<dyn Memory>>;
+
+/// One of [`REFERENCE_METHODS`].
+pub struct ReferenceEntry {
+    /// The name that `--reference-method` takes.
+    pub name: &'static str,
+    /// What it does, in a few words.
+    pub about: &'static str,
+    /// Where it comes from.
+    pub source: &'static str,
+    /// Whether it compares the patches of some blocks (`--reference-blocks`).
+    pub takes_blocks: bool,
+    pub(crate) fit: Fit,
+    pub(crate) recall: Recall,
+}
+
+/// All ways to compare a photo with good parts.
+pub const REFERENCE_METHODS: &[ReferenceEntry] = &[
+    ReferenceEntry {
+        name: "winclip",
+        about: "nearest patch and nearest windows of 2x2 and 3x3 patches, by cosine",
+        source: "Jeong et al. 2023, arXiv 2303.14814, section 4.3",
+        takes_blocks: false,
+        fit: |good, _| Ok(Box::new(Association::fit(good)?)),
+        recall: |tensors| Ok(Box::new(Association::recall(tensors)?)),
+    },
+    ReferenceEntry {
+        name: "april-gan",
+        about: "nearest patch in each of some blocks, by cosine",
+        source: "Chen et al. 2023, arXiv 2305.17382, section 3.2",
+        takes_blocks: true,
+        fit: |good, _| Ok(Box::new(BlockBanks::fit(good)?)),
+        recall: |tensors| Ok(Box::new(BlockBanks::recall(tensors)?)),
+    },
+    ReferenceEntry {
+        name: "gaussian",
+        about: "Mahalanobis distance from one Gaussian of all patches, with shrinkage",
+        source: "Rippel et al. 2021, arXiv 2005.14140; of patches instead of whole photos",
+        takes_blocks: true,
+        fit: |good, _| Ok(Box::new(Gaussians::fit(good)?)),
+        recall: |tensors| Ok(Box::new(Gaussians::recall(tensors)?)),
+    },
+    ReferenceEntry {
+        name: "spade",
+        about: "the most similar good photos, then the nearest patch in those",
+        source: "Cohen and Hoshen 2020, arXiv 2005.02357",
+        takes_blocks: true,
+        fit: |good, _| Ok(Box::new(Spade::fit(good)?)),
+        recall: |tensors| Ok(Box::new(Spade::recall(tensors)?)),
+    },
+    ReferenceEntry {
+        name: "padim",
+        about: "Mahalanobis distance from a Gaussian of each position: for aligned parts",
+        source: "Defard et al. 2021, arXiv 2011.08785",
+        takes_blocks: true,
+        fit: |good, options| Ok(Box::new(Padim::fit(good, options)?)),
+        recall: |tensors| Ok(Box::new(Padim::recall(tensors)?)),
+    },
+    ReferenceEntry {
+        name: "patchcore",
+        about: "nearest locally aware patch in a coreset, re-weighted",
+        source: "Roth et al. 2022, arXiv 2106.08265",
+        takes_blocks: true,
+        fit: |good, options| Ok(Box::new(PatchCore::fit(good, options)?)),
+        recall: |tensors| Ok(Box::new(PatchCore::recall(tensors)?)),
+    },
+    ReferenceEntry {
+        name: "components",
+        about: "which components there are, how many and where, beside the nearest patch: missing, extra, moved parts",
+        source: "after Kim et al. 2024 (PSAD), arXiv 2312.13783",
+        takes_blocks: true,
+        fit: |good, options| Ok(Box::new(Components::fit(good, options)?)),
+        recall: |tensors| Ok(Box::new(Components::recall(tensors)?)),
+    },
+];
+
+/// What is known of a reference method, by its name.
+///
+/// # Errors
+/// [`Error::Setting`] that lists the names.
+pub fn reference_method(name: &str) -> Result<&'static ReferenceEntry> {
+    REFERENCE_METHODS.iter().find(|entry| entry.name == name).ok_or_else(|| {
+        let names: Vec<&str> = REFERENCE_METHODS.iter().map(|entry| entry.name).collect();
+        let why = format!("unknown; one of: {}", names.join(", "));
+        Error::setting(format!("--reference-method {name}"), why)
+    })
+}
+
+impl ReferenceEntry {
+    /// What the method needs of the image tower; `blocks`: those whose patches it compares.
+    pub(crate) fn taps(&self, blocks: &[usize]) -> Taps {
+        if self.takes_blocks {
+            Taps { blocks: blocks.to_vec(), ..Taps::default() }
+        } else {
+            Taps { windows: WINDOWS.to_vec(), blocks: vec![], patches: true }
+        }
+    }
+
+    /// The blocks to compare unless told otherwise: the middle one and the last but one (measured in
+    /// `docs/measured.md`; the last has little left of what a place looks like).
+    pub fn default_blocks(&self, shape: Shape) -> Vec<usize> {
+        let mut blocks = vec![shape.blocks.div_ceil(2), shape.blocks.saturating_sub(1).max(1)];
+        blocks.dedup();
+        if self.takes_blocks { blocks } else { vec![] }
+    }
+}
+
+/// Sides of WinCLIP's windows in patches (section 4.2).
+pub(crate) const WINDOWS: [usize; 2] = [2, 3];
+
+/// For each patch the harmonic mean of the scores of all windows that hold it; 0 where one of them is 0 (WinCLIP,
+/// section 4.2).
+pub(crate) fn harmonic_mean_of_windows(scores: &[f32], grid: usize, side: usize) -> Vec<f32> {
+    let per_row = grid - side + 1;
+    let mut sums = vec![(0f32, 0f32); grid * grid];
+    for (window, score) in scores.iter().enumerate() {
+        let (top, left) = (window / per_row, window % per_row);
+        for y in top..top + side {
+            for (count, sum) in &mut sums[y * grid + left..][..side] {
+                *count += 1.0;
+                *sum += 1.0 / score;
+            }
+        }
+    }
+    sums.into_iter().map(|(count, sum)| count / sum).collect()
+}
+
+/// A block's patches, `[grid^2, width]`: its output without the class token.
+fn patches(block: &Tensor) -> Result<Tensor> {
+    let patches = block.narrow(0, 1, block.dim(0)? - 1)?;
+    Ok(patches.to_device(&Device::Cpu)?.contiguous()?)
+}
+
+/// All blocks' patches side by side, `[grid^2, sum of widths]`.
+fn joined_patches(photo: &Features) -> Result<Tensor> {
+    let blocks = photo.blocks.iter().map(patches).collect::<Result<Vec<_>>>()?;
+    Ok(Tensor::cat(&blocks, 1)?)
+}
+
+/// A memory's tensors on their way back from a file.
+pub(crate) struct Tensors(pub BTreeMap<String, Tensor>);
+
+impl Tensors {
+    /// Takes one out; it must have this many dimensions.
+    fn take(&mut self, name: &str, dimensions: usize) -> Result<Tensor> {
+        let fail = |why: &str| Error::data(std::path::Path::new(name), why);
+        let tensor =
+            self.0.remove(name).ok_or_else(|| fail("is missing from what is remembered"))?;
+        if tensor.rank() != dimensions || tensor.elem_count() == 0 {
+            return Err(fail("has a shape that does not fit"));
+        }
+        Ok(tensor)
+    }
+
+    /// Takes `name.0`, `name.1` and so on, as many as there are and at least one.
+    fn take_all(&mut self, name: &str, dimensions: usize) -> Result<Vec<Tensor>> {
+        let mut all = vec![self.take(&format!("{name}.0"), dimensions)?];
+        while self.0.contains_key(&format!("{name}.{}", all.len())) {
+            all.push(self.take(&format!("{name}.{}", all.len()), dimensions)?);
+        }
+        Ok(all)
+    }
+}
+
+/// `name.0`, `name.1` and so on.
+fn numbered<'a>(
+    name: &'a str,
+    tensors: impl IntoIterator<Item = Tensor> + 'a,
+) -> impl Iterator<Item = (String, Tensor)> + 'a {
+    tensors.into_iter().enumerate().map(move |(i, tensor)| (format!("{name}.{i}"), tensor))
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    /// A photo with these patches in its one block, each a row, behind a class token of zeros.
+    pub(crate) fn photo(grid: usize, rows: &[Vec<f32>]) -> Features {
+        let width = rows[0].len();
+        let mut values = vec![0.0; width];
+        rows.iter().for_each(|row| values.extend(row));
+        let block = Tensor::from_vec(values, (rows.len() + 1, width), &Device::Cpu).unwrap();
+        Features {
+            image: block.get(1).unwrap(),
+            windows: vec![],
+            blocks: vec![block],
+            patches: None,
+            grid,
+            size: grid * 16,
+        }
+    }
+
+    pub(crate) const QUIET: FitOptions = FitOptions { seed: 0, progress: &|_| {} };
+
+    #[test]
+    fn harmonic_mean_counts_the_windows_of_each_patch() {
+        // Windows of 2x2 on a 3x3 grid: the middle patch lies in all four, a corner in one.
+        let map = harmonic_mean_of_windows(&[1.0, 0.5, 0.25, 0.5], 3, 2);
+        assert_eq!(map[0], 1.0);
+        assert_eq!(map[6], 0.25);
+        assert!((map[4] - 4.0 / (1.0 + 2.0 + 4.0 + 2.0)).abs() < 1e-7);
+        assert_eq!(harmonic_mean_of_windows(&[0.0, 0.5, 0.5, 0.5], 3, 2)[4], 0.0);
+    }
+
+    #[test]
+    fn every_memory_is_recalled_to_the_same_bits() {
+        let noise = |seed: u64| -> Features {
+            let mut state = seed;
+            let mut next = || {
+                state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+                (state >> 40) as f32 / (1u64 << 24) as f32 - 0.5
+            };
+            let rows: Vec<Vec<f32>> = (0..25).map(|_| (0..6).map(|_| next()).collect()).collect();
+            let mut photo = photo(5, &rows);
+            photo.patches = Some(photo.blocks[0].narrow(0, 1, 25).unwrap());
+            let window = |n| photo.blocks[0].narrow(0, 1, n).unwrap();
+            photo.windows = vec![window(16), window(9)];
+            photo.blocks.push(photo.blocks[0].affine(2.0, 0.5).unwrap());
+            photo
+        };
+        let good: Vec<Features> = (1..5).map(noise).collect();
+        let probe = noise(9);
+        for entry in REFERENCE_METHODS {
+            let memory = (entry.fit)(&good.iter().collect::<Vec<_>>(), QUIET).unwrap();
+            let tensors = || Tensors(memory.tensors().unwrap().into_iter().collect());
+            let again = (entry.recall)(&mut tensors()).unwrap();
+            let places = Places::default();
+            let (a, b) = (memory.compare(&probe, &places), again.compare(&probe, &places));
+            let (a, b) = (a.unwrap(), b.unwrap());
+            assert_eq!((a.map.len(), &a.map, a.score), (25, &b.map, b.score), "{}", entry.name);
+            assert!(a.score > 0.0 && a.score.is_finite(), "{}", entry.name);
+            // One photo is enough, and it is nearer to itself than a stranger is.
+            let memory = (entry.fit)(&[&good[0]], QUIET).unwrap();
+            let itself = memory.compare(&good[0], &places).unwrap();
+            let other = memory.compare(&probe, &places).unwrap();
+            assert!(itself.score < other.score, "{}: {} {}", entry.name, itself.score, other.score);
+            let mut cut = tensors();
+            cut.0.pop_first();
+            assert!((entry.recall)(&mut cut).is_err(), "{}", entry.name);
+        }
+    }
+}

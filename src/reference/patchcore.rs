@@ -1,0 +1,94 @@
+//! PatchCore (Roth et al., arXiv 2106.08265): a coreset of locally aware patches, and a score that counts for less
+//! where the nearest patch has near neighbours itself.
+
+use candle_core::Tensor;
+
+use super::bank::nearest;
+use super::coreset::coreset;
+use super::{Distances, FitOptions, Memory, Places, Tensors, patches};
+use crate::{Features, Result};
+
+/// The share of all patches that the coreset keeps (the paper's PatchCore-10%) ...
+const SHARE: usize = 10;
+/// ... but of few photos all: a bank of this many patches costs nothing.
+const SMALL: usize = 2048;
+/// The paper's b, as anomalib sets it: neighbours that the score is weighed by (section 3.3).
+const NEIGHBOURS: usize = 9;
+
+pub(super) struct PatchCore {
+    /// `[rows, width]`.
+    bank: Tensor,
+}
+
+impl PatchCore {
+    pub fn fit(good: &[&Features], options: FitOptions) -> Result<Self> {
+        let photos = good.iter().map(|photo| locally_aware(photo)).collect::<Result<Vec<_>>>()?;
+        let bank = Tensor::cat(&photos, 0)?;
+        let rows = bank.dim(0)?;
+        let keep = (rows / SHARE).max(SMALL);
+        if rows <= keep {
+            return Ok(Self { bank });
+        }
+        let kept = coreset(&bank, keep, options)?;
+        Ok(Self { bank: bank.index_select(&Tensor::new(kept, bank.device())?, 0)? })
+    }
+
+    pub fn recall(tensors: &mut Tensors) -> Result<Self> {
+        Ok(Self { bank: tensors.take("bank", 2)? })
+    }
+
+    /// Distances of locally aware patches, and the score that the farthest of those that count stands for.
+    fn distances(&self, rows: &Tensor, places: &Places) -> Result<Distances> {
+        let (indices, map) = nearest(rows, &self.bank)?;
+        let (farthest, distance) = places.farthest(&map);
+        let neighbour = self.bank.get(indices[farthest] as usize)?;
+        // The neighbour's own neighbours, itself the first, and how far the patch is from them.
+        let from_neighbour = distances_from(&self.bank, &neighbour)?;
+        let from_patch = distances_from(&self.bank, &rows.get(farthest)?)?;
+        let mut order: Vec<usize> = (0..from_neighbour.len()).collect();
+        let near = |a: &usize, b: &usize| from_neighbour[*a].total_cmp(&from_neighbour[*b]);
+        if order.len() > NEIGHBOURS {
+            order.select_nth_unstable_by(NEIGHBOURS - 1, |a, b| near(a, b).then(a.cmp(b)));
+            order.truncate(NEIGHBOURS);
+        }
+        let sum: f32 = order.iter().map(|&i| (from_patch[i] - distance).exp()).sum();
+        Ok(Distances { map, score: (1.0 - 1.0 / sum) * distance })
+    }
+}
+
+impl Memory for PatchCore {
+    fn compare(&self, photo: &Features, places: &Places) -> Result<Distances> {
+        self.distances(&locally_aware(photo)?, places)
+    }
+
+    fn tensors(&self) -> Result<Vec<(String, Tensor)>> {
+        Ok(vec![("bank".into(), self.bank.clone())])
+    }
+}
+
+/// Euclidean distance of each row from one, `[width]`.
+fn distances_from(rows: &Tensor, one: &Tensor) -> Result<Vec<f32>> {
+    Ok(rows.broadcast_sub(one)?.sqr()?.sum(1)?.sqrt()?.to_vec1()?)
+}
+
+/// For each patch the mean of the 3x3 around it, of all blocks side by side (section 3.1): `[grid^2, width]`.
+/// Zeros stand beyond the edge, as in anomalib's pooling.
+fn locally_aware(photo: &Features) -> Result<Tensor> {
+    let blocks = photo.blocks.iter().map(|block| {
+        let patches = patches(block)?;
+        let width = patches.dim(1)?;
+        let padded = patches.reshape((photo.grid, photo.grid, width))?;
+        let padded = padded.pad_with_zeros(0, 1, 1)?.pad_with_zeros(1, 1, 1)?;
+        let mut sum: Option<Tensor> = None;
+        for (y, x) in (0..9).map(|i| (i / 3, i % 3)) {
+            let part = padded.narrow(0, y, photo.grid)?.narrow(1, x, photo.grid)?;
+            sum = Some(match sum {
+                None => part.contiguous()?,
+                Some(sum) => (sum + part)?,
+            });
+        }
+        let mean = (sum.unwrap_or(padded) / 9.0)?;
+        Ok(mean.reshape((photo.grid * photo.grid, width))?)
+    });
+    Ok(Tensor::cat(&blocks.collect::<Result<Vec<_>>>()?, 1)?)
+}

@@ -1,0 +1,54 @@
+//! SPADE (Cohen and Hoshen, arXiv 2005.02357): the good photos that are most like this one, then the nearest patch
+//! in those.
+
+use candle_core::{Device, Tensor};
+
+use super::bank::nearest;
+use super::{Distances, Memory, Places, Tensors, joined_patches, numbered};
+use crate::{Features, Result};
+
+/// The paper's K; of few photos, half.
+const NEIGHBOURS: usize = 50;
+
+pub(super) struct Spade {
+    /// Image embeddings, `[photos, embedding]`.
+    images: Tensor,
+    /// For each photo its patches, `[grid^2, width]`.
+    patches: Vec<Tensor>,
+}
+
+impl Spade {
+    pub fn fit(good: &[&Features]) -> Result<Self> {
+        let images: Vec<Tensor> = good
+            .iter()
+            .map(|p| p.image.to_device(&Device::Cpu))
+            .collect::<candle_core::Result<_>>()?;
+        let patches = good.iter().map(|p| joined_patches(p)).collect::<Result<_>>()?;
+        Ok(Self { images: Tensor::stack(&images, 0)?, patches })
+    }
+
+    pub fn recall(tensors: &mut Tensors) -> Result<Self> {
+        Ok(Self { images: tensors.take("images", 2)?, patches: tensors.take_all("patches", 2)? })
+    }
+}
+
+impl Memory for Spade {
+    /// The map: distance to the nearest patch of the K most similar photos (section 3.3, one neighbour). The
+    /// score: mean distance of their image embeddings (section 3.2).
+    fn compare(&self, photo: &Features, _: &Places) -> Result<Distances> {
+        let offsets = self.images.broadcast_sub(&photo.image.to_device(&Device::Cpu)?)?;
+        let distances = offsets.sqr()?.sum(1)?.sqrt()?.to_vec1::<f32>()?;
+        let mut order: Vec<usize> = (0..distances.len()).collect();
+        order.sort_by(|&a, &b| distances[a].total_cmp(&distances[b]).then(a.cmp(&b)));
+        order.truncate(NEIGHBOURS.min(order.len().div_ceil(2)));
+        let score = order.iter().map(|&i| distances[i]).sum::<f32>() / order.len() as f32;
+        let gallery: Vec<&Tensor> = order.iter().map(|&i| &self.patches[i]).collect();
+        let (_, map) = nearest(&joined_patches(photo)?, &Tensor::cat(&gallery, 0)?)?;
+        Ok(Distances { map, score })
+    }
+
+    fn tensors(&self) -> Result<Vec<(String, Tensor)>> {
+        let patches = numbered("patches", self.patches.iter().cloned());
+        Ok(std::iter::once(("images".to_string(), self.images.clone())).chain(patches).collect())
+    }
+}
