@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use blemish::{
-    Adapter, AprilGan, BitDepth, Clip, Features, Fit, Method, ModelOptions, Photo, Product, Prompts,
+    Adapter, AprilGan, BitDepth, Clip, Features, Fit, Method, ModelOptions, Pair, Photo, Product,
+    Prompts, reference_method,
 };
 use candle_core::Device;
 use common::{fixture, model_with, tensors, values};
@@ -102,12 +103,13 @@ fn few_shot_maps_are_those_of_the_official_pipeline() {
             std::fs::read_to_string(folder.join(format!("{activation}_few_shot_references.txt")))
                 .unwrap();
         let pipeline = Pipeline::new(activation, "open_clip");
-        let method = pipeline.method.clone().with_reference_blocks(vec![3, 5]);
-        let look = |path: &str, taps: &blemish::Taps| {
+        let words: Arc<dyn Method> = Arc::new(pipeline.method.clone());
+        let pair = Pair::new(words, reference_method("april-gan").unwrap(), vec![3, 5]);
+        let look = |path: &str| {
             let photo =
                 Photo::open(folder.join("dataset").join(path), BitDepth::default()).unwrap();
             let pixels = pipeline.clip.prepare(&photo, Fit::Squash).pixels;
-            method.digest(pipeline.clip.encode_image(&pixels, taps).unwrap()).unwrap()
+            pair.digest(pipeline.clip.encode_image(&pixels, &pair.taps()).unwrap()).unwrap()
         };
         let mut maps = 0;
         for name in ["magnetic_tile", "aws_cookies"] {
@@ -115,14 +117,14 @@ fn few_shot_maps_are_those_of_the_official_pipeline() {
             let good: Vec<Features> = references
                 .split_whitespace()
                 .filter(|line| line.contains(name))
-                .map(|line| look(&line[line.find(name).unwrap()..], &method.reference_taps()))
+                .map(|line| look(&line[line.find(name).unwrap()..]))
                 .collect();
             assert_eq!(good.len(), 2, "{references}");
-            let method = method.remember(&good.iter().collect::<Vec<_>>()).unwrap();
+            let method = pair.remember(&good.iter().collect::<Vec<_>>(), &product).unwrap();
             for (key, expected) in &golden {
                 let Some(path) = key.strip_suffix(".anomaly_map") else { continue };
                 if path.starts_with(name) {
-                    let photo = look(path, &method.taps());
+                    let photo = look(path);
                     let verdict = method.judge(&[&photo], &product).unwrap().remove(0).remove(0);
                     // The mean of three layers and two banks; the official map is their sum.
                     let map: Vec<f32> = verdict.map.values.iter().map(|v| v * 5.0).collect();

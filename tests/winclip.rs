@@ -2,7 +2,11 @@
 
 mod common;
 
-use blemish::{BitDepth, Clip, Fit, Method, Photo, Product, Prompts, Taps, WinClip};
+use std::sync::Arc;
+
+use blemish::{
+    BitDepth, Clip, Fit, Method, Pair, Photo, Product, Prompts, Taps, WinClip, reference_method,
+};
 use candle_core::Tensor;
 use common::{assert_close, assert_slices_close, fixture, model, tensors, values};
 
@@ -59,12 +63,14 @@ fn few_shot_maps_and_scores_agree_with_the_reference() {
         let text = |row| golden["text_embeddings"].narrow(0, row, 1).unwrap();
         let product = Product::from_embeddings("metal nut", text(0), text(1));
         let clip = model(&format!("clip/{activation}/hf"));
+        let words: Arc<dyn Method> = Arc::new(WinClip::default());
+        let pair = Pair::new(words, reference_method("winclip").unwrap(), vec![]);
         let look = |name: &str, i: usize| {
             let pixels = values(&golden[name].get(i).unwrap());
-            clip.encode_image(&pixels, &WinClip::default().reference_taps()).unwrap()
+            pair.digest(clip.encode_image(&pixels, &pair.taps()).unwrap()).unwrap()
         };
         let good = [1, 0].map(|i| look("reference_pixel_values", i));
-        let method = WinClip::default().remember(&[&good[0], &good[1]]).unwrap();
+        let method = pair.remember(&[&good[0], &good[1]], &product).unwrap();
         for i in 0..3 {
             let photo = look("pixel_values", i);
             let patches = photo.patches.as_ref().unwrap();
@@ -80,6 +86,8 @@ fn few_shot_maps_and_scores_agree_with_the_reference() {
         let itself = method.judge(&[&good[0]], &product).unwrap().remove(0).remove(0);
         let alone = WinClip::default().judge(&[&good[0]], &product).unwrap().remove(0).remove(0);
         assert!((itself.score - alone.score / 2.0).abs() < 1e-5);
+        let error = pair.remember(&[&good[0]], &product).err().unwrap().to_string();
+        assert!(error.contains("at least two"), "{error}");
     }
 }
 

@@ -69,7 +69,7 @@ impl Pair {
     }
 
     /// The same with what it remembers of good photos: at least two, seen through its [`Method::taps`] and
-    /// digested. [`crate::enroll`] also takes one, and knows where the line to defective ones lies.
+    /// digested. Enrolment also takes one, and knows where the line to defective ones lies.
     ///
     /// # Errors
     /// [`Error::Setting`] for fewer photos, and as [`Method::judge`].

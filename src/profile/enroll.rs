@@ -122,8 +122,8 @@ pub fn enroll(
         good.extend(look(read, &mut unreadable)?);
     }
     let Some(first) = good.first() else {
-        let why = "give at least one photo of a good part that can be read";
-        return Err(Error::setting("--reference", why));
+        let why = "give at least one photo of a good part";
+        return Err(unreadable.pop().unwrap_or_else(|| Error::setting("--reference", why)));
     };
     let region = match &options.region {
         Some(mask) => Some(region_of(mask, &clip, options.fit, first.sides)?),

@@ -1,8 +1,8 @@
 //! Components: which there are, how many and where. A patch bank alone does not see that a part is missing, for every
 //! patch that is left is good. Patches are put into clusters (ComAD, Liu et al., arXiv 2305.08509), clusters are counted
-//! over the photo and over its cells, and connected components are matched with those of a good photo. Each of
-//! these heads, and the patch bank beside them, is put on the scale of its own spread over the good photos before they
-//! are added (PSAD, Kim et al., arXiv 2312.13783): raw heads drown each other.
+//! over the photo and over its thirds across and down, and connected components are matched with those of a good
+//! photo. Each of these heads, and the patch bank beside them, is put on the scale of its own spread over the good
+//! photos before they are joined (PSAD, Kim et al., arXiv 2312.13783): raw heads drown each other.
 
 use std::collections::BTreeMap;
 
@@ -15,27 +15,37 @@ use super::{Distances, FitOptions, Memory, Places, Tensors, patches};
 use crate::ops::unit_rows;
 use crate::{Features, Result};
 
-/// Clusters of patches: more than a photo has kinds of parts, as backgrounds and edges take some too.
-const CLUSTERS: usize = 12;
+/// Clusters of patches: enough for a few kinds of parts, their edges and what they lie on. With more, one kind falls
+/// into several clusters, and counts tell less.
+const CLUSTERS: usize = 8;
 const ROUNDS: usize = 30;
-/// Cells along one side that clusters are counted over.
+/// Cells that clusters are counted over, across and as many down.
 const CELLS: usize = 3;
+/// The least that a cluster's share of the photo, and of a cell, is taken to vary.
+const LEAST_SHARE: (f32, f32) = (0.004, 0.01);
 /// Neighbouring patches of one cluster that make a component; fewer are the ragged edge of another.
 const SMALLEST: usize = 2;
 /// What a component costs that has no counterpart; a pair costs less.
 const UNMATCHED: f32 = 1.0;
 /// The least spread a head is taken to have over good photos: few of them agree by chance.
-const LEAST_SPREAD: [f32; HEADS] = [0.02, 0.02, 0.05, 0.01];
+const LEAST_SPREAD: [f32; HEADS] = [0.1, 0.1, 0.05, 0.01];
 const HEADS: usize = 4;
 
 pub(super) struct Components {
-    /// `[clusters, width]`, at unit length.
-    centres: Tensor,
+    clusters: Clusters,
     /// Each good photo's cluster at each patch.
     good: Vec<Layout>,
     banks: BlockBanks,
     /// Mean and spread of each head over the good photos, each left out in turn.
     scales: [(f32, f32); HEADS],
+}
+
+#[derive(Clone)]
+struct Clusters {
+    /// The mean patch, `[1, width]`.
+    mean: Tensor,
+    /// Directions from there, `[clusters, width]`, at unit length.
+    centres: Tensor,
 }
 
 /// Which cluster each patch belongs to.
@@ -66,12 +76,13 @@ struct Heads {
 
 impl Components {
     pub fn fit(good: &[&Features], options: FitOptions) -> Result<Self> {
-        let rows = good.iter().map(|photo| tokens(photo)).collect::<Result<Vec<_>>>()?;
-        let centres = k_means(&Tensor::cat(&rows, 0)?, options.seed)?;
-        let layouts = good.iter().map(|photo| Layout::of(photo, &centres));
+        let rows =
+            good.iter().map(|photo| patches(&photo.blocks[0])).collect::<Result<Vec<_>>>()?;
+        let clusters = Clusters::fit(&Tensor::cat(&rows, 0)?, options.seed)?;
+        let layouts = good.iter().map(|photo| clusters.layout(photo));
         let mut memory = Self {
             good: layouts.collect::<Result<Vec<_>>>()?,
-            centres,
+            clusters,
             banks: BlockBanks::fit(good)?,
             scales: LEAST_SPREAD.map(|spread| (0.0, spread)),
         };
@@ -82,7 +93,8 @@ impl Components {
     }
 
     pub fn recall(tensors: &mut Tensors) -> Result<Self> {
-        let centres = tensors.take("centres", 2)?;
+        let clusters =
+            Clusters { mean: tensors.take("mean", 2)?, centres: tensors.take("centres", 2)? };
         let labels = tensors.take("labels", 2)?;
         let grid = labels.dim(1)?.isqrt();
         let layout = |labels| Layout::new(labels, grid);
@@ -94,7 +106,7 @@ impl Components {
             )
         };
         Ok(Self {
-            centres,
+            clusters,
             good: labels.to_vec2()?.into_iter().map(layout).collect(),
             scales: std::array::from_fn(scale),
             banks: BlockBanks::recall(tensors)?,
@@ -109,7 +121,7 @@ impl Components {
             let rest: Vec<&Features> = (0..good.len()).filter(others).map(|j| good[j]).collect();
             let layouts = (0..good.len()).filter(others).map(|j| self.good[j].clone());
             let memory = Self {
-                centres: self.centres.clone(),
+                clusters: self.clusters.clone(),
                 good: layouts.collect(),
                 banks: BlockBanks::fit(&rest)?,
                 scales: self.scales,
@@ -118,30 +130,34 @@ impl Components {
             (options.progress)((i + 1) as f64 / good.len() as f64);
         }
         Ok(std::array::from_fn(|head| {
-            let n = values.len() as f32;
-            let mean = values.iter().map(|v| v[head]).sum::<f32>() / n;
-            let squares = values.iter().map(|v| (v[head] - mean).powi(2)).sum::<f32>();
-            (mean, (squares / (n - 1.0)).sqrt().max(LEAST_SPREAD[head]))
+            let (mean, spread) = mean_and_spread(values.iter().map(|v| v[head]));
+            (mean, spread.max(LEAST_SPREAD[head]))
         }))
     }
 
     fn heads(&self, photo: &Features, places: &Places) -> Result<Heads> {
-        let layout = Layout::of(photo, &self.centres)?;
-        let clusters = self.centres.dim(0)?;
-        let least = |values: &mut dyn Iterator<Item = f32>| values.fold(f32::INFINITY, f32::min);
-        let cell = |layout: &Layout, cell| layout.histogram(clusters, Some(cell));
-        let whole = layout.histogram(clusters, None);
-        let count = |good: &Layout| difference(&whole, &good.histogram(clusters, None));
-        let cells = (0..CELLS * CELLS).map(|i| {
-            let own = cell(&layout, i);
-            least(&mut self.good.iter().map(|good| difference(&own, &cell(good, i))))
-        });
+        let layout = self.clusters.layout(photo)?;
+        let clusters = self.clusters.centres.dim(0)?;
+        // How far the shares of the clusters lie from the good photos', in their spreads.
+        let far = |count: &dyn Fn(&Layout) -> Vec<f32>, least: f32| {
+            let good: Vec<Vec<f32>> = self.good.iter().map(count).collect();
+            let own = count(&layout);
+            let squares = own.iter().enumerate().map(|(i, share)| {
+                let (mean, spread) = mean_and_spread(good.iter().map(|good| good[i]));
+                ((share - mean) / spread.max(least)).powi(2)
+            });
+            (squares.sum::<f32>() / own.len() as f32).sqrt()
+        };
         let matched = self.good.iter().map(|good| layout.matched(good, places));
         let better = |a: (f32, Vec<f32>), b: (f32, Vec<f32>)| if b.0 < a.0 { b } else { a };
         let (cost, costs) = matched.reduce(better).unwrap_or_default();
         let near = self.banks.compare(photo, places)?;
-        let values =
-            [least(&mut self.good.iter().map(count)), cells.fold(0.0, f32::max), cost, near.score];
+        let values = [
+            far(&|layout| layout.shares(clusters), LEAST_SHARE.0),
+            far(&|layout| layout.shares_of_cells(clusters), LEAST_SHARE.1),
+            cost,
+            near.score,
+        ];
         Ok(Heads { values, costs, distances: near.map })
     }
 
@@ -153,15 +169,17 @@ impl Components {
 }
 
 impl Memory for Components {
-    /// The score: the mean of the heads on their own scales, shifted so that good photos have room below. The map:
-    /// the bank's distances, and where a component is odd, missing or extra, as much as that head says.
+    /// The score: the root of the heads' mean square, each on its own scale as far as it lies above what most good
+    /// photos show, so that one that is sure is not outvoted. The map: the bank's distances, and where a component
+    /// is odd, missing or extra, as much as the heads of components say.
     fn compare(&self, photo: &Features, places: &Places) -> Result<Distances> {
-        const ROOM: f32 = 2.0;
+        const ROOM: f32 = 1.0;
         let Heads { values, costs, distances } = self.heads(photo, places)?;
         let scaled: Vec<f32> = (0..HEADS).map(|head| self.scaled(head, values[head])).collect();
-        let score = scaled.iter().map(|z| (z + ROOM).max(0.0)).sum::<f32>() / HEADS as f32;
+        let squares = scaled.iter().map(|z| (z + ROOM).max(0.0).powi(2)).sum::<f32>();
+        let score = (squares / HEADS as f32).sqrt();
         let (_, bank_spread) = self.scales[3];
-        let odd = scaled[2].max(0.0);
+        let odd = scaled[..3].iter().fold(0.0, |most: f32, z| most.max(*z));
         let both = distances.iter().zip(&costs);
         let map = both.map(|(distance, cost)| distance / bank_spread + odd * cost).collect();
         Ok(Distances { map, score })
@@ -173,7 +191,8 @@ impl Memory for Components {
         let scales: Vec<f32> =
             self.scales.iter().flat_map(|(mean, spread)| [*mean, *spread]).collect();
         let mut tensors = self.banks.tensors()?;
-        tensors.push(("centres".into(), self.centres.clone()));
+        tensors.push(("mean".into(), self.clusters.mean.clone()));
+        tensors.push(("centres".into(), self.clusters.centres.clone()));
         tensors.push(("labels".into(), Tensor::stack(&labels, 0)?));
         tensors.push(("scales".into(), Tensor::from_vec(scales, (HEADS, 2), &Device::Cpu)?));
         Ok(tensors)
@@ -181,11 +200,6 @@ impl Memory for Components {
 }
 
 impl Layout {
-    fn of(photo: &Features, centres: &Tensor) -> Result<Self> {
-        let cosines = tokens(photo)?.matmul(&centres.t()?)?;
-        Ok(Self::new(cosines.argmax(D::Minus1)?.to_vec1()?, photo.grid))
-    }
-
     fn new(labels: Vec<u32>, grid: usize) -> Self {
         let mut components = Vec::new();
         let mut free = vec![true; labels.len()];
@@ -216,20 +230,25 @@ impl Layout {
         Self { labels, grid, components }
     }
 
-    /// The share of each cluster, over all patches or those of one cell.
-    fn histogram(&self, clusters: usize, cell: Option<usize>) -> Vec<f32> {
-        let mut counts = vec![0f32; clusters];
-        let in_cell = |patch: usize| {
-            (patch / self.grid * CELLS / self.grid) * CELLS + patch % self.grid * CELLS / self.grid
-        };
+    /// The share of each cluster of the photo.
+    fn shares(&self, clusters: usize) -> Vec<f32> {
+        self.count(clusters, 1, |_| 0)
+    }
+
+    /// The same of each third across, and of each down.
+    fn shares_of_cells(&self, clusters: usize) -> Vec<f32> {
+        let across = self.count(clusters, CELLS, |patch| patch % self.grid * CELLS / self.grid);
+        let down = self.count(clusters, CELLS, |patch| patch / self.grid * CELLS / self.grid);
+        [across, down].concat()
+    }
+
+    fn count(&self, clusters: usize, cells: usize, cell: impl Fn(usize) -> usize) -> Vec<f32> {
+        let mut shares = vec![0f32; clusters * cells];
+        let one = cells as f32 / self.labels.len() as f32;
         for (patch, &label) in self.labels.iter().enumerate() {
-            if cell.is_none_or(|cell| in_cell(patch) == cell) {
-                counts[label as usize] += 1.0;
-            }
+            shares[cell(patch) * clusters + label as usize] += one;
         }
-        let total = counts.iter().sum::<f32>().max(1.0);
-        counts.iter_mut().for_each(|count| *count /= total);
-        counts
+        shares
     }
 
     /// What it costs to match the components with a good photo's, the nearest pairs first; and the cost at each
@@ -276,14 +295,26 @@ impl Component {
     }
 }
 
-/// The patches that are clustered, at unit length: of the first block that is compared.
-fn tokens(photo: &Features) -> Result<Tensor> {
-    Ok(unit_rows(&patches(&photo.blocks[0])?)?)
+fn mean_and_spread(values: impl Iterator<Item = f32> + Clone) -> (f32, f32) {
+    let n = values.clone().count() as f32;
+    let mean = values.clone().sum::<f32>() / n;
+    let squares = values.map(|v| (v - mean).powi(2)).sum::<f32>();
+    (mean, (squares / (n - 1.0).max(1.0)).sqrt())
 }
 
-/// Half the sum of differences, 0..1.
-fn difference(a: &[f32], b: &[f32]) -> f32 {
-    a.iter().zip(b).map(|(a, b)| (a - b).abs()).sum::<f32>() / 2.0
+impl Clusters {
+    fn fit(rows: &Tensor, seed: u64) -> Result<Self> {
+        let mean = rows.mean_keepdim(0)?;
+        let centres = k_means(&unit_rows(&rows.broadcast_sub(&mean)?)?, seed)?;
+        Ok(Self { mean, centres })
+    }
+
+    /// Of the patches of the first block that is compared.
+    fn layout(&self, photo: &Features) -> Result<Layout> {
+        let rows = patches(&photo.blocks[0])?.broadcast_sub(&self.mean)?;
+        let labels = rows.matmul(&self.centres.t()?)?.argmax(D::Minus1)?.to_vec1()?;
+        Ok(Layout::new(labels, photo.grid))
+    }
 }
 
 /// Spherical k-means of unit rows: centres at unit length. The first are drawn far apart (k-means++).

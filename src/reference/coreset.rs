@@ -18,12 +18,15 @@ const TASK: usize = 2048;
 pub(super) fn coreset(rows: &Tensor, count: usize, options: FitOptions) -> Result<Vec<u32>> {
     let total = rows.dim(0)?;
     let mut random = ChaCha8Rng::seed_from_u64(options.seed);
-    let first = random.random_range(0..total);
-    let rows = projected(rows, &mut random)?;
-    let width = rows.dim(1)?;
-    let values = cpu_slice(&rows)?;
+    let first = random.random_range(0..total) as u32;
+    greedy(&projected(rows, &mut random)?, first, count, options.progress)
+}
+
+fn greedy(rows: &Tensor, first: u32, count: usize, progress: &dyn Fn(f64)) -> Result<Vec<u32>> {
+    let (total, width) = rows.dims2()?;
+    let values = cpu_slice(rows)?;
     let mut far = vec![f32::INFINITY; total];
-    let mut taken = vec![first as u32];
+    let mut taken = vec![first];
     while taken.len() < count.min(total) {
         let last = taken[taken.len() - 1] as usize;
         let centre = &values[last * width..][..width];
@@ -43,7 +46,7 @@ pub(super) fn coreset(rows: &Tensor, count: usize, options: FitOptions) -> Resul
         }
         taken.push(best.1 as u32);
         if taken.len().is_multiple_of(64) {
-            (options.progress)(taken.len() as f64 / count as f64);
+            progress(taken.len() as f64 / count as f64);
         }
     }
     Ok(taken)
@@ -94,5 +97,17 @@ mod tests {
         let rows = Tensor::from_vec(rows, (300, 600), &Device::Cpu).unwrap();
         assert!(projected(&rows, &mut random).unwrap().dim(1).unwrap() < 200);
         assert!(coreset(&rows, 2, QUIET).unwrap().contains(&77));
+    }
+
+    /// anomalib's KCenterGreedy on the same rows, from the same start (`tests/fixtures/reference`).
+    #[test]
+    fn the_order_is_that_of_anomalib() {
+        let file =
+            concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/reference/expected.safetensors");
+        let golden = candle_core::safetensors::load(file, &Device::Cpu).unwrap();
+        let expected = golden["coreset"].to_vec1::<i64>().unwrap();
+        let first = expected[0] as u32;
+        let taken = greedy(&golden["patchcore.bank"], first, expected.len(), &|_| {}).unwrap();
+        assert_eq!(taken.into_iter().map(i64::from).collect::<Vec<_>>(), expected);
     }
 }

@@ -321,4 +321,37 @@ pub(crate) mod tests {
             assert!((entry.recall)(&mut cut).is_err(), "{}", entry.name);
         }
     }
+
+    /// What anomalib's own modules and scikit-learn make of the same features (`anomalib_goldens.py`).
+    #[test]
+    fn distances_and_scores_agree_with_anomalib() {
+        let file =
+            concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/reference/expected.safetensors");
+        let golden = candle_core::safetensors::load(file, &Device::Cpu).unwrap();
+        let photo = |i: usize| {
+            let rows = |block: &str| golden[block].get(i).unwrap().to_vec2::<f32>().unwrap();
+            let mut seen = photo(5, &rows("block.0"));
+            seen.blocks.extend(photo(5, &rows("block.1")).blocks);
+            seen
+        };
+        let good: Vec<Features> = (0..6).map(photo).collect();
+        for name in ["padim", "patchcore", "gaussian"] {
+            let entry = reference_method(name).unwrap();
+            let memory = (entry.fit)(&good.iter().collect::<Vec<_>>(), QUIET).unwrap();
+            for i in 0..2 {
+                let found = memory.compare(&photo(6 + i), &Places::default()).unwrap();
+                let expected = golden[&format!("{name}.map")].get(i).unwrap();
+                for (ours, theirs) in found.map.iter().zip(expected.to_vec1::<f32>().unwrap()) {
+                    assert!(
+                        (ours - theirs).abs() < 1e-4 * theirs.max(1.0),
+                        "{name}: {ours} {theirs}"
+                    );
+                }
+                if let Some(scores) = golden.get(&format!("{name}.score")) {
+                    let theirs = scores.get(i).unwrap().to_scalar::<f32>().unwrap();
+                    assert!((found.score - theirs).abs() < 1e-4, "{} {theirs}", found.score);
+                }
+            }
+        }
+    }
 }

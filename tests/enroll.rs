@@ -1,0 +1,319 @@
+//! `blemish enroll`, `score --profile`, `decide` and `profile` as a user sees them.
+
+mod common;
+
+use std::path::{Path, PathBuf};
+
+use common::{blemish, fixture};
+use predicates::str::contains;
+use serde_json::Value;
+use tempfile::{TempDir, tempdir};
+
+/// A round grey part on a ground, with a grain of its own; with a dark blotch when defective.
+fn part(file: &Path, grain: u32, blotch: Option<(f32, f32)>) {
+    sized_part(file, grain, blotch, 200, 200);
+}
+
+fn sized_part(file: &Path, grain: u32, blotch: Option<(f32, f32)>, width: u32, height: u32) {
+    std::fs::create_dir_all(file.parent().unwrap()).unwrap();
+    let noise = |x: u32, y: u32| {
+        let mut h = x.wrapping_mul(0x9E37_79B1) ^ y.wrapping_mul(0x85EB_CA77) ^ grain;
+        h = (h ^ (h >> 15)).wrapping_mul(0x2C1B_3C6D);
+        h = (h ^ (h >> 12)).wrapping_mul(0x297A_2D39);
+        (h >> 20) as f32 / 4096.0
+    };
+    let picture = image::RgbImage::from_fn(width, height, |px, py| {
+        let (x, y) = (px as f32 / width as f32, py as f32 / height as f32);
+        let base = if (x - 0.5).hypot(y - 0.5) < 0.35 { 150.0 } else { 60.0 };
+        let mut value = base + 30.0 * noise(px, py);
+        if blotch.is_some_and(|(bx, by)| (x - bx).hypot(y - by) < 0.08) {
+            value = 10.0;
+        }
+        image::Rgb([value as u8, (value * 0.95) as u8, (value * 0.9) as u8])
+    });
+    picture.save(file).unwrap();
+}
+
+/// A home with `count` photos of good parts in `good`.
+fn home_with(count: u32) -> TempDir {
+    let home = tempdir().unwrap();
+    (0..count).for_each(|i| part(&home.path().join(format!("good/{i}.png")), i * 977 + 5, None));
+    home
+}
+
+fn enroll(home: &Path, more: &[&str]) -> assert_cmd::assert::Assert {
+    let mut command = blemish(home);
+    command.current_dir(home).args(["enroll", "--product", "disc", "-o", "disc.blemish", "-q"]);
+    command.args(more).assert()
+}
+
+fn json(assert: &assert_cmd::assert::Assert) -> Vec<Value> {
+    let text = std::str::from_utf8(&assert.get_output().stdout).unwrap();
+    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+fn score(home: &Path, photos: &[&str]) -> Vec<Value> {
+    let mut command = blemish(home);
+    command.current_dir(home).args(["score", "--profile", "disc.blemish", "-q"]).args(photos);
+    json(&command.assert().success())
+}
+
+#[test]
+fn a_handful_of_good_parts_draws_a_line() {
+    let home = home_with(6);
+    let home = home.path();
+    let summary = json(&enroll(home, &["--reference", "good"]).success()).remove(0);
+    assert_eq!(
+        (&summary["method"], &summary["reference_method"]),
+        (&"fused".into(), &"april-gan".into())
+    );
+    assert_eq!(
+        (summary["references"].as_array().unwrap().len(), &summary["odd"]),
+        (6, &Value::Array(vec![]))
+    );
+    assert_eq!((&summary["calibration_photos"], &summary["threshold"]), (&6.into(), &Value::Null));
+    assert!(summary["readiness"]["image_auroc"].as_f64().unwrap() > 0.5);
+
+    part(&home.join("new/bad.png"), 4000, Some((0.6, 0.4)));
+    part(&home.join("new/fine.png"), 5000, None);
+    let rows = score(home, &["new", "--out", "out", "--save-map"]);
+    let (bad, fine) = (&rows[0], &rows[1]);
+    assert!(bad["score"].as_f64() > fine["score"].as_f64(), "{bad} {fine}");
+    assert_eq!(bad["p_value"].as_f64().unwrap(), 1.0 / 7.0);
+    assert_eq!((&bad["verdict"], &fine["verdict"]), (&"uncertain".into(), &"ok".into()));
+    assert_eq!((&bad["references"], &bad["profile_sha256"]), (&6.into(), &summary["sha256"]));
+    let peak = ["peak_x", "peak_y"].map(|field| bad[field].as_u64().unwrap());
+    assert!(peak[0].abs_diff(120) < 25 && peak[1].abs_diff(80) < 25, "{peak:?}");
+    // A good part stays cold: grey, all over.
+    let warm = |name: &str| {
+        let picture = image::open(home.join("out").join(name)).unwrap().into_rgb8();
+        picture.pixels().filter(|p| p.0[0] != p.0[2]).count()
+    };
+    assert_eq!(warm("fine.png"), 0);
+    assert!(warm("bad.png") > 100);
+
+    // Another line, without scoring again.
+    let results = home.join("results.jsonl");
+    let lines: Vec<String> = rows.iter().map(Value::to_string).collect();
+    std::fs::write(&results, lines.join("\n") + "\nnonsense\n").unwrap();
+    let decide = |rate: &str| {
+        blemish(home).args(["decide", "--false-alarm", rate]).arg(&results).assert().code(1)
+    };
+    let decided = decide("0.15").stderr(contains("1 ok, 1 ng, 0 uncertain"));
+    let decided = json(&decided.stderr(contains("results.jsonl:3: not a result")));
+    assert_eq!((&decided[0]["verdict"], &decided[1]["verdict"]), (&"ng".into(), &"ok".into()));
+    assert_eq!(decided[0]["score"], bad["score"]);
+    decide("0.01")
+        .stderr(contains("1 % needs 99 good photos"))
+        .stderr(contains("6 can promise 14.29 %"));
+    blemish(home).args(["decide", "--false-alarm", "5"]).arg(&results).assert().code(2);
+}
+
+#[test]
+fn further_good_photos_keep_a_promise() {
+    let home = home_with(3);
+    let home = home.path();
+    (0..17).for_each(|i| part(&home.join(format!("more/{i}.png")), 70_000 + i, None));
+    let more = ["--reference", "good", "--calibrate", "more"];
+    let summary = json(&enroll(home, &more).success()).remove(0);
+    assert_eq!(summary["calibration_photos"], 20);
+    assert!(summary["threshold"].is_number());
+    part(&home.join("bad.png"), 1, Some((0.4, 0.5)));
+    assert_eq!(score(home, &["bad.png"])[0]["verdict"], "ng");
+    assert_eq!(score(home, &["bad.png", "--false-alarm", "0.01"])[0]["verdict"], "uncertain");
+}
+
+#[test]
+fn neither_order_nor_copies_change_anything() {
+    let home = home_with(4);
+    let home = home.path();
+    let file = |i: usize| format!("good/{i}.png");
+    enroll(home, &["--reference", &file(0), &file(1), &file(2), &file(3)]).success();
+    let first = std::fs::read(home.join("disc.blemish")).unwrap();
+    enroll(home, &["--reference", &file(2), &file(0), &file(3), &file(1)]).success();
+    assert_eq!(std::fs::read(home.join("disc.blemish")).unwrap(), first);
+    std::fs::copy(home.join(file(1)), home.join("good/copy.png")).unwrap();
+    let mut command = blemish(home);
+    let again =
+        command.current_dir(home).args(["enroll", "--product", "disc", "-o", "disc.blemish"]);
+    again
+        .args(["--reference", "good"])
+        .assert()
+        .success()
+        .stderr(contains("copy.png has the same"));
+    assert_eq!(std::fs::read(home.join("disc.blemish")).unwrap(), first);
+    let all = enroll(home, &["--reference", "good", "--limit", "2"]).success();
+    assert_eq!(json(&all)[0]["references"].as_array().unwrap().len(), 2);
+}
+
+#[test]
+fn references_that_are_few_unreadable_or_of_other_sizes() {
+    let home = home_with(3);
+    let home = home.path();
+    std::fs::write(home.join("good/broken.png"), b"\x89PNG\r\n\x1a\nno").unwrap();
+    sized_part(&home.join("good/large.png"), 9, None, 330, 270);
+    let some = enroll(home, &["--reference", "good"]).code(1).stderr(contains("broken.png"));
+    assert_eq!(json(&some)[0]["references"].as_array().unwrap().len(), 4);
+
+    let one = enroll(home, &["--reference", "good/0.png"]).success();
+    let one = json(&one).remove(0);
+    assert_eq!(
+        (&one["calibration_photos"], &one["readiness"]["verdict"]),
+        (&0.into(), &"add references".into())
+    );
+    part(&home.join("bad.png"), 1, Some((0.4, 0.5)));
+    let rows = score(home, &["bad.png", "good/1.png"]);
+    assert_eq!((&rows[0]["p_value"], &rows[0]["verdict"]), (&Value::Null, &"uncertain".into()));
+    assert!(rows[0]["score"].as_f64() > rows[1]["score"].as_f64());
+
+    std::fs::create_dir(home.join("empty")).unwrap();
+    enroll(home, &["--reference", "empty"]).code(1).stderr(contains("no photos in this folder"));
+    enroll(home, &["--reference", "good/broken.png"]).code(1).stderr(contains("broken.png"));
+    enroll(home, &["--reference", "good", "--limit", "0"]).code(2);
+    enroll(home, &["--reference", "good", "--reference-blocks", "9"])
+        .code(2)
+        .stderr(contains("block 9"));
+}
+
+#[test]
+fn a_defective_reference_is_flagged() {
+    let home = home_with(4);
+    part(&home.path().join("good/odd.png"), 77, Some((0.5, 0.6)));
+    let summary = json(&enroll(home.path(), &["--reference", "good"]).success()).remove(0);
+    assert_eq!(summary["odd"], serde_json::json!(["odd.png"]));
+    assert!(summary["readiness"]["why"].as_str().unwrap().contains("far from the others"));
+}
+
+#[test]
+fn every_reference_method_enrolls_and_scores() {
+    let home = home_with(3);
+    let home = home.path();
+    part(&home.join("bad.png"), 1, Some((0.6, 0.4)));
+    for method in ["winclip", "april-gan", "gaussian", "spade", "padim", "patchcore", "components"]
+    {
+        for words in ["winclip", "april-gan", "fused"] {
+            let more = ["--reference", "good", "--method", words, "--reference-method", method];
+            enroll(home, &more).success();
+            let rows = score(home, &["bad.png", "good/1.png"]);
+            let pair = (
+                rows[0]["method"].as_str().unwrap(),
+                rows[0]["reference_method"].as_str().unwrap(),
+            );
+            assert_eq!(pair, (words, method));
+            assert!(rows[0]["peak"].as_f64() > rows[1]["peak"].as_f64(), "{words}, {method}");
+        }
+    }
+}
+
+#[test]
+fn only_the_region_of_interest_counts() {
+    let home = home_with(4);
+    let home = home.path();
+    // The left half.
+    let mask = |name: &str, width: u32, height: u32, white: u32| {
+        let mask = image::GrayImage::from_fn(width, height, |x, _| {
+            image::Luma([if x < white { 255 } else { 0 }])
+        });
+        mask.save(home.join(name)).unwrap();
+    };
+    mask("roi.png", 100, 100, 50);
+    enroll(home, &["--reference", "good", "--roi", "roi.png"]).success();
+    part(&home.join("right.png"), 1, Some((0.75, 0.5)));
+    part(&home.join("left.png"), 1, Some((0.25, 0.5)));
+    let rows = score(home, &["left.png", "right.png", "--out", "out", "--save-map"]);
+    assert!(rows[0]["score"].as_f64() > rows[1]["score"].as_f64());
+    for row in &rows {
+        assert!(row["peak_x"].as_u64().unwrap() <= 100, "{row}");
+        assert!((row["coverage"].as_f64().unwrap() - 0.5).abs() < 0.02);
+    }
+    mask("flat.png", 100, 40, 50);
+    enroll(home, &["--reference", "good", "--roi", "flat.png"])
+        .code(1)
+        .stderr(contains("draw the mask over"));
+    mask("black.png", 100, 100, 0);
+    enroll(home, &["--reference", "good", "--roi", "black.png"])
+        .code(1)
+        .stderr(contains("white nowhere"));
+}
+
+#[test]
+fn a_profile_that_is_not_as_it_was_written_is_refused() {
+    let home = home_with(2);
+    let home = home.path();
+    enroll(home, &["--reference", "good"]).success();
+    let file = home.join("disc.blemish");
+    let bytes = std::fs::read(&file).unwrap();
+    let refused = |bytes: &[u8], why: &str| {
+        std::fs::write(home.join("other.blemish"), bytes).unwrap();
+        let mut command = blemish(home);
+        command.current_dir(home).args(["score", "good", "--profile", "other.blemish"]);
+        command.assert().code(1).stderr(contains(why)).stdout("");
+    };
+    let mut altered = bytes.clone();
+    let last = altered.len() - 9;
+    altered[last] ^= 1;
+    refused(&altered, "was altered");
+    let text = |from: &str, to: &str| {
+        let at = bytes.windows(from.len()).position(|w| w == from.as_bytes()).unwrap();
+        let mut bytes = bytes.clone();
+        bytes[at..at + to.len()].copy_from_slice(to.as_bytes());
+        bytes
+    };
+    refused(&text("false_alarm\\\":0.05", "false_alarm\\\":0.50"), "was altered");
+    refused(&text("blemish profile 1", "blemish profile 2"), "enroll again with this version");
+    refused(&bytes[..bytes.len() / 2], "not a profile, or cut short");
+    refused(b"", "not a profile");
+    let other = fixture("clip/gelu/hf");
+    let mut command = blemish(home);
+    command
+        .current_dir(home)
+        .args(["score", "good", "--profile", "disc.blemish", "--model"])
+        .arg(&other);
+    command.assert().code(2).stderr(contains("was made with model tiny"));
+    let mut command = blemish(home);
+    command.current_dir(home).args([
+        "score",
+        "good",
+        "--profile",
+        "disc.blemish",
+        "--product",
+        "x",
+    ]);
+    command.assert().code(2);
+    // A photo is not taken for an older profile.
+    let mut command = blemish(home);
+    command.current_dir(home).args([
+        "enroll",
+        "--product",
+        "disc",
+        "--reference",
+        "good",
+        "-o",
+        "good/0.png",
+    ]);
+    command.assert().code(2).stderr(contains("is no product file"));
+}
+
+#[test]
+fn profiles_are_shown_compared_and_checked() {
+    let home = home_with(3);
+    let home = home.path();
+    enroll(home, &["--reference", "good"]).success();
+    std::fs::copy(home.join("disc.blemish"), home.join("old.blemish")).unwrap();
+    let profile = |arguments: &[&str]| {
+        blemish(home).current_dir(home).arg("profile").args(arguments).assert()
+    };
+    let shown = profile(&["show", "disc.blemish"]).success();
+    let shown: Value = serde_json::from_slice(&shown.get_output().stdout).unwrap();
+    assert_eq!((&shown["product"], &shown["model"]), (&"disc".into(), &"tiny".into()));
+    profile(&["diff", "disc.blemish", "old.blemish"]).success().stdout("");
+    enroll(home, &["--reference", "good", "--false-alarm", "0.1"]).success();
+    profile(&["diff", "old.blemish", "disc.blemish"])
+        .code(1)
+        .stdout(contains("false_alarm: 0.05 -> 0.1"));
+    profile(&["check", "disc.blemish"]).success().stdout(contains("good; disc with model tiny"));
+    let other: PathBuf = fixture("clip/gelu/hf");
+    profile(&["check", "disc.blemish", "--model", other.to_str().unwrap()])
+        .code(1)
+        .stderr(contains("was made with model tiny"));
+}
