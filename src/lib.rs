@@ -19,7 +19,8 @@
 //! ```
 //!
 //! [`Clip::load`] also takes the names of larger models ([`aliases`]), Hugging Face repository ids and
-//! folders. [`Method`] is what other ways to tell good from defective implement. [`render`] paints maps,
+//! folders. [`enroll`] makes a [`Profile`] of a few photos of good parts, which draws a line between good and
+//! defective. [`Method`] is what other ways to tell good from defective implement. [`render`] paints maps,
 //! [`report`] prints results. Memory is allocated and freed in large pieces: a program that uses this
 //! library is faster with an allocator that keeps them (the command line uses mimalloc).
 #![warn(missing_docs)]

@@ -21,7 +21,7 @@ pub use finding::{AnomalyMap, Finding, Found, Ignored};
 pub use fused::Fused;
 pub(crate) use fused::spread;
 pub use referenced::Pair;
-pub(crate) use referenced::{Held, Referenced, Rule, Twin};
+pub(crate) use referenced::{Held, Referenced, Rule, Twin, mean_and_spread};
 pub use winclip::WinClip;
 
 /// A way to tell good from defective. It says what it needs of each photo's features first, and judges

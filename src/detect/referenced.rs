@@ -199,9 +199,10 @@ impl Referenced {
             let rest = all.iter().enumerate().filter(|(i, _)| i % groups != group);
             let rest: Vec<&Features> = rest.map(|(_, photo)| *photo).collect();
             let quiet = FitOptions { progress: &|_| {}, ..options };
-            let without = match rest.is_empty() {
-                true => None,
-                false => Some((pair.references.fit)(&rest, quiet)?),
+            let without = match memory.without(&|i| i % groups == group)? {
+                None if rest.is_empty() => None,
+                None => Some((pair.references.fit)(&rest, quiet)?),
+                found => found,
             };
             let memory = without.as_ref().unwrap_or(&memory);
             for (i, slot) in distances.iter_mut().enumerate() {
@@ -383,7 +384,8 @@ fn logistic(odds: f32) -> f32 {
     1.0 / (1.0 + (-odds).exp())
 }
 
-fn mean_and_spread(values: impl Iterator<Item = f32>) -> (f32, f32) {
+/// The mean and the standard deviation of a sample.
+pub(crate) fn mean_and_spread(values: impl Iterator<Item = f32>) -> (f32, f32) {
     let values: Vec<f64> = values.map(f64::from).collect();
     let count = values.len().max(1) as f64;
     let mean = values.iter().sum::<f64>() / count;

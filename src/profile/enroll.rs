@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::damage::{Box2, cut_paste, moved};
-use super::{Calibration, KindAbout, Profile, ProfileAbout, Readiness, ReferenceAbout, places};
-use crate::detect::{Held, Referenced, Twin};
+use super::{KindAbout, Profile, ProfileAbout, Readiness, ReferenceAbout, places};
+use crate::detect::{Held, Referenced, Twin, mean_and_spread};
 use crate::metrics::auroc;
 use crate::reference::FitOptions;
 use crate::{
@@ -103,6 +103,7 @@ pub fn enroll(
     let mut good = Vec::new();
     let total = references.len() + calibration.len();
     let mut done = 0;
+    let step = references.len().div_ceil(DAMAGED_PHOTOS).max(1);
     let mut look = |read: &Read, unreadable: &mut Vec<Error>| -> Result<Option<Looked>> {
         done += 1;
         (options.progress)("photos of good parts", done as f64 / total as f64);
@@ -115,6 +116,7 @@ pub fn enroll(
         };
         let prepared = detector.prepare(&photo);
         let seen = detector.look(&prepared)?;
+        let prepared = (done % step == 1 % step).then_some(prepared);
         let sides = (photo.width(), photo.height());
         Ok(Some(Looked { about: read.about(), prepared, seen, sides }))
     };
@@ -192,7 +194,7 @@ pub fn enroll(
         kinds,
         false_alarm: options.false_alarm,
         region: options.region.as_ref().map(|mask| file_name(mask)),
-        scale: scale(&all, options.false_alarm),
+        scale: scale(&all),
         readiness: readiness(&about, held, damaged, &boxes, clip.size(), clip.grid()),
         references: about,
         calibration: judged,
@@ -210,7 +212,8 @@ struct Read {
 
 struct Looked {
     about: ReferenceAbout,
-    prepared: Prepared,
+    /// Of the photos that damage is laid over.
+    prepared: Option<Prepared>,
     seen: crate::Seen,
     sides: (usize, usize),
 }
@@ -270,15 +273,18 @@ fn versions(
     if let [single] = good {
         let half = (size / grid / 2).max(1) as isize;
         let moves = [(half, 0), (-half, 0), (0, half), (0, -half)];
-        return moves.map(|by| (0, moved(&single.prepared, size, by), area)).into();
+        return moves
+            .iter()
+            .filter_map(|by| Some((0, moved(single.prepared.as_ref()?, size, *by), area)))
+            .collect();
     }
-    let step = good.len().div_ceil(DAMAGED_PHOTOS);
-    let damaged = good.iter().enumerate().step_by(step).flat_map(|(of, photo)| {
+    let kept = good.iter().enumerate().filter_map(|(of, p)| Some((of, p, p.prepared.as_ref()?)));
+    let damaged = kept.flat_map(|(of, photo, undamaged)| {
         // Drawn by the photo itself: the others do not matter.
         let own = u64::from_str_radix(&photo.about.sha256[..15], 16).unwrap_or(0);
         [false, true].map(|is_scar| {
             let seed = seed ^ own ^ u64::from(is_scar);
-            let (prepared, damage) = cut_paste(&photo.prepared, size, area, is_scar, seed);
+            let (prepared, damage) = cut_paste(undamaged, size, area, is_scar, seed);
             (of, prepared, damage)
         })
     });
@@ -332,16 +338,17 @@ fn flag_odd(references: &mut [ReferenceAbout]) {
     }
 }
 
-/// From what good photos' maps reach at most, but for the false alarms, to as far again.
-fn scale(held: &[&Held], false_alarm: f64) -> (f32, f32) {
+/// Map values at the ends of the colour scale: it begins where five good photos in six do not reach (one standard
+/// deviation above their mean peak; of a few photos the highest says too much), and ends a third as far again from
+/// their middle.
+fn scale(held: &[&Held]) -> (f32, f32) {
     if held.is_empty() {
-        return (0.5, 0.9);
+        return (0.5, 0.8);
     }
-    let peaks = Calibration::new(held.iter().map(|held| held.peak).collect());
-    let best = Calibration::best(held.len()).max(false_alarm);
-    let low = peaks.threshold(best).unwrap_or(0.5);
+    let (mean, spread) = mean_and_spread(held.iter().map(|held| held.peak));
     let middle = held.iter().map(|held| held.middle).sum::<f32>() / held.len() as f32;
-    (low, (low + (low - middle).max(0.02)).min((1.0 + low) / 2.0).max(low + 1e-3))
+    let low = (mean + spread.max(0.02)).min(0.98);
+    (low, (low + ((low - middle) / 3.0).max(0.02)).min(1.0))
 }
 
 fn readiness(

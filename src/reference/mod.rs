@@ -27,6 +27,12 @@ pub(crate) trait Memory: Send + Sync {
     /// How far a photo is from what is remembered. `photo` was seen through [`ReferenceEntry::taps`].
     fn compare(&self, photo: &Features, places: &Places) -> Result<Distances>;
 
+    /// The same memory without some of the good photos, by their index, where that is cheaper than to fit the
+    /// others anew.
+    fn without(&self, _left_out: &dyn Fn(usize) -> bool) -> Result<Option<Box<dyn Memory>>> {
+        Ok(None)
+    }
+
     /// All of it, by name: [`ReferenceEntry::recall`] makes the same memory of these.
     fn tensors(&self) -> Result<Vec<(String, Tensor)>>;
 }

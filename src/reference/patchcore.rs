@@ -18,6 +18,8 @@ const NEIGHBOURS: usize = 9;
 pub(super) struct PatchCore {
     /// `[rows, width]`.
     bank: Tensor,
+    /// For each row the good photo that it is of; unknown when it comes from a file.
+    owners: Vec<usize>,
 }
 
 impl PatchCore {
@@ -26,15 +28,17 @@ impl PatchCore {
         let bank = Tensor::cat(&photos, 0)?;
         let rows = bank.dim(0)?;
         let keep = (rows / SHARE).max(SMALL);
+        let owner = |row: usize| row * photos.len() / rows;
         if rows <= keep {
-            return Ok(Self { bank });
+            return Ok(Self { bank, owners: (0..rows).map(owner).collect() });
         }
         let kept = coreset(&bank, keep, options)?;
-        Ok(Self { bank: bank.index_select(&Tensor::new(kept, bank.device())?, 0)? })
+        let owners = kept.iter().map(|row| owner(*row as usize)).collect();
+        Ok(Self { bank: bank.index_select(&Tensor::new(kept, bank.device())?, 0)?, owners })
     }
 
     pub fn recall(tensors: &mut Tensors) -> Result<Self> {
-        Ok(Self { bank: tensors.take("bank", 2)? })
+        Ok(Self { bank: tensors.take("bank", 2)?, owners: vec![] })
     }
 
     /// Distances of locally aware patches, and the score that the farthest of those that count stands for.
@@ -59,6 +63,19 @@ impl PatchCore {
 impl Memory for PatchCore {
     fn compare(&self, photo: &Features, places: &Places) -> Result<Distances> {
         self.distances(&locally_aware(photo)?, places)
+    }
+
+    /// Their rows are taken out of the coreset: another one would have to be chosen for each photo, which takes as long
+    /// as the first.
+    fn without(&self, left_out: &dyn Fn(usize) -> bool) -> Result<Option<Box<dyn Memory>>> {
+        let stays = |row: &u32| !left_out(self.owners[*row as usize]);
+        let rows: Vec<u32> = (0..self.owners.len() as u32).filter(stays).collect();
+        if rows.is_empty() {
+            return Ok(None);
+        }
+        let owners = rows.iter().map(|row| self.owners[*row as usize]).collect();
+        let bank = self.bank.index_select(&Tensor::new(rows, self.bank.device())?, 0)?;
+        Ok(Some(Box::new(Self { bank, owners })))
     }
 
     fn tensors(&self) -> Result<Vec<(String, Tensor)>> {
