@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use blemish::data::samples;
-use blemish::metrics::{Labelled, au_pro, auroc, pixel_auroc};
+use blemish::metrics::{Pixels, auroc, measure as measure_pixels};
 use blemish::{
     Adapter, BitDepth, Clip, Detector, EnrollOptions, Fit, Mask, Method, Pair, Parts, Photo,
     Photos, Product, Prompts, REFERENCE_METHODS, ReferenceEntry, Seen, Taps, enroll, method,
@@ -169,13 +169,13 @@ fn measure(
         .map(|seen| detector.judge(seen, product))
         .collect::<blemish::Result<Vec<_>>>()?;
     let scores: Vec<f32> = findings.iter().map(|finding| finding.score).collect();
-    let labelled: Vec<Labelled> = findings
-        .iter()
-        .zip(&test.masks)
-        .map(|(f, mask)| Labelled { map: &f.map.values, mask: &mask.pixels, width: mask.width })
-        .collect();
+    let mut pixels = Pixels::default();
+    for (finding, mask) in findings.iter().zip(&test.masks) {
+        pixels.add_masked(&finding.map.values, &mask.pixels, mask.width);
+    }
+    let found = measure_pixels(&[&pixels.sorted()], &[0.3]);
     let image = auroc(&scores, &test.labels);
-    let (pixel, pro) = (pixel_auroc(&labelled), au_pro(&labelled, 0.3));
+    let (pixel, pro) = (found.auroc, found.au_pro.map(|pro| pro[0]));
     let of_kind = |kind: &&str| {
         let photos = (0..scores.len()).filter(|&i| !test.labels[i] || test.kinds[i] == *kind);
         let (scores, labels): (Vec<f32>, Vec<bool>) =

@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use crate::data::Sample;
-use crate::metrics::{Labelled, au_pro, auroc, pixel_auroc};
+use crate::metrics::{Measured, Pixels, auroc, measure};
 use crate::{BitDepth, Detector, Error, Mask, Photo, Product, Result};
 
 /// The false-positive rate that AU-PRO is integrated up to.
@@ -39,33 +39,32 @@ pub fn evaluate(
     depth: BitDepth,
     mut done: impl FnMut(),
 ) -> Result<Scores> {
-    let (mut scores, mut maps, mut masks) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut scores, mut pixels) = (Vec::new(), Pixels::default());
     for sample in samples {
         let photo = Photo::open(&sample.photo, depth)?;
-        masks.push(Mask::open(&sample.masks, photo.width(), photo.height())?);
+        let mask = Mask::open(&sample.masks, photo.width(), photo.height())?;
         let finding = detector.inspect(&photo, product)?;
         scores.push(finding.score);
         if finding.map.values.iter().any(|v| v.is_nan()) {
             let why = "leaves a part of the photos unseen; evaluate with squash or letterbox";
             return Err(Error::setting("--fit crop", why));
         }
-        maps.push(finding.map.values);
+        pixels.add_masked(&finding.map.values, &mask.pixels, mask.width);
         done();
     }
     let labels: Vec<bool> = samples.iter().map(|sample| sample.is_anomalous).collect();
     let has_masks = samples.iter().all(|s| !s.is_anomalous || !s.masks.is_empty());
     let anomalous = labels.iter().filter(|l| **l).count();
-    let labelled: Vec<Labelled> = maps
-        .iter()
-        .zip(&masks)
-        .map(|(map, mask)| Labelled { map, mask: &mask.pixels, width: mask.width })
-        .collect();
+    let Measured { auroc: pixel_auroc, au_pro, .. } = match has_masks {
+        true => measure(&[&pixels.sorted()], &[LIMIT]),
+        false => Measured::default(),
+    };
     Ok(Scores {
         product: samples.first().map(|s| s.product.clone()).unwrap_or_default(),
         good: samples.len() - anomalous,
         anomalous,
         image_auroc: auroc(&scores, &labels),
-        pixel_auroc: has_masks.then(|| pixel_auroc(&labelled)).flatten(),
-        au_pro: has_masks.then(|| au_pro(&labelled, LIMIT)).flatten(),
+        pixel_auroc,
+        au_pro: au_pro.map(|pro| pro[0]),
     })
 }

@@ -60,7 +60,7 @@ pub use image::{BitDepth, Fit, Mask, Normalisation, Photo, Placement, Prepared};
 pub use ops::Activation;
 pub use profile::{
     Calibration, Decision, EnrollOptions, Enrolled, KindAbout, Photos, Profile, ProfileAbout,
-    Readiness, ReferenceAbout, enroll,
+    Readiness, ReferenceAbout, RegionAbout, enroll,
 };
 pub use prompt::{Kind, Product, Prompt, Prompts, Report, Role, TextCache, Warning, prompt_files};
 pub use reference::{REFERENCE_METHODS, ReferenceEntry, reference_method};

@@ -142,6 +142,10 @@ fn neither_order_nor_copies_change_anything() {
         .success()
         .stderr(contains("copy.png has the same"));
     assert_eq!(std::fs::read(home.join("disc.blemish")).unwrap(), first);
+    let mut command = blemish(home);
+    let twice = command.current_dir(home).args(["enroll", "--product", "disc", "-o", "x.blemish"]);
+    let twice = twice.args(["--reference", &file(0), &file(0), &file(2)]).assert().success();
+    twice.stderr(contains("good/0.png is given twice"));
     let all = enroll(home, &["--reference", "good", "--limit", "2"]).success();
     assert_eq!(json(&all)[0]["references"].as_array().unwrap().len(), 2);
 }
@@ -170,6 +174,9 @@ fn references_that_are_few_unreadable_or_of_other_sizes() {
     enroll(home, &["--reference", "empty"]).code(1).stderr(contains("no photos in this folder"));
     enroll(home, &["--reference", "good/broken.png"]).code(1).stderr(contains("broken.png"));
     enroll(home, &["--reference", "good", "--limit", "0"]).code(2);
+    let blocks =
+        ["--reference", "good", "--reference-method", "winclip", "--reference-blocks", "2"];
+    enroll(home, &blocks).code(2).stderr(contains("winclip takes none"));
     enroll(home, &["--reference", "good", "--reference-blocks", "9"])
         .code(2)
         .stderr(contains("block 9"));
@@ -210,33 +217,63 @@ fn every_reference_method_enrolls_and_scores() {
 
 #[test]
 fn only_the_region_of_interest_counts() {
-    let home = home_with(4);
+    let home = home_with(5);
     let home = home.path();
-    // The left half.
     let mask = |name: &str, width: u32, height: u32, white: u32| {
-        let mask = image::GrayImage::from_fn(width, height, |x, _| {
-            image::Luma([if x < white { 255 } else { 0 }])
-        });
-        mask.save(home.join(name)).unwrap();
+        let white = |x: u32, _| image::Luma([if x < white { 255 } else { 0 }]);
+        image::GrayImage::from_fn(width, height, white).save(home.join(name)).unwrap();
     };
+    // The left half.
     mask("roi.png", 100, 100, 50);
-    enroll(home, &["--reference", "good", "--roi", "roi.png"]).success();
+    part(&home.join("fine.png"), 1, None);
     part(&home.join("right.png"), 1, Some((0.75, 0.5)));
     part(&home.join("left.png"), 1, Some((0.25, 0.5)));
-    let rows = score(home, &["left.png", "right.png", "--out", "out", "--save-map"]);
-    assert!(rows[0]["score"].as_f64() > rows[1]["score"].as_f64());
-    for row in &rows {
-        assert!(row["peak_x"].as_u64().unwrap() <= 100, "{row}");
-        assert!((row["coverage"].as_f64().unwrap() - 0.5).abs() < 0.02);
+    for method in ["april-gan", "spade", "components"] {
+        let more = ["--reference", "good", "--roi", "roi.png", "--reference-method", method];
+        enroll(home, &more).success();
+        let rows = score(home, &["left.png", "right.png", "fine.png", "--out", "out"]);
+        let [left, right, fine] = [0, 1, 2].map(|i| rows[i]["score"].as_f64().unwrap());
+        assert!(left > fine, "{method}: {left} {fine}");
+        assert_eq!(right, fine, "{method}: what is black is not seen");
+        for row in &rows {
+            assert!(row["peak_x"].as_u64().unwrap() <= 100, "{row}");
+            assert!((row["coverage"].as_f64().unwrap() - 0.5).abs() < 0.02);
+        }
     }
+    sized_part(&home.join("wide.png"), 1, None, 300, 200);
+    let mut command = blemish(home);
+    command.current_dir(home).args(["score", "--profile", "disc.blemish", "wide.png"]);
+    command.assert().code(1).stderr(contains("wide.png: has 300x200 pixels and the region"));
     mask("flat.png", 100, 40, 50);
-    enroll(home, &["--reference", "good", "--roi", "flat.png"])
-        .code(1)
-        .stderr(contains("draw the mask over"));
+    let flat = enroll(home, &["--reference", "good", "--roi", "flat.png"]);
+    flat.code(1).stderr(contains("both must have one shape"));
     mask("black.png", 100, 100, 0);
-    enroll(home, &["--reference", "good", "--roi", "black.png"])
-        .code(1)
-        .stderr(contains("white nowhere"));
+    let black = enroll(home, &["--reference", "good", "--roi", "black.png"]);
+    black.code(1).stderr(contains("white nowhere"));
+}
+
+#[test]
+fn components_of_two_good_parts_are_on_the_scale_of_later_ones() {
+    let home = home_with(2);
+    let home = home.path();
+    let more = ["--reference", "good", "--reference-method", "components"];
+    let summary = json(&enroll(home, &more).success()).remove(0);
+    part(&home.join("bad.png"), 1, Some((0.6, 0.4)));
+    let bad = score(home, &["bad.png"])[0]["score"].as_f64().unwrap();
+    for reference in summary["references"].as_array().unwrap() {
+        assert!(bad > reference["score"].as_f64().unwrap(), "{summary} {bad}");
+    }
+}
+
+#[test]
+fn one_photo_that_can_be_read_among_many_that_cannot_is_enrolled_as_if_alone() {
+    let home = home_with(1);
+    let home = home.path();
+    enroll(home, &["--reference", "good/0.png"]).success();
+    let alone = score(home, &["good/0.png"]).remove(0);
+    (0..20).for_each(|i| std::fs::write(home.join(format!("good/broken{i}.png")), [i]).unwrap());
+    enroll(home, &["--reference", "good"]).code(1);
+    assert_eq!(score(home, &["good/0.png"])[0]["score"], alone["score"]);
 }
 
 #[test]
@@ -283,7 +320,9 @@ fn a_profile_that_is_not_as_it_was_written_is_refused() {
         "x",
     ]);
     command.assert().code(2);
-    // A photo is not taken for an older profile.
+    // An older profile is replaced, a photo is not taken for one.
+    std::fs::write(&file, text("blemish profile 1", "blemish profile 0")).unwrap();
+    enroll(home, &["--reference", "good"]).success();
     let mut command = blemish(home);
     command.current_dir(home).args([
         "enroll",

@@ -4,14 +4,14 @@ mod common;
 
 use blemish::Mask;
 use blemish::data::{Layout, samples};
-use blemish::metrics::{Labelled, au_pro};
+use blemish::metrics::{Pixels, measure};
 use common::fixture;
 use serde_json::Value;
 
 #[test]
 fn au_pro_is_that_of_the_official_script() {
     let root = fixture("mvtec_ad");
-    let mut maps = Vec::new();
+    let (mut pixels, mut photos) = (Pixels::default(), 0);
     for sample in samples(&root.join("dataset"), Some(Layout::Mvtec)).unwrap() {
         let path = sample.photo.strip_prefix(root.join("dataset")).unwrap();
         let file = std::fs::File::open(root.join("anomaly_maps").join(path).with_extension("tiff"));
@@ -21,18 +21,16 @@ fn au_pro_is_that_of_the_official_script() {
             panic!("float32");
         };
         let mask = Mask::open(&sample.masks, width as usize, height as usize).unwrap();
-        maps.push((map, mask));
+        pixels.add_masked(&map, &mask.pixels, mask.width);
+        photos += 1;
     }
-    assert_eq!(maps.len(), 8);
-    let labelled: Vec<Labelled> = maps
-        .iter()
-        .map(|(map, mask)| Labelled { map, mask: &mask.pixels, width: mask.width })
-        .collect();
+    assert_eq!(photos, 8);
+    let pixels = pixels.sorted();
     for limit in ["0.05", "0.3", "1.0"] {
         let file = root.join(format!("official_metrics_{limit}/metrics.json"));
         let golden: Value = serde_json::from_slice(&std::fs::read(file).unwrap()).unwrap();
         let expected = golden["bottle"]["au_pro"].as_f64().unwrap();
-        let found = au_pro(&labelled, limit.parse().unwrap()).unwrap();
+        let found = measure(&[&pixels], &[limit.parse().unwrap()]).au_pro.unwrap()[0];
         assert!((found - expected).abs() < 1e-8, "{limit}: {found} is not {expected}");
     }
 }

@@ -47,7 +47,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
         match decide(&line, args.false_alarm) {
             Ok((decision, among, line)) => {
                 counts[decision as usize] += 1;
-                photos = photos.max(Some(among));
+                photos = Some(photos.map_or(among, |least: usize| least.min(among)));
                 if !super::printed(writeln!(out, "{line}"))? {
                     return Ok(ExitCode::SUCCESS);
                 }
@@ -73,7 +73,10 @@ fn decide(line: &str, false_alarm: f64) -> Result<(Decision, usize, String), Str
     let photos = row.get("calibration_photos").and_then(Value::as_u64).ok_or(other)? as usize;
     let decision = match row.get("p_value") {
         Some(Value::Null) => Decision::Uncertain,
-        Some(p) => Decision::new(p.as_f64().ok_or(other)?, photos, false_alarm),
+        Some(p) => {
+            let p = p.as_f64().filter(|p| *p > 0.0 && *p <= 1.0).ok_or(other)?;
+            Decision::new(p, photos, false_alarm)
+        }
         None => return Err(other.into()),
     };
     row["false_alarm"] = false_alarm.into();

@@ -41,7 +41,7 @@ pub struct Args {
     /// Take the first N references only, in order of name.
     #[arg(long, value_name = "N")]
     limit: Option<usize>,
-    /// Further photos of good parts, which only draw the line between ok and ng.
+    /// Further photos of good parts, which draw the line between ok and ng and are not compared with.
     #[arg(long, value_name = "PHOTOS", num_args = 1..)]
     calibrate: Vec<PathBuf>,
     /// How to compare with good parts [default: winclip with --method winclip, else april-gan].
@@ -106,7 +106,13 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     if references.photos.is_empty() {
         return Ok(ExitCode::FAILURE);
     }
+    references.photos.sort();
     references.photos.truncate(args.limit.unwrap_or(usize::MAX));
+    if !args.method.model.quiet {
+        for twice in &references.repeated {
+            eprintln!("blemish: note: {} is given twice and counts once", twice.display());
+        }
+    }
     let entry = args.method.entry()?;
     let file = args.prompts.clone().unwrap_or(entry.prompts.into());
     let prompts = Prompts::open(&file)?.select(&args.detect, &args.ignore)?;
@@ -169,7 +175,7 @@ fn reference_method(name: Option<&str>, words: &str) -> blemish::Result<&'static
 fn check_target(out: &Path) -> anyhow::Result<()> {
     let folder = out.parent().filter(|folder| !folder.as_os_str().is_empty());
     check_writable("-o", folder.unwrap_or(Path::new(".")))?;
-    if out.exists() && Profile::open(out).is_err() {
+    if out.exists() && !Profile::is_one(out) {
         let why = "is there and is no product file; give another name".to_string();
         return Err(Error::Setting { setting: format!("-o {}", out.display()), why }.into());
     }

@@ -11,6 +11,8 @@ use blemish::data::{ENDINGS, has_photo_ending};
 pub struct Inputs {
     pub photos: Vec<PathBuf>,
     pub errors: Vec<String>,
+    /// What was named more than once.
+    pub repeated: Vec<PathBuf>,
     /// What output paths are relative to.
     base: PathBuf,
     /// Where the photos really are: a photo that is named twice is scored once.
@@ -43,6 +45,8 @@ impl Inputs {
     fn add(&mut self, photo: PathBuf) {
         if self.places.insert(place(&photo)) {
             self.photos.push(photo);
+        } else {
+            self.repeated.push(photo);
         }
     }
 

@@ -4,7 +4,7 @@ use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use blemish::Profile;
+use blemish::{Photo, Profile};
 use clap::Subcommand;
 use serde_json::Value;
 
@@ -67,7 +67,10 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
             model.begin()?;
             let profile = Profile::open(file)?;
             let check = || -> anyhow::Result<()> {
-                profile.detector(model.open_for(&profile)?)?;
+                let detector = profile.detector(model.open_for(&profile)?)?;
+                // What is remembered has to fit what the model sees.
+                let grey = Photo::from_rgb(64, 64, vec![128; 64 * 64 * 3])?;
+                detector.inspect(&grey, profile.product())?;
                 Ok(())
             };
             if let Err(error) = check() {

@@ -250,6 +250,8 @@ impl<'a> Scorer<'a> {
     }
 
     fn score(&self, path: &Path, prepared: &Prepared) -> blemish::Result<(Record, Finding)> {
+        let region = self.profile.as_ref().and_then(|e| e.profile.about().region.as_ref());
+        region.map_or(Ok(()), |region| region.check(path, prepared.placement.photo_size()))?;
         let start = Instant::now();
         let finding = self.detector.judge(&self.detector.look(prepared)?, &self.product)?;
         let milliseconds = start.elapsed().as_secs_f64() * 1e3;

@@ -106,6 +106,14 @@ impl ModelArgs {
     /// Opens the model that a profile was made with, or the same by the name that a flag gives.
     pub fn open_for(&self, profile: &Profile) -> anyhow::Result<Clip> {
         let about = profile.about();
+        for (flag, given) in
+            [("size", self.size.is_some()), ("activation", self.activation.is_some())]
+        {
+            if given {
+                let why = "a profile brings its own; enroll again for another".to_string();
+                return Err(Error::Setting { setting: format!("--{flag}"), why }.into());
+            }
+        }
         let options = ModelOptions {
             size: Some(about.size),
             activation: profile.activation(),

@@ -21,7 +21,7 @@ pub use finding::{AnomalyMap, Finding, Found, Ignored};
 pub use fused::Fused;
 pub(crate) use fused::spread;
 pub use referenced::Pair;
-pub(crate) use referenced::{Held, Referenced, Rule, Twin, mean_and_spread};
+pub(crate) use referenced::{Held, Referenced, Rule, Twin};
 pub use winclip::WinClip;
 
 /// A way to tell good from defective. It says what it needs of each photo's features first, and judges
@@ -225,7 +225,12 @@ impl Detector {
     /// A photo as the model takes it. Costs far less than [`Detector::look`], so that one thread can
     /// read photos ahead of another that inspects them.
     pub fn prepare(&self, photo: &Photo) -> Prepared {
-        self.encoder.prepare(photo, self.fit)
+        let mut prepared = self.encoder.prepare(photo, self.fit);
+        if let Some(region) = &self.region {
+            // What does not count is not seen either.
+            prepared.blank_outside(region);
+        }
+        prepared
     }
 
     /// Passes a photo through the image tower: nearly all of the time that a photo takes.

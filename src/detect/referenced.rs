@@ -11,6 +11,7 @@ use super::finding::Outcome;
 use super::fused::log_odds;
 use super::{AprilGan, Method, Verdict, WinClip};
 use crate::image::enlarge_to_corners;
+use crate::metrics::mean_and_spread;
 use crate::prompt::Role;
 use crate::reference::{Distances, FitOptions, Memory, Places, ReferenceEntry};
 use crate::{Error, Features, Product, Result, Taps};
@@ -77,9 +78,9 @@ impl Pair {
         if good.len() < 2 {
             return Err(Error::setting("references", "give at least two photos of good parts"));
         }
-        let quiet = FitOptions { seed: 0, progress: &|_| {} };
         let places = Places::default();
-        let (method, _) = Referenced::fit(self.clone(), good, &[], product, places, quiet)?;
+        let quiet = FitOptions { seed: 0, places: &places, progress: &|_| {} };
+        let (method, _) = Referenced::fit(self.clone(), good, &[], product, quiet)?;
         Ok(Box::new(method))
     }
 
@@ -184,9 +185,9 @@ impl Referenced {
         good: &[&Features],
         twins: &[Twin],
         product: &Product,
-        places: Places,
         options: FitOptions,
     ) -> Result<(Self, Vec<Held>)> {
+        let places = options.places;
         let own: Vec<(usize, &Features)> = good.iter().copied().enumerate().collect();
         let others = twins.iter().map(|twin| (twin.of, &twin.features));
         let seen: Vec<(usize, &Features)> = own.into_iter().chain(others).collect();
@@ -207,7 +208,7 @@ impl Referenced {
             let memory = without.as_ref().unwrap_or(&memory);
             for (i, slot) in distances.iter_mut().enumerate() {
                 if seen[i].0 % groups == group {
-                    *slot = Some(memory.compare(&parts[i], &places)?);
+                    *slot = Some(memory.compare(&parts[i], places)?);
                 }
             }
             (options.progress)((group + 1) as f64 / groups as f64);
@@ -218,14 +219,14 @@ impl Referenced {
         // Of a single photo its views alone say how far good photos lie.
         let measured = if good.len() > 1 { 0..good.len() } else { 1.min(twins.len())..seen.len() };
         let (grid, m) = (good[0].grid, measured);
-        let rule = Rule::measure(&pair, &words[m.clone()], &distances[m], product, &places, grid);
+        let rule = Rule::measure(&pair, &words[m.clone()], &distances[m], product, places, grid);
         let held =
             words.into_iter().zip(&distances).zip(photos).map(|((words, distances), photo)| {
-                let verdicts = rule.join(words, distances, photo, product, &places);
-                Held::new(&Outcome::new(verdicts, product), &places, grid)
+                let verdicts = rule.join(words, distances, photo, product, places);
+                Held::new(&Outcome::new(verdicts, product), places, grid)
             });
         let held = if good.len() > 1 { held.collect() } else { vec![] };
-        Ok((Self { pair, memory, rule, places }, held))
+        Ok((Self { pair, memory, rule, places: places.clone() }, held))
     }
 }
 
@@ -382,13 +383,4 @@ fn gentle(x: f32) -> f32 {
 
 fn logistic(odds: f32) -> f32 {
     1.0 / (1.0 + (-odds).exp())
-}
-
-/// The mean and the standard deviation of a sample.
-pub(crate) fn mean_and_spread(values: impl Iterator<Item = f32>) -> (f32, f32) {
-    let values: Vec<f64> = values.map(f64::from).collect();
-    let count = values.len().max(1) as f64;
-    let mean = values.iter().sum::<f64>() / count;
-    let variance = values.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / (count - 1.0).max(1.0);
-    (mean as f32, variance.sqrt() as f32)
 }

@@ -50,6 +50,16 @@ pub struct Prepared {
     pub placement: Placement,
 }
 
+impl Prepared {
+    /// Fills what lies outside a region, `[size, size]`, with the mean colour.
+    pub(crate) fn blank_outside(&mut self, region: &[bool]) {
+        for plane in self.pixels.chunks_exact_mut(region.len()) {
+            let outside = plane.iter_mut().zip(region).filter(|(_, inside)| !**inside);
+            outside.for_each(|(value, _)| *value = 0.0);
+        }
+    }
+}
+
 /// Where a model's square lies on a photo.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Placement {
@@ -103,6 +113,14 @@ impl Placement {
             pixel(x, self.corner.0, self.resized.0, self.photo.0),
             pixel(y, self.corner.1, self.resized.1, self.photo.1),
         )
+    }
+
+    /// Whether a point of the square lies on the photo, and not on what was filled up.
+    pub(crate) fn is_on_photo(&self, x: f64, y: f64) -> bool {
+        let on = |at: f64, corner: isize, resized: usize| {
+            (0.0..=resized as f64).contains(&(at - corner as f64))
+        };
+        on(x, self.corner.0, self.resized.0) && on(y, self.corner.1, self.resized.1)
     }
 
     /// Lays a map of the square (`[size, size]`) over the photo: `[height, width]` at the photo's

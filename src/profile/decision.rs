@@ -82,7 +82,7 @@ impl Calibration {
 
     /// The lowest false-alarm rate that so many good photos can promise.
     pub fn best(photos: usize) -> f64 {
-        1.0 / (photos + 1) as f64
+        1.0 / (photos as f64 + 1.0)
     }
 }
 

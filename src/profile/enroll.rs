@@ -5,13 +5,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::damage::{Box2, cut_paste, moved};
-use super::{KindAbout, Profile, ProfileAbout, Readiness, ReferenceAbout, places};
-use crate::detect::{Held, Referenced, Twin, mean_and_spread};
-use crate::metrics::auroc;
-use crate::reference::FitOptions;
+use super::readiness::{flag_odd, readiness, scale};
+use super::region::Region;
+use super::{KindAbout, Profile, ProfileAbout, ReferenceAbout};
+use crate::detect::{Held, Referenced, Twin};
+use crate::reference::{FitOptions, Places};
 use crate::{
-    BitDepth, Clip, Detector, Error, Features, Fit, Mask, Method, MethodEntry, Pair, Parts, Photo,
-    Placement, Prepared, Product, ReferenceEntry, Result,
+    BitDepth, Clip, Detector, Error, Features, Fit, Method, MethodEntry, Pair, Parts, Photo,
+    Prepared, Product, ReferenceEntry, Result,
 };
 
 /// Good photos that damage is laid over: enough for a verdict.
@@ -82,10 +83,24 @@ pub fn enroll(
     if blocks.is_empty() && options.references.takes_blocks {
         return Err(Error::setting("--reference-blocks", "give at least one block"));
     }
+    if !options.references.takes_blocks && options.blocks.is_some() {
+        let why = format!("--reference-method {} takes none", options.references.name);
+        return Err(Error::setting("--reference-blocks", why));
+    }
+    if blocks.contains(&0) {
+        return Err(Error::setting("--reference-blocks 0", "blocks are counted from 1"));
+    }
     let words = options.method.make(&options.parts)?;
     let pair = Pair::new(words, options.references, blocks.clone());
     clip.check(&pair.taps())?;
+    let region = match &options.region {
+        Some(mask) => Some(Region::open(mask, clip.size(), options.fit)?),
+        None => None,
+    };
+    let places = region.as_ref().map_or(Ok(Places::default()), |r| r.places(clip.grid()))?;
+    let pixels = region.as_ref().map(|region| region.pixels.clone());
     let detector = Detector::with(clip.clone(), Box::new(pair.clone()), options.fit);
+    let detector = detector.with_region(pixels.clone());
 
     let (mut unreadable, mut copies) = (Vec::new(), Vec::new());
     let (references, rest) =
@@ -103,11 +118,15 @@ pub fn enroll(
     let mut good = Vec::new();
     let total = references.len() + calibration.len();
     let mut done = 0;
-    let step = references.len().div_ceil(DAMAGED_PHOTOS).max(1);
     let mut look = |read: &Read, unreadable: &mut Vec<Error>| -> Result<Option<Looked>> {
         done += 1;
         (options.progress)("photos of good parts", done as f64 / total as f64);
-        let photo = match Photo::open(&read.path, options.depth) {
+        let fits = |photo: Photo| {
+            let sides = (photo.width(), photo.height());
+            region.as_ref().map_or(Ok(()), |region| region.check(&read.path, sides))?;
+            Ok(photo)
+        };
+        let photo = match Photo::open(&read.path, options.depth).and_then(fits) {
             Ok(photo) => photo,
             Err(error) => {
                 unreadable.push(error);
@@ -116,47 +135,47 @@ pub fn enroll(
         };
         let prepared = detector.prepare(&photo);
         let seen = detector.look(&prepared)?;
-        let prepared = (done % step == 1 % step).then_some(prepared);
-        let sides = (photo.width(), photo.height());
-        Ok(Some(Looked { about: read.about(), prepared, seen, sides }))
+        Ok(Some(Looked { about: read.about(), prepared: Some(prepared), seen }))
     };
+    let step = references.len().div_ceil(DAMAGED_PHOTOS).max(1);
     for read in &references {
-        good.extend(look(read, &mut unreadable)?);
+        let Some(mut photo) = look(read, &mut unreadable)? else { continue };
+        if good.len() % step != 0 {
+            photo.prepared = None;
+        }
+        good.push(photo);
     }
-    let Some(first) = good.first() else {
+    if good.is_empty() {
         let why = "give at least one photo of a good part";
         return Err(unreadable.pop().unwrap_or_else(|| Error::setting("--reference", why)));
-    };
-    let region = match &options.region {
-        Some(mask) => Some(region_of(mask, &clip, options.fit, first.sides)?),
-        None => None,
-    };
-    let places = places(region.as_deref(), clip.size(), clip.grid());
+    }
 
     // Damage, or other views of a single photo.
-    let area = Box2::around(region.as_deref(), clip.size());
+    let area = Box2::around(pixels.as_deref(), clip.size());
     let (mut twins, mut boxes) = (Vec::new(), Vec::new());
     let versions = versions(&good, clip.size(), clip.grid(), area, options.seed);
     let count = versions.len();
-    for (i, (of, prepared, damage)) in versions.into_iter().enumerate() {
+    for (i, (of, mut prepared, damage)) in versions.into_iter().enumerate() {
         (options.progress)("simulated damage", (i + 1) as f64 / count as f64);
+        pixels.iter().for_each(|region| prepared.blank_outside(region));
         twins.push(Twin { of, features: detector.look(&prepared)?.features });
         boxes.push(damage);
     }
     let fit = FitOptions {
         seed: options.seed,
+        places: &places,
         progress: &|share| (options.progress)(options.references.name, share),
     };
     let features: Vec<&Features> = good.iter().map(|photo| &photo.seen.features).collect();
-    let (method, held) = Referenced::fit(pair, &features, &twins, &product, places.clone(), fit)?;
+    let (method, held) = Referenced::fit(pair, &features, &twins, &product, fit)?;
     let (rule, memory) = (method.rule.clone(), method.memory.tensors()?);
     let (held, damaged) = held.split_at(good.len().min(held.len()));
 
-    let detector = Detector::with(clip.clone(), Box::new(method), options.fit);
+    let judge = Detector::with(clip.clone(), Box::new(method), options.fit);
     let mut judged = Vec::new();
     for read in &calibration {
         if let Some(mut photo) = look(read, &mut unreadable)? {
-            let outcome = detector.outcome(&photo.seen, &product)?;
+            let outcome = judge.outcome(&photo.seen, &product)?;
             let held = Held::new(&outcome, &places, clip.grid());
             photo.about.score = Some(held.score);
             judged.push((photo.about, held));
@@ -193,14 +212,14 @@ pub fn enroll(
         prompts_sha256: crate::clip::sha256(sentences.as_bytes()),
         kinds,
         false_alarm: options.false_alarm,
-        region: options.region.as_ref().map(|mask| file_name(mask)),
+        region: region.as_ref().map(|region| region.about.clone()),
         scale: scale(&all),
         readiness: readiness(&about, held, damaged, &boxes, clip.size(), clip.grid()),
         references: about,
         calibration: judged,
         rule,
     };
-    let profile = Profile::new(about, product, adapter, memory, region)?;
+    let profile = Profile::new(about, product, adapter, memory, pixels)?;
     Ok(Enrolled { profile, unreadable, copies })
 }
 
@@ -215,7 +234,6 @@ struct Looked {
     /// Of the photos that damage is laid over.
     prepared: Option<Prepared>,
     seen: crate::Seen,
-    sides: (usize, usize),
 }
 
 impl Read {
@@ -257,7 +275,7 @@ impl Read {
     }
 }
 
-fn file_name(path: &Path) -> String {
+pub(super) fn file_name(path: &Path) -> String {
     path.file_name().unwrap_or_default().to_string_lossy().into_owned()
 }
 
@@ -289,132 +307,4 @@ fn versions(
         })
     });
     damaged.collect()
-}
-
-/// The pixels of the model's square where a mask is white.
-fn region_of(mask: &Path, clip: &Clip, fit: Fit, photo: (usize, usize)) -> Result<Arc<[bool]>> {
-    let white = Mask::white(mask)?;
-    let ratio = |(w, h): (usize, usize)| w as f64 / h as f64;
-    let (own, other) = (ratio((white.width, white.height)), ratio(photo));
-    if (own / other - 1.0).abs() > 0.02 {
-        let why = format!(
-            "has {}x{} pixels and the photos {}x{}: draw the mask over one of them",
-            white.width, white.height, photo.0, photo.1
-        );
-        return Err(Error::photo(mask, why));
-    }
-    let size = clip.size();
-    let placement = Placement::new((white.width, white.height), size, fit);
-    let pixel = |i: usize| {
-        let (x, y) = ((i % size) as f64 + 0.5, (i / size) as f64 + 0.5);
-        let (x, y) = placement.on_photo(x, y);
-        white.pixels[y * white.width + x]
-    };
-    let region: Arc<[bool]> = (0..size * size).map(pixel).collect();
-    let places = places(Some(&region), size, clip.grid());
-    if !places.0.is_some_and(|places| places.contains(&true)) {
-        let why = "is white nowhere, or nowhere for as much as a patch; paint white where to look";
-        return Err(Error::photo(mask, why));
-    }
-    Ok(region)
-}
-
-/// Marks what lies far above the others: more than four spreads (the median distance from the median, in
-/// standard deviations) and a twentieth of the way to certainty.
-fn flag_odd(references: &mut [ReferenceAbout]) {
-    let median = |mut values: Vec<f32>| {
-        values.sort_by(f32::total_cmp);
-        values[values.len() / 2]
-    };
-    if references.len() < 3 {
-        return;
-    }
-    let odds = |score: f32| (score / (1.0 - score).max(1e-6)).max(1e-6).ln();
-    let scores: Vec<f32> = references.iter().filter_map(|r| r.score).map(odds).collect();
-    let middle = median(scores.clone());
-    let spread = 1.4826 * median(scores.iter().map(|s| (s - middle).abs()).collect());
-    for (reference, score) in references.iter_mut().zip(scores) {
-        reference.is_odd = score - middle > 4.0 * spread.max(0.05);
-    }
-}
-
-/// Map values at the ends of the colour scale: it begins where five good photos in six do not reach (one standard
-/// deviation above their mean peak; of a few photos the highest says too much), and ends a third as far again from
-/// their middle.
-fn scale(held: &[&Held]) -> (f32, f32) {
-    if held.is_empty() {
-        return (0.5, 0.8);
-    }
-    let (mean, spread) = mean_and_spread(held.iter().map(|held| held.peak));
-    let middle = held.iter().map(|held| held.middle).sum::<f32>() / held.len() as f32;
-    let low = (mean + spread.max(0.02)).min(0.98);
-    (low, (low + ((low - middle) / 3.0).max(0.02)).min(1.0))
-}
-
-fn readiness(
-    references: &[ReferenceAbout],
-    good: &[Held],
-    damaged: &[Held],
-    boxes: &[Box2],
-    size: usize,
-    grid: usize,
-) -> Readiness {
-    let scores: Vec<f32> = good.iter().chain(damaged).map(|held| held.score).collect();
-    let labels: Vec<bool> = (0..scores.len()).map(|i| i >= good.len()).collect();
-    let image_auroc = auroc(&scores, &labels);
-    let patch = (size / grid) as f32;
-    let on_damage = |(held, damage): (&Held, &Box2)| {
-        let (x, y) = held.peak_at;
-        damage.is_near((x * size as f32, y * size as f32), patch / 2.0)
-    };
-    let hits = damaged.iter().zip(boxes).filter(|pair| on_damage(*pair)).count();
-    let peak_on_damage = (!damaged.is_empty()).then(|| hits as f64 / damaged.len() as f64);
-    let odd = references.iter().filter(|r| r.is_odd).count();
-    let (verdict, why) = match image_auroc {
-        None => ("add references", "a single photo cannot be compared with others".to_string()),
-        Some(_) if odd > 0 => {
-            let why = format!("{odd} of the photos are far from the others: see to them first");
-            ("add references", why)
-        }
-        Some(auroc) if auroc >= 0.9 => {
-            ("ready", format!("simulated damage scores above good parts in {:.0} %", auroc * 100.0))
-        }
-        Some(auroc) if auroc >= 0.7 => {
-            let why =
-                format!("simulated damage scores above good parts in {:.0} % only", auroc * 100.0);
-            ("add references", why)
-        }
-        Some(auroc) => {
-            let why = format!(
-                "simulated damage scores above good parts in {:.0} %, where chance gives 50: another \
-                 model or another camera view is needed",
-                auroc * 100.0
-            );
-            ("not suitable", why)
-        }
-    };
-    Readiness { verdict: verdict.into(), why, damaged: damaged.len(), image_auroc, peak_on_damage }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn one_odd_photo_in_five_is_flagged_and_a_quiet_five_are_not() {
-        let flagged = |scores: &[f32]| -> Vec<usize> {
-            let about = |&score: &f32| ReferenceAbout {
-                file: String::new(),
-                sha256: String::new(),
-                score: Some(score),
-                is_odd: false,
-            };
-            let mut references: Vec<_> = scores.iter().map(about).collect();
-            flag_odd(&mut references);
-            (0..scores.len()).filter(|i| references[*i].is_odd).collect()
-        };
-        assert_eq!(flagged(&[0.5, 0.48, 0.9, 0.52, 0.47]), [2]);
-        assert!(flagged(&[0.5, 0.48, 0.55, 0.52, 0.47]).is_empty());
-        assert!(flagged(&[0.5, 0.5, 0.5, 0.501, 0.5]).is_empty());
-    }
 }

@@ -1,7 +1,8 @@
-//! Profiles on disk: safetensors with one JSON object of metadata (`docs/profile.md`). A file that is not as it was
+//! Profiles on disk: safetensors with one JSON object of metadata (`docs/enroll.md`). A file that is not as it was
 //! written is refused.
 
 use std::collections::BTreeMap;
+use std::io::Read;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -10,12 +11,13 @@ use safetensors::SafeTensors;
 
 use super::{KindAbout, Profile, ProfileAbout};
 use crate::files::{safetensors_bytes, write_whole};
-use crate::prompt::Kind;
+use crate::prompt::{Kind, Role};
 use crate::{Adapter, Error, Product, Result};
 
 /// What the metadata's `format` says.
 const FORMAT: &str = "blemish profile 1";
 const MOST_BYTES: u64 = 16 << 30;
+const MOST_METADATA: u64 = 100 << 20;
 
 impl Profile {
     pub(super) fn new(
@@ -37,6 +39,19 @@ impl Profile {
     pub fn save(&self, path: impl AsRef<Path>) -> Result<()> {
         let bytes = self.bytes(Some(&self.sha256))?;
         write_whole(path.as_ref(), &bytes)
+    }
+
+    /// Whether a file says that it is a profile, of whatever version and state.
+    pub fn is_one(path: impl AsRef<Path>) -> bool {
+        let format = || -> Option<String> {
+            let mut start = Vec::new();
+            std::fs::File::open(path).ok()?.take(MOST_METADATA).read_to_end(&mut start).ok()?;
+            let length = u64::from_le_bytes(*start.first_chunk()?) as usize;
+            let header = start.get(8..length.checked_add(8)?)?;
+            let header: serde_json::Value = serde_json::from_slice(header).ok()?;
+            Some(header["__metadata__"]["format"].as_str()?.to_string())
+        };
+        format().is_some_and(|format| format.starts_with("blemish profile"))
     }
 
     /// Reads what [`Profile::save`] wrote.
@@ -89,8 +104,15 @@ impl Profile {
             }
             kinds.push(kind.with(embeddings));
         }
-        if kinds.is_empty() {
-            return Err(other(&"no words"));
+        let counts =
+            |kind: &Kind| kind.counts && matches!(kind.role, Role::Anomalous | Role::Defect);
+        if kinds.first().is_none_or(|kind| kind.role != Role::Normal)
+            || !kinds.iter().skip(1).any(counts)
+        {
+            return Err(other(&"no normal words, or no others"));
+        }
+        if !(about.false_alarm > 0.0 && about.false_alarm < 1.0) {
+            return Err(other(&"a false-alarm rate that is no share"));
         }
         let product = Product::from_kinds(kinds).named(&about.product, &about.product_english);
         let bytes_of = |t: Tensor| t.flatten_all().and_then(|t| t.to_vec1::<u8>());

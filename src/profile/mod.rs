@@ -4,6 +4,8 @@ mod damage;
 mod decision;
 mod enroll;
 mod file;
+mod readiness;
+mod region;
 
 use std::sync::Arc;
 
@@ -72,8 +74,8 @@ pub struct ProfileAbout {
     pub calibration: Vec<ReferenceAbout>,
     /// The share of good parts that may be called defective, 0..1.
     pub false_alarm: f64,
-    /// The mask that says what counts, as it was named; white counts.
-    pub region: Option<String>,
+    /// The mask that says what counts; white counts.
+    pub region: Option<RegionAbout>,
     /// Map values at the two ends of the colour scale: a good part stays cold.
     pub scale: (f32, f32),
     /// Whether it can be relied on, by simulated damage.
@@ -110,6 +112,17 @@ pub struct ReferenceAbout {
     pub score: Option<f32>,
     /// Whether it is far from the others: a defective part, or another product.
     pub is_odd: bool,
+}
+
+/// A mask that says what counts.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RegionAbout {
+    /// The file's name, without its folders.
+    pub file: String,
+    /// Width in pixels.
+    pub width: usize,
+    /// Height in pixels.
+    pub height: usize,
 }
 
 /// What came of simulated damage on the good photos, each judged as if it were not among the references.
@@ -201,7 +214,10 @@ impl Profile {
             pair: self.pair()?,
             memory,
             rule: about.rule.clone(),
-            places: places(self.region.as_deref(), about.size, clip.grid()),
+            places: self
+                .region
+                .as_ref()
+                .map_or(Places::default(), |r| region::places(r, clip.grid())),
         };
         clip.check(&crate::Method::taps(&method))?;
         Ok(Detector::with(clip, Box::new(method), about.fit).with_region(self.region.clone()))
@@ -218,15 +234,4 @@ impl Profile {
 /// The first letters of a hash.
 fn short(sha256: &str) -> &str {
     sha256.get(..12).unwrap_or(sha256)
-}
-
-/// The patches of which at least half counts.
-fn places(region: Option<&[bool]>, size: usize, grid: usize) -> Places {
-    let Some(region) = region else { return Places::default() };
-    let mut inside = vec![0; grid * grid];
-    for i in (0..size * size).filter(|i| region[*i]) {
-        inside[(i / size * grid / size) * grid + i % size * grid / size] += 1;
-    }
-    let half = (size / grid).pow(2) / 2;
-    Places(Some(inside.into_iter().map(|count| count > 0 && count >= half).collect()))
 }

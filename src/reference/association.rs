@@ -4,7 +4,8 @@ use candle_core::Tensor;
 
 use super::bank::MemoryBank;
 use super::{
-    Distances, Memory, Places, Tensors, WINDOWS, harmonic_mean_of_windows, numbered, patches,
+    Distances, FitOptions, Memory, Places, Tensors, WINDOWS, harmonic_mean_of_windows, numbered,
+    patches, unfit,
 };
 use crate::{Features, Result};
 
@@ -27,7 +28,10 @@ impl Association {
     pub fn recall(tensors: &mut Tensors) -> Result<Self> {
         let bank = |rows| MemoryBank { rows };
         let patches = bank(tensors.take("patches", 2)?);
-        let windows = tensors.take_all("windows", 2)?.into_iter().map(bank).collect();
+        let windows: Vec<_> = tensors.take_all("windows", 2)?.into_iter().map(bank).collect();
+        if windows.len() != WINDOWS.len() {
+            return Err(unfit("windows"));
+        }
         Ok(Self { patches, windows })
     }
 }
@@ -59,20 +63,42 @@ impl Memory for Association {
 }
 
 /// The patches of some blocks as they are (April-GAN, section 3.2).
-pub(super) struct BlockBanks(Vec<MemoryBank>);
+#[derive(Clone)]
+pub(super) struct BlockBanks {
+    banks: Vec<MemoryBank>,
+    /// Good photos, each with as many rows; unknown when it comes from a file.
+    photos: usize,
+}
 
 impl BlockBanks {
-    pub fn fit(good: &[&Features]) -> Result<Self> {
+    pub fn fit(good: &[&Features], options: FitOptions) -> Result<Self> {
         let bank = |i: usize| {
-            let photos = good.iter().map(|photo| patches(&photo.blocks[i]));
+            let photos = good.iter().map(|photo| options.places.rows(&patches(&photo.blocks[i])?));
             MemoryBank::new(&photos.collect::<Result<Vec<_>>>()?.iter().collect::<Vec<_>>())
         };
-        Ok(Self((0..good[0].blocks.len()).map(bank).collect::<Result<_>>()?))
+        let banks = (0..good[0].blocks.len()).map(bank).collect::<Result<_>>()?;
+        Ok(Self { banks, photos: good.len() })
     }
 
     pub fn recall(tensors: &mut Tensors) -> Result<Self> {
         let banks = tensors.take_all("block", 2)?.into_iter();
-        Ok(Self(banks.map(|rows| MemoryBank { rows }).collect()))
+        Ok(Self { banks: banks.map(|rows| MemoryBank { rows }).collect(), photos: 0 })
+    }
+
+    /// The same without some of the good photos; none when nothing is left.
+    pub fn leaving_out(&self, left_out: &dyn Fn(usize) -> bool) -> Result<Option<Self>> {
+        let photos = (0..self.photos).filter(|photo| !left_out(*photo)).count();
+        if photos == 0 {
+            return Ok(None);
+        }
+        let banks = self.banks.iter().map(|bank| {
+            let each = bank.rows.dim(0)? / self.photos;
+            let stays = |row: &u32| !left_out(*row as usize / each);
+            let rows: Vec<u32> = (0..(each * self.photos) as u32).filter(stays).collect();
+            let rows = bank.rows.index_select(&Tensor::new(rows, bank.rows.device())?, 0)?;
+            Ok(MemoryBank { rows })
+        });
+        Ok(Some(Self { banks: banks.collect::<Result<_>>()?, photos }))
     }
 }
 
@@ -80,15 +106,22 @@ impl Memory for BlockBanks {
     /// The mean over the blocks of the cosine distance, 0..2.
     fn compare(&self, photo: &Features, places: &Places) -> Result<Distances> {
         let mut map = vec![0.0; photo.grid * photo.grid];
-        for (bank, block) in self.0.iter().zip(&photo.blocks) {
+        if self.banks.len() != photo.blocks.len() {
+            return Err(unfit("block"));
+        }
+        for (bank, block) in self.banks.iter().zip(&photo.blocks) {
             let distances = bank.distances(&patches(block)?)?;
             map.iter_mut().zip(distances).for_each(|(sum, distance)| *sum += distance);
         }
-        map.iter_mut().for_each(|sum| *sum /= self.0.len() as f32);
+        map.iter_mut().for_each(|sum| *sum /= self.banks.len() as f32);
         Ok(places.distances(map))
     }
 
+    fn without(&self, left_out: &dyn Fn(usize) -> bool) -> Result<Option<Box<dyn Memory>>> {
+        Ok(self.leaving_out(left_out)?.map(|rest| Box::new(rest) as Box<dyn Memory>))
+    }
+
     fn tensors(&self) -> Result<Vec<(String, Tensor)>> {
-        Ok(numbered("block", self.0.iter().map(|bank| bank.rows.clone())).collect())
+        Ok(numbered("block", self.banks.iter().map(|bank| bank.rows.clone())).collect())
     }
 }

@@ -11,7 +11,8 @@ use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use super::association::BlockBanks;
-use super::{Distances, FitOptions, Memory, Places, Tensors, patches};
+use super::{Distances, FitOptions, Memory, Places, Tensors, patches, unfit};
+use crate::metrics::{mean_and_spread, regions};
 use crate::ops::unit_rows;
 use crate::{Features, Result};
 
@@ -76,14 +77,14 @@ struct Heads {
 
 impl Components {
     pub fn fit(good: &[&Features], options: FitOptions) -> Result<Self> {
-        let rows =
-            good.iter().map(|photo| patches(&photo.blocks[0])).collect::<Result<Vec<_>>>()?;
+        let rows = good.iter().map(|photo| options.places.rows(&patches(&photo.blocks[0])?));
+        let rows = rows.collect::<Result<Vec<_>>>()?;
         let clusters = Clusters::fit(&Tensor::cat(&rows, 0)?, options.seed)?;
         let layouts = good.iter().map(|photo| clusters.layout(photo));
         let mut memory = Self {
             good: layouts.collect::<Result<Vec<_>>>()?,
             clusters,
-            banks: BlockBanks::fit(good)?,
+            banks: BlockBanks::fit(good, options)?,
             scales: LEAST_SPREAD.map(|spread| (0.0, spread)),
         };
         if good.len() > 1 {
@@ -97,17 +98,22 @@ impl Components {
             Clusters { mean: tensors.take("mean", 2)?, centres: tensors.take("centres", 2)? };
         let labels = tensors.take("labels", 2)?;
         let grid = labels.dim(1)?.isqrt();
+        let clusters_known = clusters.centres.dim(0)? as u32;
+        let labels = labels.to_vec2::<u32>()?;
+        let is_known = labels.iter().flatten().all(|label| *label < clusters_known);
+        if !is_known || grid * grid != labels[0].len() {
+            return Err(unfit("labels"));
+        }
         let layout = |labels| Layout::new(labels, grid);
-        let scales = tensors.take("scales", 2)?.flatten_all()?.to_vec1::<f32>()?;
-        let scale = |head: usize| {
-            (
-                scales.get(2 * head).copied().unwrap_or(0.0),
-                scales.get(2 * head + 1).copied().unwrap_or(1.0),
-            )
-        };
+        let scales = tensors.take("scales", 2)?;
+        if scales.dims() != [HEADS, 2] {
+            return Err(unfit("scales"));
+        }
+        let scales = scales.flatten_all()?.to_vec1::<f32>()?;
+        let scale = |head: usize| (scales[2 * head], scales[2 * head + 1]);
         Ok(Self {
             clusters,
-            good: labels.to_vec2()?.into_iter().map(layout).collect(),
+            good: labels.into_iter().map(layout).collect(),
             scales: std::array::from_fn(scale),
             banks: BlockBanks::recall(tensors)?,
         })
@@ -116,17 +122,10 @@ impl Components {
     /// Mean and spread of each head over the good photos, each compared with the others.
     fn measure(&self, good: &[&Features], options: FitOptions) -> Result<[(f32, f32); HEADS]> {
         let mut values = Vec::new();
-        for i in 0..good.len() {
-            let others = |j: &usize| *j != i;
-            let rest: Vec<&Features> = (0..good.len()).filter(others).map(|j| good[j]).collect();
-            let layouts = (0..good.len()).filter(others).map(|j| self.good[j].clone());
-            let memory = Self {
-                clusters: self.clusters.clone(),
-                good: layouts.collect(),
-                banks: BlockBanks::fit(&rest)?,
-                scales: self.scales,
-            };
-            values.push(memory.heads(good[i], &Places::default())?.values);
+        for (i, photo) in good.iter().enumerate() {
+            if let Some(memory) = self.leaving_out(&|other| other == i)? {
+                values.push(memory.heads(photo, options.places)?.values);
+            }
             (options.progress)((i + 1) as f64 / good.len() as f64);
         }
         Ok(std::array::from_fn(|head| {
@@ -135,8 +134,19 @@ impl Components {
         }))
     }
 
+    /// The same without some of the good photos, on the same scales.
+    fn leaving_out(&self, left_out: &dyn Fn(usize) -> bool) -> Result<Option<Self>> {
+        let Some(banks) = self.banks.leaving_out(left_out)? else { return Ok(None) };
+        let layouts = self.good.iter().enumerate().filter(|(i, _)| !left_out(*i));
+        let good = layouts.map(|(_, layout)| layout.clone()).collect();
+        Ok(Some(Self { clusters: self.clusters.clone(), good, banks, scales: self.scales }))
+    }
+
     fn heads(&self, photo: &Features, places: &Places) -> Result<Heads> {
         let layout = self.clusters.layout(photo)?;
+        if self.good[0].grid != layout.grid {
+            return Err(unfit("labels"));
+        }
         let clusters = self.clusters.centres.dim(0)?;
         // How far the shares of the clusters lie from the good photos', in their spreads.
         let far = |count: &dyn Fn(&Layout) -> Vec<f32>, least: f32| {
@@ -153,8 +163,8 @@ impl Components {
         let (cost, costs) = matched.reduce(better).unwrap_or_default();
         let near = self.banks.compare(photo, places)?;
         let values = [
-            far(&|layout| layout.shares(clusters), LEAST_SHARE.0),
-            far(&|layout| layout.shares_of_cells(clusters), LEAST_SHARE.1),
+            far(&|layout| layout.shares(clusters, places), LEAST_SHARE.0),
+            far(&|layout| layout.shares_of_cells(clusters, places), LEAST_SHARE.1),
             cost,
             near.score,
         ];
@@ -185,6 +195,10 @@ impl Memory for Components {
         Ok(Distances { map, score })
     }
 
+    fn without(&self, left_out: &dyn Fn(usize) -> bool) -> Result<Option<Box<dyn Memory>>> {
+        Ok(self.leaving_out(left_out)?.map(|rest| Box::new(rest) as Box<dyn Memory>))
+    }
+
     fn tensors(&self) -> Result<Vec<(String, Tensor)>> {
         let labels = self.good.iter().map(|good| Tensor::new(&good.labels[..], &Device::Cpu));
         let labels = labels.collect::<candle_core::Result<Vec<_>>>()?;
@@ -201,52 +215,46 @@ impl Memory for Components {
 
 impl Layout {
     fn new(labels: Vec<u32>, grid: usize) -> Self {
-        let mut components = Vec::new();
-        let mut free = vec![true; labels.len()];
-        for start in 0..labels.len() {
-            if !std::mem::take(&mut free[start]) {
-                continue;
-            }
-            let (mut patches, mut next) = (vec![start], 0);
-            while let Some(&patch) = patches.get(next) {
-                next += 1;
-                let (x, y) = (patch % grid, patch / grid);
-                for ny in y.saturating_sub(1)..(y + 2).min(grid) {
-                    for nx in x.saturating_sub(1)..(x + 2).min(grid) {
-                        let other = ny * grid + nx;
-                        if labels[other] == labels[start] && std::mem::take(&mut free[other]) {
-                            patches.push(other);
-                        }
-                    }
-                }
-            }
-            if patches.len() >= SMALLEST {
-                let size = (patches.len() * grid) as f32;
-                let x = patches.iter().map(|p| (p % grid) as f32).sum::<f32>() / size;
-                let y = patches.iter().map(|p| (p / grid) as f32).sum::<f32>() / size;
-                components.push(Component { label: labels[start], patches, at: (x, y) });
-            }
-        }
+        // 0 is nowhere.
+        let marked: Vec<u32> = labels.iter().map(|label| label + 1).collect();
+        let regions = regions(&marked, grid).into_iter().filter(|r| r.len() >= SMALLEST);
+        let component = |patches: Vec<usize>| {
+            let size = (patches.len() * grid) as f32;
+            let x = patches.iter().map(|p| (p % grid) as f32).sum::<f32>() / size;
+            let y = patches.iter().map(|p| (p / grid) as f32).sum::<f32>() / size;
+            Component { label: labels[patches[0]], patches, at: (x, y) }
+        };
+        let components = regions.map(component).collect();
         Self { labels, grid, components }
     }
 
     /// The share of each cluster of the photo.
-    fn shares(&self, clusters: usize) -> Vec<f32> {
-        self.count(clusters, 1, |_| 0)
+    fn shares(&self, clusters: usize, places: &Places) -> Vec<f32> {
+        self.count(clusters, places, 1, |_| 0)
     }
 
     /// The same of each third across, and of each down.
-    fn shares_of_cells(&self, clusters: usize) -> Vec<f32> {
-        let across = self.count(clusters, CELLS, |patch| patch % self.grid * CELLS / self.grid);
-        let down = self.count(clusters, CELLS, |patch| patch / self.grid * CELLS / self.grid);
+    fn shares_of_cells(&self, clusters: usize, places: &Places) -> Vec<f32> {
+        let across =
+            self.count(clusters, places, CELLS, |patch| patch % self.grid * CELLS / self.grid);
+        let down =
+            self.count(clusters, places, CELLS, |patch| patch / self.grid * CELLS / self.grid);
         [across, down].concat()
     }
 
-    fn count(&self, clusters: usize, cells: usize, cell: impl Fn(usize) -> usize) -> Vec<f32> {
+    /// Shares of the photo's part that counts, times the number of cells.
+    fn count(
+        &self,
+        clusters: usize,
+        places: &Places,
+        cells: usize,
+        cell: impl Fn(usize) -> usize,
+    ) -> Vec<f32> {
         let mut shares = vec![0f32; clusters * cells];
-        let one = cells as f32 / self.labels.len() as f32;
-        for (patch, &label) in self.labels.iter().enumerate() {
-            shares[cell(patch) * clusters + label as usize] += one;
+        let counting = || (0..self.labels.len()).filter(|patch| places.holds(*patch));
+        let one = cells as f32 / counting().count() as f32;
+        for patch in counting() {
+            shares[cell(patch) * clusters + self.labels[patch] as usize] += one;
         }
         shares
     }
@@ -293,13 +301,6 @@ impl Component {
         let ratio = self.patches.len() as f32 / other.patches.len() as f32;
         2.0 * (x * x + y * y).sqrt() + 0.5 * ratio.ln().abs()
     }
-}
-
-fn mean_and_spread(values: impl Iterator<Item = f32> + Clone) -> (f32, f32) {
-    let n = values.clone().count() as f32;
-    let mean = values.clone().sum::<f32>() / n;
-    let squares = values.map(|v| (v - mean).powi(2)).sum::<f32>();
-    (mean, (squares / (n - 1.0).max(1.0)).sqrt())
 }
 
 impl Clusters {
@@ -350,4 +351,44 @@ fn k_means(rows: &Tensor, seed: u64) -> Result<Tensor> {
         }
     }
     Ok(centres)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{QUIET, photo};
+    use super::*;
+
+    /// A ground of one colour, with parts of two patches by two of others at some places.
+    fn tray(parts: &[(usize, usize, usize)]) -> Features {
+        let grid = 9;
+        let row = |i: usize| {
+            let (x, y) = (i % grid, i / grid);
+            let on = |part: &&(usize, usize, usize)| {
+                (part.0..part.0 + 2).contains(&x) && (part.1..part.1 + 2).contains(&y)
+            };
+            let colour = parts.iter().find(on).map_or(0, |part| part.2);
+            (0..3)
+                .map(|c| if c == colour { 1.0 } else { 0.01 * ((i * 7 + c) % 5) as f32 })
+                .collect()
+        };
+        photo(grid, &(0..grid * grid).map(row).collect::<Vec<_>>())
+    }
+
+    #[test]
+    fn missing_extra_and_moved_parts_are_odd_though_every_patch_is_good() {
+        // One on the left, two on the right, anywhere there.
+        let good = [(0, 4, 1), (1, 0, 2), (0, 2, 0), (1, 5, 1), (0, 6, 2), (1, 1, 0)];
+        let good = good.map(|(x, y, z)| tray(&[(x, y, 1), (6, z, 2), (7, z + 4, 2)]));
+        let all: Vec<&Features> = good.iter().collect();
+        let memory = Components::fit(&all[..5], QUIET).unwrap();
+        let score = |photo: &Features| memory.compare(photo, &Places::default()).unwrap().score;
+        let fine = score(&good[5]);
+        let missing = tray(&[(0, 3, 1), (7, 1, 2)]);
+        let extra = tray(&[(0, 3, 1), (6, 0, 2), (7, 3, 2), (6, 6, 2)]);
+        let moved = tray(&[(4, 3, 1), (6, 1, 2), (0, 6, 2)]);
+        for (name, photo) in [("missing", missing), ("extra", extra), ("moved", moved)] {
+            let odd = score(&photo);
+            assert!(odd > fine, "{name}: {odd}, and {fine} for a good one");
+        }
+    }
 }

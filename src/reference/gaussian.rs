@@ -5,7 +5,7 @@
 use candle_core::{D, DType, Device, Tensor};
 use nalgebra::DMatrix;
 
-use super::{Distances, Memory, Places, Tensors, numbered, patches};
+use super::{Distances, FitOptions, Memory, Places, Tensors, numbered, patches, unfit};
 use crate::{Error, Features, Result};
 
 /// For each block a Gaussian.
@@ -19,9 +19,9 @@ struct Gaussian {
 }
 
 impl Gaussians {
-    pub fn fit(good: &[&Features]) -> Result<Self> {
+    pub fn fit(good: &[&Features], options: FitOptions) -> Result<Self> {
         let gaussian = |i: usize| {
-            let photos = good.iter().map(|photo| patches(&photo.blocks[i]));
+            let photos = good.iter().map(|photo| options.places.rows(&patches(&photo.blocks[i])?));
             Gaussian::fit(&Tensor::cat(&photos.collect::<Result<Vec<_>>>()?, 0)?)
         };
         Ok(Self((0..good[0].blocks.len()).map(gaussian).collect::<Result<_>>()?))
@@ -29,7 +29,11 @@ impl Gaussians {
 
     pub fn recall(tensors: &mut Tensors) -> Result<Self> {
         let means = tensors.take_all("mean", 1)?.into_iter();
-        let all = means.zip(tensors.take_all("whitening", 2)?);
+        let whitenings = tensors.take_all("whitening", 2)?;
+        if means.len() != whitenings.len() {
+            return Err(unfit("whitening"));
+        }
+        let all = means.zip(whitenings);
         Ok(Self(all.map(|(mean, whitening)| Gaussian { mean, whitening }).collect()))
     }
 }
@@ -38,6 +42,9 @@ impl Memory for Gaussians {
     /// The sum over the blocks of the Mahalanobis distance (the paper's sum over levels).
     fn compare(&self, photo: &Features, places: &Places) -> Result<Distances> {
         let mut map = vec![0.0; photo.grid * photo.grid];
+        if self.0.len() != photo.blocks.len() {
+            return Err(unfit("mean"));
+        }
         for (gaussian, block) in self.0.iter().zip(&photo.blocks) {
             let white = patches(block)?.broadcast_sub(&gaussian.mean)?;
             let white = white.matmul(&gaussian.whitening)?;

@@ -52,10 +52,13 @@ impl Padim {
 
     pub fn recall(tensors: &mut Tensors) -> Result<Self> {
         let dimensions = tensors.take("dimensions", 1)?.to_vec1::<u32>()?;
+        let (means, whitenings) = (tensors.take("means", 2)?, tensors.take("whitenings", 3)?);
+        let (positions, size) = (means.dim(0)?, dimensions.len());
+        if means.dims() != [positions, size] || whitenings.dims() != [positions, size, size] {
+            return Err(super::unfit("whitenings"));
+        }
         let values = |t: Tensor| -> Result<Vec<f32>> { Ok(t.flatten_all()?.to_vec1()?) };
-        let means = values(tensors.take("means", 2)?)?;
-        let whitenings = values(tensors.take("whitenings", 3)?)?;
-        Ok(Self { dimensions, means, whitenings })
+        Ok(Self { dimensions, means: values(means)?, whitenings: values(whitenings)? })
     }
 }
 

@@ -24,7 +24,8 @@ pub(super) struct PatchCore {
 
 impl PatchCore {
     pub fn fit(good: &[&Features], options: FitOptions) -> Result<Self> {
-        let photos = good.iter().map(|photo| locally_aware(photo)).collect::<Result<Vec<_>>>()?;
+        let photos = good.iter().map(|photo| options.places.rows(&locally_aware(photo)?));
+        let photos = photos.collect::<Result<Vec<_>>>()?;
         let bank = Tensor::cat(&photos, 0)?;
         let rows = bank.dim(0)?;
         let keep = (rows / SHARE).max(SMALL);

@@ -4,7 +4,7 @@
 use candle_core::{Device, Tensor};
 
 use super::bank::nearest;
-use super::{Distances, Memory, Places, Tensors, joined_patches, numbered};
+use super::{Distances, FitOptions, Memory, Places, Tensors, joined_patches, numbered, unfit};
 use crate::{Features, Result};
 
 /// The paper's K; of few photos, half.
@@ -18,17 +18,22 @@ pub(super) struct Spade {
 }
 
 impl Spade {
-    pub fn fit(good: &[&Features]) -> Result<Self> {
+    pub fn fit(good: &[&Features], options: FitOptions) -> Result<Self> {
         let images: Vec<Tensor> = good
             .iter()
             .map(|p| p.image.to_device(&Device::Cpu))
             .collect::<candle_core::Result<_>>()?;
-        let patches = good.iter().map(|p| joined_patches(p)).collect::<Result<_>>()?;
+        let patches = good.iter().map(|p| options.places.rows(&joined_patches(p)?));
+        let patches = patches.collect::<Result<_>>()?;
         Ok(Self { images: Tensor::stack(&images, 0)?, patches })
     }
 
     pub fn recall(tensors: &mut Tensors) -> Result<Self> {
-        Ok(Self { images: tensors.take("images", 2)?, patches: tensors.take_all("patches", 2)? })
+        let (images, patches) = (tensors.take("images", 2)?, tensors.take_all("patches", 2)?);
+        if images.dim(0)? != patches.len() {
+            return Err(unfit("patches"));
+        }
+        Ok(Self { images, patches })
     }
 }
 

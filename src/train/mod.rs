@@ -18,7 +18,7 @@ use rand_chacha::ChaCha8Rng;
 
 use crate::data::{self, Sample};
 use crate::detect::spread;
-use crate::metrics::{Labelled, au_pro, pixel_auroc};
+use crate::metrics::{Pixels, measure};
 use crate::ops::add_sigmoid;
 use crate::{About, Adapter, Clip, Error, Product, Prompts, Result, Taps, TextCache};
 use adam::{Adam, Rates};
@@ -346,7 +346,7 @@ impl Run<'_> {
         enlarging: &Tensor,
         judge: &[usize],
     ) -> Result<(Option<f64>, Option<f64>)> {
-        let (mut maps, mut masks) = (Vec::new(), Vec::new());
+        let (mut pixels, width) = (Pixels::default(), enlarging.dim(0)?);
         for &i in judge {
             let frozen = self.store.get(&Item { photos: vec![i] })?;
             let (blocks, mask) = batch(std::slice::from_ref(&frozen))?;
@@ -358,15 +358,12 @@ impl Run<'_> {
                 let logits = loss::enlarge(&logits, enlarging)?.flatten_all()?.to_vec1::<f32>()?;
                 add_sigmoid(&mut map, &logits);
             }
-            maps.push(map);
-            masks.push(
-                mask.flatten_all()?.to_vec1::<f32>()?.iter().map(|m| *m > 0.5).collect::<Vec<_>>(),
-            );
+            let mask = mask.flatten_all()?.to_vec1::<f32>()?;
+            let mask: Vec<bool> = mask.into_iter().map(|m| m > 0.5).collect();
+            pixels.add_masked(&map, &mask, width);
         }
-        let width = enlarging.dim(0)?;
-        let labelled: Vec<Labelled> =
-            maps.iter().zip(&masks).map(|(map, mask)| Labelled { map, mask, width }).collect();
-        Ok((pixel_auroc(&labelled), au_pro(&labelled, 0.3)))
+        let found = measure(&[&pixels.sorted()], &[0.3]);
+        Ok((found.auroc, found.au_pro.map(|pro| pro[0])))
     }
 
     /// All that the layers depend on.

@@ -1,0 +1,108 @@
+//! How well scores and maps separate good from defective: pure functions on numbers, exact (every distinct score is a
+//! threshold) but for [`official_spro_curve`], which chooses its thresholds as MVTec's script does.
+
+mod pixels;
+mod spro;
+
+pub use pixels::{Measured, Pixels, SortedPixels, measure};
+pub use spro::{LIMITS, area_up_to, official_image_auroc, official_spro_curve, spro_curve};
+
+/// The area under the ROC curve: the probability that a defective one scores higher than a good one, ties counted
+/// half. None without both.
+///
+/// # Panics
+/// If the lengths differ.
+pub fn auroc(scores: &[f32], is_anomalous: &[bool]) -> Option<f64> {
+    measured(scores, is_anomalous).auroc
+}
+
+/// The area under the precision-recall curve, as steps: the mean precision over the defective ones. None without
+/// both good and defective ones.
+///
+/// # Panics
+/// If the lengths differ.
+pub fn average_precision(scores: &[f32], is_anomalous: &[bool]) -> Option<f64> {
+    measured(scores, is_anomalous).average_precision
+}
+
+/// The highest F1 of all thresholds. None without both good and defective ones.
+///
+/// # Panics
+/// If the lengths differ.
+pub fn f1_max(scores: &[f32], is_anomalous: &[bool]) -> Option<f64> {
+    measured(scores, is_anomalous).f1_max
+}
+
+/// Photos are judged like the pixels of one picture.
+fn measured(scores: &[f32], is_anomalous: &[bool]) -> Measured {
+    assert_eq!(scores.len(), is_anomalous.len(), "a label for each score");
+    let mut all = Pixels::default();
+    all.add(scores, is_anomalous, []);
+    measure(&[&all.sorted()], &[])
+}
+
+/// The pixels of each 8-connected region of equal labels, in the order of their first pixels; none for those labelled 0.
+pub fn regions(labels: &[u32], width: usize) -> Vec<Vec<usize>> {
+    let height = labels.len() / width.max(1);
+    let mut free: Vec<bool> = labels.iter().map(|label| *label != 0).collect();
+    let mut regions = Vec::new();
+    for start in 0..labels.len() {
+        if !std::mem::take(&mut free[start]) {
+            continue;
+        }
+        let (mut region, mut next) = (vec![start], 0);
+        while let Some(&pixel) = region.get(next) {
+            next += 1;
+            let (x, y) = (pixel % width, pixel / width);
+            for ny in y.saturating_sub(1)..(y + 2).min(height) {
+                for nx in x.saturating_sub(1)..(x + 2).min(width) {
+                    let other = ny * width + nx;
+                    if labels[other] == labels[start] && std::mem::take(&mut free[other]) {
+                        region.push(other);
+                    }
+                }
+            }
+        }
+        regions.push(region);
+    }
+    regions
+}
+
+/// The mean and the standard deviation of a sample.
+pub(crate) fn mean_and_spread(values: impl Iterator<Item = f32>) -> (f32, f32) {
+    let values: Vec<f64> = values.map(f64::from).collect();
+    let count = values.len().max(1) as f64;
+    let mean = values.iter().sum::<f64>() / count;
+    let variance = values.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / (count - 1.0).max(1.0);
+    (mean as f32, variance.sqrt() as f32)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn auroc_counts_pairs() {
+        assert_eq!(auroc(&[0.1, 0.4, 0.35, 0.8], &[false, false, true, true]), Some(0.75));
+        assert_eq!(auroc(&[0.5, 0.5, 0.5], &[false, true, true]), Some(0.5));
+        assert_eq!(auroc(&[0.5], &[true]), None);
+    }
+
+    #[test]
+    fn precision_and_f1_are_those_of_scikit_learn() {
+        // average_precision_score and the maximum over precision_recall_curve; two scores are tied.
+        let scores = [0.1, 0.4, 0.35, 0.8, 0.4, 0.9];
+        let labels = [false, false, true, true, true, false];
+        let ap = average_precision(&scores, &labels).unwrap();
+        assert!((ap - (0.5 + 0.5 + 0.6) / 3.0).abs() < 1e-12, "{ap}");
+        assert_eq!(f1_max(&scores, &labels), Some(0.75));
+    }
+
+    #[test]
+    fn regions_touch_at_corners() {
+        let labels: Vec<u32> = "#..#.#..##......".bytes().map(|b| u32::from(b == b'#')).collect();
+        // Rows: #..# / .#.. / ##.. / ....: the left one hangs together over corners.
+        let found: Vec<usize> = regions(&labels, 4).iter().map(Vec::len).collect();
+        assert_eq!(found, [4, 1]);
+    }
+}

@@ -1,0 +1,117 @@
+//! What the good photos say of themselves: which is odd, how far the colours reach, whether damage shows.
+
+use super::damage::Box2;
+use super::{Readiness, ReferenceAbout};
+use crate::detect::Held;
+use crate::metrics::{auroc, mean_and_spread};
+
+/// Marks what lies far above the others: more than a number of spreads (the median distance from the median, in
+/// standard deviations) that of good photos one set in fifty reaches by chance.
+pub(super) fn flag_odd(references: &mut [ReferenceAbout]) {
+    let spreads = match references.len() {
+        // Of so few the spread says nothing.
+        0..=3 => return,
+        4..=5 => 9.0,
+        6..=8 => 6.0,
+        _ => 4.5,
+    };
+    // On the scale of the distances, whose large values scores compress.
+    let distance = |score: f32| {
+        let odds = (score / (1.0 - score).max(1e-6)).max(1e-6).ln();
+        odds.signum() * odds.abs().exp_m1()
+    };
+    let distances: Vec<f32> = references.iter().filter_map(|r| r.score).map(distance).collect();
+    let middle = median(distances.clone());
+    let spread = 1.4826 * median(distances.iter().map(|d| (d - middle).abs()).collect());
+    for (reference, distance) in references.iter_mut().zip(distances) {
+        reference.is_odd = distance - middle > spreads * spread.max(0.02);
+    }
+}
+
+/// The middle one, or the mean of both.
+fn median(mut values: Vec<f32>) -> f32 {
+    values.sort_by(f32::total_cmp);
+    let n = values.len();
+    (values[n / 2] + values[(n - 1) / 2]) / 2.0
+}
+
+/// Map values at the ends of the colour scale: it begins where five good photos in six do not reach (one standard
+/// deviation above their mean peak; of a few photos the highest says too much), and ends a third as far again from
+/// their middle.
+pub(super) fn scale(held: &[&Held]) -> (f32, f32) {
+    if held.is_empty() {
+        return (0.5, 0.8);
+    }
+    let (mean, spread) = mean_and_spread(held.iter().map(|held| held.peak));
+    let middle = held.iter().map(|held| held.middle).sum::<f32>() / held.len() as f32;
+    let low = (mean + spread.max(0.02)).min(0.98);
+    (low, (low + ((low - middle) / 3.0).max(0.02)).min(1.0))
+}
+
+pub(super) fn readiness(
+    references: &[ReferenceAbout],
+    good: &[Held],
+    damaged: &[Held],
+    boxes: &[Box2],
+    size: usize,
+    grid: usize,
+) -> Readiness {
+    let scores: Vec<f32> = good.iter().chain(damaged).map(|held| held.score).collect();
+    let labels: Vec<bool> = (0..scores.len()).map(|i| i >= good.len()).collect();
+    let image_auroc = auroc(&scores, &labels);
+    let patch = (size / grid) as f32;
+    let on_damage = |(held, damage): (&Held, &Box2)| {
+        let (x, y) = held.peak_at;
+        damage.is_near((x * size as f32, y * size as f32), patch / 2.0)
+    };
+    let hits = damaged.iter().zip(boxes).filter(|pair| on_damage(*pair)).count();
+    let peak_on_damage = (!damaged.is_empty()).then(|| hits as f64 / damaged.len() as f64);
+    let odd = references.iter().filter(|r| r.is_odd).count();
+    let (verdict, why) = match image_auroc {
+        None => ("add references", "a single photo cannot be compared with others".to_string()),
+        Some(auroc) if odd > 0 && auroc < 0.9 => {
+            let why = format!("{odd} of the photos are far from the others: see to them first");
+            ("add references", why)
+        }
+        Some(auroc) if auroc >= 0.9 => {
+            ("ready", format!("simulated damage scores above good parts in {:.0} %", auroc * 100.0))
+        }
+        Some(auroc) if auroc >= 0.7 => {
+            let why =
+                format!("simulated damage scores above good parts in {:.0} % only", auroc * 100.0);
+            ("add references", why)
+        }
+        Some(auroc) => {
+            let why = format!(
+                "simulated damage scores above good parts in {:.0} %, where chance gives 50: another \
+                 model or another camera view is needed",
+                auroc * 100.0
+            );
+            ("not suitable", why)
+        }
+    };
+    Readiness { verdict: verdict.into(), why, damaged: damaged.len(), image_auroc, peak_on_damage }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_odd_photo_in_five_is_flagged_and_a_quiet_five_are_not() {
+        let flagged = |scores: &[f32]| -> Vec<usize> {
+            let about = |&score: &f32| ReferenceAbout {
+                file: String::new(),
+                sha256: String::new(),
+                score: Some(score),
+                is_odd: false,
+            };
+            let mut references: Vec<_> = scores.iter().map(about).collect();
+            flag_odd(&mut references);
+            (0..scores.len()).filter(|i| references[*i].is_odd).collect()
+        };
+        assert_eq!(flagged(&[0.5, 0.48, 0.9, 0.52, 0.47]), [2]);
+        assert!(flagged(&[0.5, 0.48, 0.55, 0.52, 0.47]).is_empty());
+        assert!(flagged(&[0.5, 0.5, 0.5, 0.501, 0.5]).is_empty());
+    }
+}

@@ -1,0 +1,79 @@
+//! The region of interest: which part of the photos counts.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use super::RegionAbout;
+use super::enroll::file_name;
+use crate::reference::Places;
+use crate::{Error, Fit, Mask, Placement, Result};
+
+/// The mask, and what it comes to on the model's square.
+pub(super) struct Region {
+    pub about: RegionAbout,
+    /// `[size, size]`.
+    pub pixels: Arc<[bool]>,
+}
+
+impl Region {
+    /// Where a picture is white.
+    pub fn open(mask: &Path, size: usize, fit: Fit) -> Result<Self> {
+        let white = Mask::white(mask)?;
+        let placement = Placement::new((white.width, white.height), size, fit);
+        let pixel = |i: usize| {
+            let (x, y) = ((i % size) as f64 + 0.5, (i / size) as f64 + 0.5);
+            let (column, row) = placement.on_photo(x, y);
+            placement.is_on_photo(x, y) && white.pixels[row * white.width + column]
+        };
+        let pixels: Arc<[bool]> = (0..size * size).map(pixel).collect();
+        let about = RegionAbout { file: file_name(mask), width: white.width, height: white.height };
+        Ok(Self { about, pixels })
+    }
+
+    /// The patches that count.
+    ///
+    /// # Errors
+    /// [`Error::Photo`] when there are none.
+    pub fn places(&self, grid: usize) -> Result<Places> {
+        let places = places(&self.pixels, grid);
+        if places.0.as_ref().is_some_and(|places| places.contains(&true)) {
+            return Ok(places);
+        }
+        let why = "is white nowhere, or nowhere for as much as a patch; paint white where to look";
+        Err(Error::photo(Path::new(&self.about.file), why))
+    }
+
+    /// Whether a photo has the mask's shape.
+    pub fn check(&self, photo: &Path, sides: (usize, usize)) -> Result<()> {
+        self.about.check(photo, sides)
+    }
+}
+
+impl RegionAbout {
+    /// Whether a photo of this width and height has the mask's shape.
+    ///
+    /// # Errors
+    /// [`Error::Photo`] that names the photo.
+    pub fn check(&self, photo: &Path, (width, height): (usize, usize)) -> Result<()> {
+        let (own, mask) = (width as f64 / height as f64, self.width as f64 / self.height as f64);
+        if (own / mask - 1.0).abs() <= 0.02 {
+            return Ok(());
+        }
+        let why = format!(
+            "has {width}x{height} pixels and the region of interest {}x{}: both must have one shape",
+            self.width, self.height
+        );
+        Err(Error::photo(photo, why))
+    }
+}
+
+/// The patches of which at least half counts, of a region of a square.
+pub(super) fn places(region: &[bool], grid: usize) -> Places {
+    let size = region.len().isqrt();
+    let mut inside = vec![0; grid * grid];
+    for i in (0..size * size).filter(|i| region[*i]) {
+        inside[(i / size * grid / size) * grid + i % size * grid / size] += 1;
+    }
+    let half = (size / grid).pow(2) / 2;
+    Places(Some(inside.into_iter().map(|count| count > 0 && count >= half).collect()))
+}
