@@ -74,6 +74,32 @@ pub fn samples(root: &Path, layout: Option<Layout>) -> Result<Vec<Sample>> {
     Ok(samples)
 }
 
+/// The good photos of a product's training part, in order of name.
+///
+/// # Errors
+/// [`Error::Data`] where a layout has no such part.
+pub fn good_training_photos(root: &Path, layout: Layout, product: &str) -> Result<Vec<PathBuf>> {
+    let photos = match layout {
+        Layout::Visa => visa_rows(root)?
+            .into_iter()
+            .filter(|row| row.split == "train" && row.label == "normal" && row.object == product)
+            .map(|row| root.join(row.image))
+            .collect(),
+        Layout::Mvtec | Layout::Loco => {
+            let found = products(root)?.into_iter().find(|folder| name(folder) == product);
+            let folder = found.map(|folder| folder.join("train").join("good"));
+            folder.filter(|folder| folder.is_dir()).map_or(Ok(vec![]), |folder| photos(&folder))?
+        }
+        Layout::Folder => vec![],
+    };
+    if photos.is_empty() {
+        return Err(Error::data(root, format!("has no good training photos of {product}")));
+    }
+    let mut photos: Vec<PathBuf> = photos;
+    photos.sort();
+    Ok(photos)
+}
+
 /// Refuses defective photos without a mask.
 ///
 /// # Errors
@@ -165,25 +191,24 @@ fn kind_of(product: &Path, kind: &Path, masks: &Path, layout: Layout) -> Result<
     Ok(photos(kind)?.into_iter().map(sample).collect())
 }
 
-fn visa(root: &Path) -> Result<Vec<Sample>> {
-    #[derive(serde::Deserialize)]
-    struct Row {
-        object: String,
-        split: String,
-        label: String,
-        image: String,
-        mask: Option<String>,
-    }
+/// A line of VisA's list.
+#[derive(serde::Deserialize)]
+struct Row {
+    object: String,
+    split: String,
+    label: String,
+    image: String,
+    mask: Option<String>,
+}
+
+fn visa_rows(root: &Path) -> Result<Vec<Row>> {
     let file = root.join("split_csv/1cls.csv");
     let fail = |why: String| Error::data(&file, why);
     let mut reader =
         csv::Reader::from_path(&file).map_err(|e| fail(format!("cannot read: {e}")))?;
-    let mut samples = Vec::new();
+    let mut rows = Vec::new();
     for row in reader.deserialize() {
         let row: Row = row.map_err(|e| fail(format!("not VisA's list of photos: {e}")))?;
-        if row.split != "test" {
-            continue;
-        }
         // Paths come from outside: they must stay in the folder.
         if [&row.image, row.mask.as_ref().unwrap_or(&row.image)]
             .iter()
@@ -191,6 +216,14 @@ fn visa(root: &Path) -> Result<Vec<Sample>> {
         {
             return Err(fail(format!("names a file outside its folder: {}", row.image)));
         }
+        rows.push(row);
+    }
+    Ok(rows)
+}
+
+fn visa(root: &Path) -> Result<Vec<Sample>> {
+    let mut samples = Vec::new();
+    for row in visa_rows(root)?.into_iter().filter(|row| row.split == "test") {
         let is_anomalous = row.label == "anomaly";
         let mask = row.mask.filter(|mask| is_anomalous && !mask.is_empty());
         samples.push(Sample {

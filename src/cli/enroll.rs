@@ -86,7 +86,7 @@ enum Format {
     Json,
 }
 
-fn reference_methods() -> impl Iterator<Item = PossibleValue> {
+pub fn reference_methods() -> impl Iterator<Item = PossibleValue> {
     blemish::REFERENCE_METHODS.iter().map(|entry| PossibleValue::new(entry.name).help(entry.about))
 }
 
@@ -166,7 +166,10 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
 }
 
 /// The one that was asked for; or else the words' own paper's, or the best measured (`docs/measured.md`).
-fn reference_method(name: Option<&str>, words: &str) -> blemish::Result<&'static ReferenceEntry> {
+pub fn reference_method(
+    name: Option<&str>,
+    words: &str,
+) -> blemish::Result<&'static ReferenceEntry> {
     let default = if words == "winclip" { "winclip" } else { "april-gan" };
     blemish::reference_method(name.unwrap_or(default))
 }

@@ -56,6 +56,39 @@ impl Mask {
         }
     }
 
+    /// The one value but 0 that a mask file holds, and its pixels as indices (MVTec LOCO: a file for each region, which
+    /// may be the whole picture).
+    ///
+    /// # Errors
+    /// [`Error::Photo`] for a file that cannot be read, has another size, more than 8 bits or not just one value.
+    pub fn one_value(file: &Path, width: usize, height: usize) -> Result<(u8, Vec<usize>)> {
+        let fail = |why: String| Error::photo(file, why);
+        let picture = image::ImageReader::open(file)
+            .and_then(|reader| reader.with_guessed_format())
+            .map_err(image::ImageError::IoError)
+            .and_then(|reader| reader.decode())
+            .map_err(|e| fail(format!("the mask cannot be read: {e}")))?;
+        let image::DynamicImage::ImageLuma8(picture) = picture else {
+            return Err(fail("the mask has to be grey, with 8 bits".into()));
+        };
+        let size = (picture.width() as usize, picture.height() as usize);
+        if size != (width, height) {
+            return Err(other_size(file, size, (width, height)));
+        }
+        let values = picture.into_raw();
+        let marked: Vec<usize> = (0..values.len()).filter(|i| values[*i] != 0).collect();
+        let Some(&first) = marked.first() else {
+            return Err(fail("the mask marks no pixel".into()));
+        };
+        match marked.iter().find(|pixel| values[**pixel] != values[first]) {
+            Some(&other) => {
+                let (a, b) = (values[first], values[other]);
+                Err(fail(format!("the mask marks with {a} and with {b}: a file holds one region")))
+            }
+            None => Ok((values[first], marked)),
+        }
+    }
+
     /// The pixels of a picture that are white rather than black.
     ///
     /// # Errors

@@ -1,0 +1,201 @@
+//! How well a detector, or maps that another program made, do on labelled photos.
+
+mod maps;
+mod truth;
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use crate::data::{Layout, Sample};
+use crate::metrics::{
+    LIMITS, Measured, Pixels, SortedPixels, area_up_to, auroc, average_precision, f1_max, measure,
+    official_image_auroc, official_spro_curve, spro_curve,
+};
+use crate::{AnomalyMap, Error, Result};
+use truth::Truth;
+
+pub use maps::Maps;
+
+/// The false-positive rates that AU-PRO is integrated up to; AU-sPRO has [`LIMITS`].
+const PRO_LIMITS: [f64; 3] = [0.05, 0.3, 1.0];
+
+/// Which thresholds the curves of MVTec LOCO are drawn at.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum Curve {
+    /// Every score.
+    #[default]
+    Exact,
+    /// Those that MVTec's evaluation script chooses; the image AUROC with its way with equal scores, too.
+    Official,
+}
+
+/// What was found in a photo.
+pub struct Looked {
+    /// The photo's score.
+    pub score: f32,
+    /// Its map, at the photo's own size.
+    pub map: AnomalyMap,
+}
+
+/// What came out on one product. A metric is none where it is not defined: without good photos or without defective
+/// ones, and of pixels where a mask is missing.
+#[derive(Clone, Debug, Serialize)]
+pub struct Scores {
+    /// The product's folder.
+    pub product: String,
+    /// Good photos.
+    pub good: usize,
+    /// Defective photos.
+    pub anomalous: usize,
+    /// Over all photos; of MVTec LOCO the mean of both kinds, as its authors have it.
+    #[serde(flatten)]
+    pub all: Metrics,
+    /// Each kind of defect against the good photos.
+    pub kinds: BTreeMap<String, Metrics>,
+}
+
+/// Metrics over photos and over pixels at the photos' own sizes.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Metrics {
+    /// Defective photos.
+    pub photos: usize,
+    /// AUROC over the photos' scores.
+    pub image_auroc: Option<f64>,
+    /// Average precision over the photos' scores.
+    pub image_ap: Option<f64>,
+    /// Highest F1 over the photos' scores.
+    pub image_f1_max: Option<f64>,
+    /// AUROC over all pixels.
+    pub pixel_auroc: Option<f64>,
+    /// Average precision over all pixels.
+    pub pixel_ap: Option<f64>,
+    /// Highest F1 over all pixels.
+    pub pixel_f1_max: Option<f64>,
+    /// AU-PRO, or AU-sPRO on MVTec LOCO, by the false-positive rate that it is integrated up to.
+    pub au_pro: BTreeMap<String, f64>,
+}
+
+impl Metrics {
+    /// The area up to one of the limits.
+    pub fn au_pro(&self, limit: f64) -> Option<f64> {
+        self.au_pro.get(&limit_name(limit)).copied()
+    }
+}
+
+/// As MVTec's scripts spell limits: 0.05, 1.0.
+fn limit_name(limit: f64) -> String {
+    format!("{limit:?}")
+}
+
+/// Measures what `look` finds in the labelled photos of one product; it is called for each in order.
+///
+/// # Errors
+/// What `look` says, and [`Error::Photo`] for a mask that cannot be used: metrics over a part of a set would not be
+/// comparable.
+pub fn evaluate(
+    samples: &[&Sample],
+    layout: Layout,
+    curve: Curve,
+    mut look: impl FnMut(&Sample) -> Result<Looked>,
+) -> Result<Scores> {
+    let truth = Truth::of(samples, layout)?;
+    let mut kinds: BTreeMap<&str, (Vec<f32>, Pixels)> = BTreeMap::new();
+    for sample in samples {
+        let Looked { score, map } = look(sample)?;
+        if let Some(at) = map.values.iter().position(|value| !value.is_finite()) {
+            let (x, y) = (at % map.width, at / map.width);
+            let why = format!(
+                "its map is no number at {x}, {y}: a part was not looked at (--fit crop, a region of interest) or \
+                 the map is damaged"
+            );
+            return Err(Error::photo(&sample.photo, why));
+        }
+        let (scores, pixels) = kinds.entry(&sample.kind).or_default();
+        scores.push(score);
+        truth.add(sample, &map, pixels)?;
+    }
+    let has_masks = samples.iter().all(|s| !s.is_anomalous || !s.masks.is_empty());
+    let is_good = |kind: &&str| samples.iter().any(|s| s.kind == **kind && !s.is_anomalous);
+    let sorted: BTreeMap<&str, (Vec<f32>, SortedPixels)> = kinds
+        .into_iter()
+        .map(|(kind, (scores, pixels))| (kind, (scores, pixels.sorted())))
+        .collect();
+    let (good, bad): (Vec<_>, Vec<_>) = sorted.iter().partition(|(kind, _)| is_good(kind));
+    let limits: &[f64] = if layout == Layout::Loco { &LIMITS } else { &PRO_LIMITS };
+    let is_official = curve == Curve::Official && layout == Layout::Loco && has_masks;
+    let everything: Vec<&SortedPixels> = sorted.values().map(|(_, pixels)| pixels).collect();
+    let thresholds = if is_official { official_spro_curve(&everything) } else { vec![] };
+    let metrics = |bad: &[(&&str, &(Vec<f32>, SortedPixels))]| {
+        let scores = |of: &[(&&str, &(Vec<f32>, SortedPixels))]| -> Vec<f32> {
+            of.iter().flat_map(|(_, (scores, _))| scores).copied().collect()
+        };
+        let (good_scores, bad_scores) = (scores(&good), scores(bad));
+        let labels: Vec<bool> =
+            (0..good_scores.len() + bad_scores.len()).map(|i| i >= good_scores.len()).collect();
+        let all = [&good_scores[..], &bad_scores].concat();
+        let parts: Vec<&SortedPixels> =
+            good.iter().chain(bad).map(|(_, (_, pixels))| pixels).collect();
+        let pixel = if has_masks { measure(&parts, limits) } else { Measured::default() };
+        let areas = match is_official {
+            true => Some(area_up_to(&spro_curve(&parts, &thresholds), limits)),
+            false => pixel.au_pro,
+        };
+        Metrics {
+            photos: bad_scores.len(),
+            image_auroc: match is_official {
+                true => official_image_auroc(&good_scores, &bad_scores),
+                false => auroc(&all, &labels),
+            },
+            image_ap: average_precision(&all, &labels),
+            image_f1_max: f1_max(&all, &labels),
+            pixel_auroc: pixel.auroc,
+            pixel_ap: pixel.average_precision,
+            pixel_f1_max: pixel.f1_max,
+            au_pro: limits
+                .iter()
+                .map(|l| limit_name(*l))
+                .zip(areas.into_iter().flatten())
+                .collect(),
+        }
+    };
+    let by_kind: BTreeMap<String, Metrics> =
+        bad.iter().map(|kind| (kind.0.to_string(), metrics(std::slice::from_ref(kind)))).collect();
+    let all = match layout {
+        Layout::Loco => mean(&by_kind),
+        _ => metrics(&bad),
+    };
+    let anomalous = samples.iter().filter(|sample| sample.is_anomalous).count();
+    Ok(Scores {
+        product: samples.first().map(|s| s.product.clone()).unwrap_or_default(),
+        good: samples.len() - anomalous,
+        anomalous,
+        all: Metrics { photos: anomalous, ..all },
+        kinds: by_kind,
+    })
+}
+
+/// The unweighted mean of some metrics; none where one of them is none.
+pub fn mean(all: &BTreeMap<String, Metrics>) -> Metrics {
+    let of = |get: fn(&Metrics) -> Option<f64>| {
+        let values: Option<Vec<f64>> = all.values().map(get).collect();
+        let values = values.filter(|values| !values.is_empty())?;
+        Some(values.iter().sum::<f64>() / values.len() as f64)
+    };
+    let limits = all.values().next().map(|first| first.au_pro.keys()).into_iter().flatten();
+    let area = |limit: &String| {
+        let values: Option<Vec<f64>> = all.values().map(|m| m.au_pro.get(limit).copied()).collect();
+        let values = values?;
+        Some((limit.clone(), values.iter().sum::<f64>() / values.len() as f64))
+    };
+    Metrics {
+        photos: all.values().map(|metrics| metrics.photos).sum(),
+        image_auroc: of(|m| m.image_auroc),
+        image_ap: of(|m| m.image_ap),
+        image_f1_max: of(|m| m.image_f1_max),
+        pixel_auroc: of(|m| m.pixel_auroc),
+        pixel_ap: of(|m| m.pixel_ap),
+        pixel_f1_max: of(|m| m.pixel_f1_max),
+        au_pro: limits.filter_map(area).collect(),
+    }
+}
