@@ -5,9 +5,11 @@ mod common;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use blemish::data::{Layout, samples};
+use blemish::metrics::{Pixels, auroc, average_precision, f1_max, measure};
 use blemish::{
-    Adapter, AprilGan, BitDepth, Clip, Features, Fit, Method, ModelOptions, Pair, Photo, Product,
-    Prompts, reference_method,
+    Adapter, AprilGan, BitDepth, Clip, Features, Fit, Mask, Method, ModelOptions, Pair, Photo,
+    Product, Prompts, reference_method,
 };
 use candle_core::Device;
 use common::{fixture, model_with, tensors, values};
@@ -157,6 +159,53 @@ fn maps_and_probabilities_agree_with_pytorch_on_generated_pictures() {
                 let map: Vec<f32> = (0..map.len()).filter(every_fourth).map(|i| map[i]).collect();
                 assert_within("map", &map, &expected, 1e-3);
             }
+        }
+    }
+}
+
+/// The official log's table: AUROC, highest F1 and average precision of pixels and of photos, to the printed digit.
+/// (Its AU-PRO is an approximation by 200 thresholds; ours is exact and stands beside it.)
+#[test]
+fn the_tables_of_the_official_log_are_reproduced() {
+    let folder = golden_folder();
+    if !folder.is_dir() {
+        return eprintln!("skipped: {} is not here", folder.display());
+    }
+    let samples = samples(&folder.join("dataset"), Some(Layout::Mvtec)).unwrap();
+    for activation in ["gelu", "quick_gelu"] {
+        let log = folder.join(format!("{activation}_zero_shot_metrics.txt"));
+        let log = std::fs::read_to_string(log).unwrap();
+        let pipeline = Pipeline::new(activation, "open_clip");
+        for name in ["magnetic_tile", "aws_cookies"] {
+            let row = log.lines().find(|line| line.contains(name)).unwrap();
+            let row: Vec<f64> = row.split('|').filter_map(|c| c.trim().parse().ok()).collect();
+            let product = pipeline.product(name);
+            let (mut pixels, mut scores, mut labels) = (Pixels::default(), vec![], vec![]);
+            for sample in samples.iter().filter(|sample| sample.product == name) {
+                let photo = Photo::open(&sample.photo, BitDepth::default()).unwrap();
+                let mask = Mask::open(&sample.masks, photo.width(), photo.height()).unwrap();
+                let (score, map) = pipeline.run(&sample.photo, &product);
+                pixels.add_masked(&map, &mask.squash(SIZE).pixels, SIZE);
+                scores.push(score);
+                labels.push(sample.is_anomalous);
+            }
+            let found = measure(&[&pixels.sorted()], &[0.3]);
+            let ours = [
+                found.auroc,
+                found.f1_max,
+                found.average_precision,
+                auroc(&scores, &labels),
+                f1_max(&scores, &labels),
+                average_precision(&scores, &labels),
+            ];
+            let theirs = [row[0], row[1], row[2], row[4], row[5], row[6]];
+            let ours = ours.map(|metric| (metric.unwrap() * 1000.0).round() / 10.0);
+            assert_eq!(ours, theirs, "{activation} {name}");
+            eprintln!(
+                "{name}: AU-PRO {:.1}, the log's {}",
+                found.au_pro.unwrap()[0] * 100.0,
+                row[3]
+            );
         }
     }
 }

@@ -128,7 +128,8 @@ impl VisionTower {
         let mut kept = vec![None; taps.blocks.len()];
         let mut keep = |block: usize, x: &Tensor| -> Result<()> {
             for (slot, _) in kept.iter_mut().zip(&taps.blocks).filter(|(_, b)| **b == block) {
-                *slot = Some(x.narrow(0, 0, tokens)?);
+                // A copy: a view would keep the rows of all windows alive.
+                *slot = Some(x.narrow(0, 0, tokens)?.copy()?);
             }
             Ok(())
         };

@@ -5,16 +5,14 @@ use super::{Readiness, ReferenceAbout};
 use crate::detect::Held;
 use crate::metrics::{auroc, mean_and_spread};
 
-/// Marks what lies far above the others: more than a number of spreads (the median distance from the median, in
-/// standard deviations) that of good photos one set in fifty reaches by chance.
+/// Marks what lies far above the others: more than five spreads (the median distance from the median, in standard
+/// deviations). Of five good photos one in twenty sets has one by chance, of sixteen one in a hundred.
 pub(super) fn flag_odd(references: &mut [ReferenceAbout]) {
-    let spreads = match references.len() {
-        // Of so few the spread says nothing.
-        0..=3 => return,
-        4..=5 => 9.0,
-        6..=8 => 6.0,
-        _ => 4.5,
-    };
+    const SPREADS: f32 = 5.0;
+    // Of three the spread says nothing.
+    if references.len() < 4 {
+        return;
+    }
     // On the scale of the distances, whose large values scores compress.
     let distance = |score: f32| {
         let odds = (score / (1.0 - score).max(1e-6)).max(1e-6).ln();
@@ -24,7 +22,7 @@ pub(super) fn flag_odd(references: &mut [ReferenceAbout]) {
     let middle = median(distances.clone());
     let spread = 1.4826 * median(distances.iter().map(|d| (d - middle).abs()).collect());
     for (reference, distance) in references.iter_mut().zip(distances) {
-        reference.is_odd = distance - middle > spreads * spread.max(0.02);
+        reference.is_odd = distance - middle > SPREADS * spread.max(0.02);
     }
 }
 
