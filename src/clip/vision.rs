@@ -129,7 +129,7 @@ impl VisionTower {
         let mut keep = |block: usize, x: &Tensor| -> Result<()> {
             for (slot, _) in kept.iter_mut().zip(&taps.blocks).filter(|(_, b)| **b == block) {
                 // A copy: a view would keep the rows of all windows alive.
-                *slot = Some(x.narrow(0, 0, tokens)?.copy()?);
+                *slot = Some(x.narrow(0, 0, tokens)?.force_contiguous()?);
             }
             Ok(())
         };
