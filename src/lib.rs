@@ -55,7 +55,7 @@ pub use detect::{
     method,
 };
 pub use error::{Error, Result};
-pub use eval::{Curve, Looked, Maps, Metrics, Scores, evaluate, mean};
+pub use eval::{Curve, Looked, Maps, Metrics, Run, RunAbout, Scores, evaluate, mean, merge};
 pub use image::{BitDepth, Fit, Mask, Normalisation, Photo, Placement, Prepared};
 pub use ops::Activation;
 pub use profile::{

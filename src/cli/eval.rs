@@ -1,18 +1,17 @@
 //! `blemish eval`: how well a model and a method do on labelled photos, or maps that another program made.
 
 use std::collections::BTreeMap;
-use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use blemish::data::{Layout, Sample, good_training_photos, samples};
 use blemish::{
-    Adapter, BitDepth, Curve, Detector, EnrollOptions, Error, Looked, Maps, Metrics, Photo, Photos,
-    Product, Prompts, Scores, TextCache, enroll, evaluate, mean,
+    Adapter, BitDepth, Curve, Detector, EnrollOptions, Error, Looked, Maps, Photo, Photos, Product,
+    Prompts, Run, RunAbout, TextCache, enroll, evaluate,
 };
 use clap::ValueEnum;
-use serde::Serialize;
 
+use super::measured::{About, Format, Named, Report, Row};
 use super::setup::{MethodArgs, Model, progress_bar};
 
 /// Measure a model and a method on labelled photos: AUROC, AP and F1 of scores and of pixels, AU-PRO; on MVTec LOCO
@@ -100,9 +99,17 @@ struct RunArgs {
     #[arg(long, value_name = "METHOD", requires = "profile_from",
           value_parser = clap::builder::PossibleValuesParser::new(super::enroll::reference_methods()))]
     reference_method: Option<String>,
-    /// Write each map as a float32 TIFF into this folder, in the layout that MVTec's scripts read.
+    /// Keep everything in this folder: what was run, every photo's score and map (float32 TIFF, in the layout that
+    /// MVTec's scripts read: DIR/maps), and the metrics as JSON and CSV; on MVTec LOCO also as its script writes them.
     #[arg(long, value_name = "DIR")]
-    save_maps: Option<PathBuf>,
+    out: Option<PathBuf>,
+    /// Go on with a run that was stopped: what is in --out is not computed again.
+    #[arg(long, requires = "out")]
+    resume: bool,
+    /// Run one part of the photos, I of N from 0, and measure nothing: `blemish merge` puts the parts together. N alone
+    /// takes I from JOB_COMPLETION_INDEX or SLURM_ARRAY_TASK_ID.
+    #[arg(long, value_name = "I/N", requires = "out", value_parser = super::shard::parse)]
+    shard: Option<(usize, usize)>,
     /// Go on where the adapter was trained on a product that it is measured on, and mark the numbers.
     #[arg(long)]
     allow_leak: bool,
@@ -116,56 +123,11 @@ enum Names {
     Folder,
 }
 
-#[derive(Clone, Copy, PartialEq, ValueEnum)]
-enum Format {
-    Table,
-    Json,
-}
-
 fn training_photos(text: &str) -> Result<usize, String> {
     let count = text.strip_prefix("train:").and_then(|count| count.parse().ok());
     count
         .filter(|count| *count > 0)
         .ok_or("give train:N with N good photos, such as train:4".into())
-}
-
-#[derive(Serialize)]
-struct Report<'a> {
-    /// What was measured: how maps came about.
-    #[serde(flatten)]
-    about: About<'a>,
-    curve: String,
-    products: Vec<Row>,
-    /// The unweighted mean over the products.
-    mean: Metrics,
-}
-
-#[derive(Default, Serialize)]
-struct About<'a> {
-    /// A folder of maps, where another program made them.
-    maps: Option<String>,
-    method: Option<&'a str>,
-    reference_method: Option<&'a str>,
-    /// Good photos of each product that photos were compared with: none is zero-shot.
-    references: usize,
-    model: Option<&'a str>,
-    model_sha256: Option<&'a str>,
-    size: Option<usize>,
-    prompts: Option<String>,
-    adapter: Option<&'a str>,
-    adapter_sha256: Option<&'a str>,
-    adapter_training_data: Option<&'a str>,
-    adapter_licence: Option<&'a str>,
-}
-
-#[derive(Serialize)]
-struct Row {
-    /// What the model was told that the product is.
-    name: String,
-    #[serde(flatten)]
-    scores: Scores,
-    /// Whether the adapter was trained on this product: no zero-shot result. None where that is not known.
-    leak: Option<bool>,
 }
 
 pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
@@ -201,79 +163,9 @@ impl Set {
         }
         Ok(all)
     }
-
-    fn print(&self, layout: Layout, about: About, products: Vec<Row>) -> anyhow::Result<ExitCode> {
-        let metrics =
-            products.iter().map(|row| (row.scores.product.clone(), row.scores.all.clone()));
-        let mean = mean(&metrics.collect());
-        let curve = super::setup::name_of(self.curve);
-        let report = Report { about, curve, products, mean };
-        let mut out = std::io::stdout().lock();
-        super::printed(match self.format {
-            Format::Table => table(&mut out, layout, &report),
-            Format::Json => serde_json::to_writer(&mut out, &report)
-                .map_err(std::io::Error::from)
-                .and_then(|()| writeln!(out)),
-        })?;
-        Ok(ExitCode::SUCCESS)
-    }
 }
 
-fn table(out: &mut impl Write, layout: Layout, report: &Report) -> std::io::Result<()> {
-    let (title, limit) = if layout == Layout::Loco { ("AU-sPRO", 0.05) } else { ("AU-PRO", 0.3) };
-    writeln!(
-        out,
-        "{:>5} {:>5}  {:>6} {:>6} {:>6}  {:>6} {:>6} {:>6}  {title:>7}  product",
-        "good", "bad", "AUROC", "AP", "F1", "pixels", "AP", "F1"
-    )?;
-    let cell = |value: Option<f64>| value.map_or("-".into(), |v| format!("{v:.3}"));
-    let mut line = |good: &str, bad: &str, m: &Metrics, name: &str| {
-        let [auroc, ap, f1] = [m.image_auroc, m.image_ap, m.image_f1_max].map(cell);
-        let [pixels, pixel_ap, pixel_f1] = [m.pixel_auroc, m.pixel_ap, m.pixel_f1_max].map(cell);
-        let pro = cell(m.au_pro(limit));
-        writeln!(
-            out,
-            "{good:>5} {bad:>5}  {auroc:>6} {ap:>6} {f1:>6}  {pixels:>6} {pixel_ap:>6} {pixel_f1:>6}  \
-             {pro:>7}  {name}"
-        )
-    };
-    for Row { name: called, scores, leak } in &report.products {
-        let mark = match (report.about.adapter, leak) {
-            (Some(_), Some(true)) => "  (LEAK: the adapter was trained on it)",
-            (Some(_), None) => "  (not known whether the adapter was trained on it)",
-            _ => "",
-        };
-        let called = if called.is_empty() { String::new() } else { format!(" ({called:?})") };
-        let name = format!("{}{called}{mark}", scores.product);
-        let (good, bad) = (scores.good.to_string(), scores.anomalous.to_string());
-        line(&good, &bad, &scores.all, &name)?;
-        if scores.kinds.len() > 1 {
-            for (kind, metrics) in &scores.kinds {
-                line("", &metrics.photos.to_string(), metrics, &format!("  {kind}"))?;
-            }
-        }
-    }
-    if report.products.len() > 1 {
-        let leak = report.products.iter().any(|row| row.leak == Some(true));
-        line("", "", &report.mean, if leak { "mean  (LEAK)" } else { "mean" })?;
-    }
-    let about = &report.about;
-    writeln!(out, "AUROC, AP and highest F1 of photos and of pixels, {title} up to {limit}")?;
-    if about.references > 0 {
-        let method = about.reference_method.unwrap_or_default();
-        let (n, s) = (about.references, if about.references == 1 { "" } else { "s" });
-        writeln!(out, "not zero-shot: compared with {n} good training photo{s} by {method}")?;
-    }
-    if let Some(adapter) = about.adapter {
-        let data = about.adapter_training_data.unwrap_or("data that is not known");
-        let licence =
-            about.adapter_licence.map_or(String::new(), |licence| format!(" ({licence})"));
-        writeln!(out, "adapter {adapter}, trained on {data}{licence}")?;
-    }
-    Ok(())
-}
-
-fn by_product(all: &[Sample]) -> BTreeMap<&str, Vec<&Sample>> {
+pub fn by_product(all: &[Sample]) -> BTreeMap<&str, Vec<&Sample>> {
     let mut by_product: BTreeMap<&str, Vec<&Sample>> = BTreeMap::new();
     for sample in all {
         by_product.entry(&sample.product).or_default().push(sample);
@@ -291,11 +183,13 @@ fn measure_maps(args: &MapsArgs) -> anyhow::Result<ExitCode> {
             bar.inc(1);
             maps.read(sample)
         })?;
-        products.push(Row { name: String::new(), scores, leak: None });
+        products.push(Row { named: Named::default(), scores });
     }
     bar.finish_and_clear();
     let maps = Some(args.maps.display().to_string());
-    args.set.print(args.layout, About { maps, ..About::default() }, products)
+    let report = Report::new(About { maps, ..About::default() }, args.set.curve, products);
+    report.print(args.layout, args.set.format)?;
+    Ok(ExitCode::SUCCESS)
 }
 
 fn measure_model(args: &RunArgs, layout: Layout) -> anyhow::Result<ExitCode> {
@@ -308,8 +202,8 @@ fn measure_model(args: &RunArgs, layout: Layout) -> anyhow::Result<ExitCode> {
             format!("the photos are of {} products; their folders name them", by_product.len());
         return Err(Error::Setting { setting: "--product".into(), why }.into());
     }
-    if let Some(folder) = &args.save_maps {
-        super::score::check_writable("--save-maps", folder)?;
+    if let Some(folder) = &args.out {
+        super::score::check_writable("--out", folder)?;
     }
     let file = args.prompts.clone().unwrap_or(args.method.entry()?.prompts.into());
     let prompts = Prompts::open(&file)?;
@@ -325,10 +219,26 @@ fn measure_model(args: &RunArgs, layout: Layout) -> anyhow::Result<ExitCode> {
         return Err(Error::Setting { setting: format!("adapter {}", adapter.name()), why }.into());
     }
     let alone = args.method.detector(&model)?;
+    let reference = args.profile_from.map(|_| args.reference_method(alone.method().name()));
+    let described = adapter.map(Adapter::about);
+    let about = About {
+        maps: None,
+        method: Some(alone.method().name().into()),
+        reference_method: reference.transpose()?.map(|entry| entry.name.into()),
+        references: args.profile_from.unwrap_or(0),
+        model: Some(model.clip.name().into()),
+        model_sha256: Some(model.clip.sha256().into()),
+        size: Some(model.clip.size()),
+        fit: Some(super::setup::name_of(args.method.fit)),
+        prompts: Some(file.display().to_string()),
+        adapter: adapter.map(|a| a.name().into()),
+        adapter_sha256: adapter.map(|a| a.sha256().into()),
+        adapter_training_data: described.and_then(|a| a.training_data.clone()),
+        adapter_licence: described.and_then(|a| a.licence.clone()),
+    };
     let cache = TextCache::from_env();
-    let bar = progress_bar(all.len(), args.method.model.quiet);
-    let mut products = Vec::new();
-    for (folder, samples) in &by_product {
+    let mut words = BTreeMap::new();
+    for &folder in by_product.keys() {
         let names = match args.names {
             _ if !args.product.is_empty() => args.product.clone(),
             _ if !several && prompts.names_product() => vec![],
@@ -336,49 +246,71 @@ fn measure_model(args: &RunArgs, layout: Layout) -> anyhow::Result<ExitCode> {
             Names::Spaced => vec![folder.replace('_', " ")],
         };
         let product = args.method.model.product(&model.clip, &names, &prompts, &cache)?;
+        let is_known = adapter.is_none_or(Adapter::knows_products);
+        let named = Named {
+            name: product.name().to_string(),
+            leak: is_known.then(|| leaks.contains(&folder)),
+        };
+        words.insert(folder.to_string(), (product, named));
+    }
+    let run_about = RunAbout {
+        root: std::path::absolute(&args.set.root)?,
+        layout: super::setup::name_of(layout),
+        products: words
+            .iter()
+            .map(|(folder, (_, named))| Ok((folder.clone(), serde_json::to_value(named)?)))
+            .collect::<serde_json::Result<_>>()?,
+        settings: serde_json::to_value(&about)?,
+        shard: args.shard,
+    };
+    let mut run = match &args.out {
+        Some(folder) => Some(Run::begin(folder, &run_about, args.resume)?),
+        None => None,
+    };
+    let (part, parts) = args.shard.unwrap_or((0, 1));
+    let bar = progress_bar(all.len().div_ceil(parts), args.method.model.quiet);
+    let mut products = Vec::new();
+    let mut first = 0;
+    for (folder, samples) in &by_product {
+        let (product, named) = &words[*folder];
         let enrolled = match args.profile_from {
-            Some(count) => Some(args.enrolled(count, (layout, folder), &model, &product, depth)?),
+            Some(count) => Some(args.enrolled(count, (layout, folder), &model, product, depth)?),
             None => None,
         };
         let detector = enrolled.as_ref().unwrap_or(&alone);
-        let scores = evaluate(samples, layout, args.set.curve, |sample| {
-            let finding = detector.inspect(&Photo::open(&sample.photo, depth)?, &product)?;
-            if let Some(folder) = &args.save_maps {
-                let file = Maps::new(folder).stem(sample);
-                let file = super::inputs::with_suffix(&file, "tiff");
-                blemish::files::write_whole(&file, &blemish::render::tiff(&finding.map))?;
-            }
+        let mut look = |sample: &Sample| -> blemish::Result<Looked> {
             bar.inc(1);
-            Ok(Looked { score: finding.score, map: finding.map })
-        })?;
-        let is_known = adapter.is_none_or(Adapter::knows_products);
-        products.push(Row {
-            name: product.name().to_string(),
-            scores,
-            leak: is_known.then(|| leaks.contains(folder)),
-        });
+            if let Some(known) = run.as_ref().map(|run| run.known(sample)).transpose()?.flatten() {
+                return Ok(known);
+            }
+            let finding = detector.inspect(&Photo::open(&sample.photo, depth)?, product)?;
+            let found = Looked { score: finding.score, map: finding.map };
+            if let Some(run) = &mut run {
+                run.keep(sample, &found, blemish::render::tiff)?;
+            }
+            Ok(found)
+        };
+        if args.shard.is_some() {
+            let own = samples.iter().enumerate().filter(|(i, _)| (first + i) % parts == part);
+            for (_, sample) in own {
+                look(sample)?;
+            }
+        } else {
+            let scores = evaluate(samples, layout, args.set.curve, look)?;
+            products.push(Row { named: named.clone(), scores });
+        }
+        first += samples.len();
     }
     bar.finish_and_clear();
-    let about = adapter.map(Adapter::about);
-    let reference = args.profile_from.map(|_| args.reference_method(alone.method().name()));
-    args.set.print(
-        layout,
-        About {
-            maps: None,
-            method: Some(alone.method().name()),
-            reference_method: reference.transpose()?.map(|entry| entry.name),
-            references: args.profile_from.unwrap_or(0),
-            model: Some(model.clip.name()),
-            model_sha256: Some(model.clip.sha256()),
-            size: Some(model.clip.size()),
-            prompts: Some(file.display().to_string()),
-            adapter: adapter.map(Adapter::name),
-            adapter_sha256: adapter.map(Adapter::sha256),
-            adapter_training_data: about.and_then(|a| a.training_data.as_deref()),
-            adapter_licence: about.and_then(|a| a.licence.as_deref()),
-        },
-        products,
-    )
+    if args.shard.is_some() {
+        return Ok(ExitCode::SUCCESS);
+    }
+    let report = Report::new(about, args.set.curve, products);
+    if let Some(run) = &run {
+        report.write(layout, run.folder())?;
+    }
+    report.print(layout, args.set.format)?;
+    Ok(ExitCode::SUCCESS)
 }
 
 impl RunArgs {
@@ -401,7 +333,7 @@ impl RunArgs {
                 "has {} good training photos of {folder}, fewer than {count}",
                 photos.len()
             );
-            return Err(Error::Data { path: Path::new(&self.set.root).into(), why }.into());
+            return Err(Error::Data { path: self.set.root.clone(), why }.into());
         }
         photos.truncate(count);
         let entry = self.method.entry()?;

@@ -6,11 +6,14 @@ mod enroll;
 mod eval;
 mod explain;
 mod inputs;
+mod measured;
+mod merge;
 mod models;
 mod profile;
 mod prompts;
 mod score;
 mod setup;
+mod shard;
 mod train;
 mod watch;
 
@@ -35,6 +38,7 @@ enum Command {
     Prompts(prompts::Args),
     Adapter(adapter::Args),
     Eval(eval::Args),
+    Merge(merge::Args),
     Models(models::Args),
 }
 
@@ -52,6 +56,7 @@ pub fn run() -> anyhow::Result<ExitCode> {
         Command::Prompts(args) => prompts::run(&args),
         Command::Adapter(args) => adapter::run(&args),
         Command::Eval(args) => eval::run(&args),
+        Command::Merge(args) => merge::run(&args),
         Command::Models(args) => models::run(&args),
     }
 }

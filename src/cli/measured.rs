@@ -1,0 +1,203 @@
+//! What `eval` and `merge` measured, as a table, as JSON, and as files.
+
+use std::io::Write;
+use std::path::Path;
+
+use blemish::data::Layout;
+use blemish::files::write_whole;
+use blemish::{Curve, Error, Metrics, Scores, mean};
+use clap::ValueEnum;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+#[derive(Clone, Copy, PartialEq, ValueEnum)]
+pub enum Format {
+    Table,
+    Json,
+}
+
+#[derive(Serialize)]
+pub struct Report {
+    /// What was measured: how maps came about.
+    #[serde(flatten)]
+    about: About,
+    curve: String,
+    products: Vec<Row>,
+    /// The unweighted mean over the products.
+    mean: Metrics,
+}
+
+#[derive(Default, Serialize, Deserialize)]
+pub struct About {
+    /// A folder of maps, where another program made them.
+    pub maps: Option<String>,
+    pub method: Option<String>,
+    pub reference_method: Option<String>,
+    /// Good photos of each product that photos were compared with: none is zero-shot.
+    pub references: usize,
+    pub model: Option<String>,
+    pub model_sha256: Option<String>,
+    pub size: Option<usize>,
+    pub fit: Option<String>,
+    pub prompts: Option<String>,
+    pub adapter: Option<String>,
+    pub adapter_sha256: Option<String>,
+    pub adapter_training_data: Option<String>,
+    pub adapter_licence: Option<String>,
+}
+
+/// What is known of a product before it is measured.
+#[derive(Clone, Default, Serialize, Deserialize)]
+pub struct Named {
+    /// What the model was told that it is.
+    pub name: String,
+    /// Whether the adapter was trained on it: no zero-shot result. None where that is not known.
+    pub leak: Option<bool>,
+}
+
+#[derive(Serialize)]
+pub struct Row {
+    #[serde(flatten)]
+    pub named: Named,
+    #[serde(flatten)]
+    pub scores: Scores,
+}
+
+impl Report {
+    pub fn new(about: About, curve: Curve, products: Vec<Row>) -> Self {
+        let metrics =
+            products.iter().map(|row| (row.scores.product.clone(), row.scores.all.clone()));
+        let mean = mean(&metrics.collect());
+        Self { about, curve: super::setup::name_of(curve), products, mean }
+    }
+
+    pub fn print(&self, layout: Layout, format: Format) -> anyhow::Result<()> {
+        let mut out = std::io::stdout().lock();
+        super::printed(match format {
+            Format::Table => table(&mut out, layout, self),
+            Format::Json => serde_json::to_writer(&mut out, self)
+                .map_err(std::io::Error::from)
+                .and_then(|()| writeln!(out)),
+        })?;
+        Ok(())
+    }
+
+    /// `metrics.json`, `metrics.csv`, and for MVTec LOCO `official/<product>/metrics.json` as its script writes it.
+    pub fn write(&self, layout: Layout, folder: &Path) -> anyhow::Result<()> {
+        write_whole(&folder.join("metrics.json"), &serde_json::to_vec_pretty(self)?)?;
+        write_whole(&folder.join("metrics.csv"), &self.csv()?)?;
+        for row in self.products.iter().filter(|_| layout == Layout::Loco) {
+            let file = folder.join("official").join(&row.scores.product).join("metrics.json");
+            write_whole(&file, &official(&row.scores)?)?;
+        }
+        Ok(())
+    }
+
+    /// A line for each product, and for each of its kinds of defect.
+    fn csv(&self) -> anyhow::Result<Vec<u8>> {
+        let mut csv = csv::Writer::from_writer(Vec::new());
+        let limits: Vec<&String> = self.mean.au_pro.keys().collect();
+        let fixed = ["product", "kind", "good", "bad", "image_auroc", "image_ap", "image_f1_max"];
+        let pixels = ["pixel_auroc", "pixel_ap", "pixel_f1_max"];
+        let areas = limits.iter().map(|limit| format!("au_pro_{limit}"));
+        let header = fixed.into_iter().chain(pixels).map(String::from).chain(areas);
+        csv.write_record(header.collect::<Vec<_>>())?;
+        let mut line = |product: &str, kind: &str, good: usize, metrics: &Metrics| {
+            let m = metrics;
+            let numbers = [
+                m.image_auroc,
+                m.image_ap,
+                m.image_f1_max,
+                m.pixel_auroc,
+                m.pixel_ap,
+                m.pixel_f1_max,
+            ];
+            let areas = limits.iter().map(|limit| m.au_pro.get(*limit).copied());
+            let numbers = numbers.into_iter().chain(areas);
+            let numbers = numbers.map(|n| n.map_or(String::new(), |n| n.to_string()));
+            let named = [product.to_string(), kind.into(), good.to_string(), m.photos.to_string()];
+            csv.write_record(named.into_iter().chain(numbers).collect::<Vec<_>>())
+        };
+        for Row { scores, .. } in &self.products {
+            line(&scores.product, "", scores.good, &scores.all)?;
+            for (kind, metrics) in &scores.kinds {
+                line(&scores.product, kind, scores.good, metrics)?;
+            }
+        }
+        line("mean", "", self.products.iter().map(|row| row.scores.good).sum(), &self.mean)?;
+        Ok(csv
+            .into_inner()
+            .map_err(|e| Error::Write { path: "metrics.csv".into(), cause: e.into_error() })?)
+    }
+}
+
+/// The file that MVTec LOCO's own script writes for a product: four blanks a level, keys in order.
+fn official(scores: &Scores) -> anyhow::Result<Vec<u8>> {
+    let kinds = ["logical_anomalies", "mean", "structural_anomalies"];
+    let of = |kind: &str| if kind == "mean" { Some(&scores.all) } else { scores.kinds.get(kind) };
+    let each = |value: &dyn Fn(&Metrics) -> Value| -> Value {
+        kinds.iter().filter_map(|kind| Some((kind.to_string(), value(of(kind)?)))).collect()
+    };
+    let text = json!({
+        "classification": { "auc_roc": each(&|m| json!(m.image_auroc)) },
+        "localization": { "auc_spro": each(&|m| json!(m.au_pro)) },
+    });
+    let mut bytes = Vec::new();
+    let indent = serde_json::ser::PrettyFormatter::with_indent(b"    ");
+    text.serialize(&mut serde_json::Serializer::with_formatter(&mut bytes, indent))?;
+    Ok(bytes)
+}
+
+fn table(out: &mut impl Write, layout: Layout, report: &Report) -> std::io::Result<()> {
+    let (title, limit) = if layout == Layout::Loco { ("AU-sPRO", 0.05) } else { ("AU-PRO", 0.3) };
+    writeln!(
+        out,
+        "{:>5} {:>5}  {:>6} {:>6} {:>6}  {:>6} {:>6} {:>6}  {title:>7}  product",
+        "good", "bad", "AUROC", "AP", "F1", "pixels", "AP", "F1"
+    )?;
+    let cell = |value: Option<f64>| value.map_or("-".into(), |v| format!("{v:.3}"));
+    let mut line = |good: &str, bad: &str, m: &Metrics, name: &str| {
+        let [auroc, ap, f1] = [m.image_auroc, m.image_ap, m.image_f1_max].map(cell);
+        let [pixels, pixel_ap, pixel_f1] = [m.pixel_auroc, m.pixel_ap, m.pixel_f1_max].map(cell);
+        let pro = cell(m.au_pro(limit));
+        writeln!(
+            out,
+            "{good:>5} {bad:>5}  {auroc:>6} {ap:>6} {f1:>6}  {pixels:>6} {pixel_ap:>6} {pixel_f1:>6}  \
+             {pro:>7}  {name}"
+        )
+    };
+    for Row { named: Named { name: called, leak }, scores } in &report.products {
+        let mark = match (&report.about.adapter, leak) {
+            (Some(_), Some(true)) => "  (LEAK: the adapter was trained on it)",
+            (Some(_), None) => "  (not known whether the adapter was trained on it)",
+            _ => "",
+        };
+        let called = if called.is_empty() { String::new() } else { format!(" ({called:?})") };
+        let name = format!("{}{called}{mark}", scores.product);
+        let (good, bad) = (scores.good.to_string(), scores.anomalous.to_string());
+        line(&good, &bad, &scores.all, &name)?;
+        if scores.kinds.len() > 1 {
+            for (kind, metrics) in &scores.kinds {
+                line("", &metrics.photos.to_string(), metrics, &format!("  {kind}"))?;
+            }
+        }
+    }
+    if report.products.len() > 1 {
+        let leak = report.products.iter().any(|row| row.named.leak == Some(true));
+        line("", "", &report.mean, if leak { "mean  (LEAK)" } else { "mean" })?;
+    }
+    let about = &report.about;
+    writeln!(out, "AUROC, AP and highest F1 of photos and of pixels, {title} up to {limit}")?;
+    if about.references > 0 {
+        let method = about.reference_method.as_deref().unwrap_or_default();
+        let (n, s) = (about.references, if about.references == 1 { "" } else { "s" });
+        writeln!(out, "not zero-shot: compared with {n} good training photo{s} by {method}")?;
+    }
+    if let Some(adapter) = &about.adapter {
+        let data = about.adapter_training_data.as_deref().unwrap_or("data that is not known");
+        let licence =
+            about.adapter_licence.as_ref().map_or(String::new(), |licence| format!(" ({licence})"));
+        writeln!(out, "adapter {adapter}, trained on {data}{licence}")?;
+    }
+    Ok(())
+}

@@ -1,0 +1,20 @@
+//! Which part of the photos a machine takes of many that share the work.
+
+/// `I/N` with I from 0, or N alone with I from the environment of a job's tasks.
+pub fn parse(text: &str) -> Result<(usize, usize), String> {
+    let (shard, of) = match text.split_once('/') {
+        Some((shard, of)) => (shard.to_string(), of),
+        None => {
+            let names = ["JOB_COMPLETION_INDEX", "SLURM_ARRAY_TASK_ID"];
+            let found = names.iter().find_map(|name| std::env::var(name).ok());
+            (found.ok_or(format!("give I/{text}, or set {}", names.join(" or ")))?, text)
+        }
+    };
+    let parsed = shard.trim().parse().ok().zip(of.trim().parse().ok());
+    let (shard, of): (usize, usize) = parsed.ok_or("give I/N, such as 0/4")?;
+    if shard < of {
+        Ok((shard, of))
+    } else {
+        Err(format!("parts are counted from 0: of {of} the last is {}", of.saturating_sub(1)))
+    }
+}
