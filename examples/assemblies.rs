@@ -2,7 +2,7 @@
 //!
 //! Each good tray has two discs on its left, three bars in its middle and a ring on its right, anywhere in their zones.
 //! On the others a part is missing, extra or moved to another zone, every part by itself being good; and beside
-//! those, trays with all parts of which one is scratched or stained.
+//! those, trays with all parts of which one is scratched or stained. `validation` holds further good ones.
 
 use std::error::Error;
 use std::path::Path;
@@ -41,6 +41,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         ("test", "extra", EACH),
         ("test", "moved", EACH),
         ("test", "damaged", EACH),
+        ("validation", "good", EACH),
     ] {
         for i in 0..count {
             let (picture, mask) = tray(kind, &mut random);

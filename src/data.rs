@@ -90,7 +90,11 @@ pub fn good_training_photos(root: &Path, layout: Layout, product: &str) -> Resul
             let folder = found.map(|folder| folder.join("train").join("good"));
             folder.filter(|folder| folder.is_dir()).map_or(Ok(vec![]), |folder| photos(&folder))?
         }
-        Layout::Folder => vec![],
+        Layout::Folder => {
+            let why =
+                "has no training part in this layout; enroll good photos and score with --profile";
+            return Err(Error::data(root, why));
+        }
     };
     if photos.is_empty() {
         return Err(Error::data(root, format!("has no good training photos of {product}")));

@@ -105,8 +105,19 @@ fn a_handful_of_good_parts_draws_a_line() {
     assert_eq!(decided[0]["score"], bad["score"]);
     decide("0.01")
         .stderr(contains("1 % needs 99 good photos"))
-        .stderr(contains("6 can promise 14.29 %"));
+        .stderr(contains("the 6 there are can promise 14.29 %"));
     blemish(home).args(["decide", "--false-alarm", "5"]).arg(&results).assert().code(2);
+    std::fs::write(&results, "schema,path\n1,a\n2,b\n").unwrap();
+    let csv = blemish(home).args(["decide", "--false-alarm", "0.1"]).arg(&results).assert().code(1);
+    csv.stderr(contains("results.jsonl:1: not a result").count(1))
+        .stderr(contains("--format jsonl"));
+    std::fs::write(&results, "").unwrap();
+    let empty =
+        blemish(home).args(["decide", "--false-alarm", "0.1"]).arg(&results).assert().code(1);
+    empty.stderr(contains("holds no results"));
+    let mut command = blemish(home);
+    command.current_dir(home).args(["score", "new", "--product", "x", "--false-alarm", "0.1"]);
+    command.assert().code(2).stderr(contains("needs --profile"));
 }
 
 #[test]
@@ -171,6 +182,7 @@ fn references_that_are_few_unreadable_or_of_other_sizes() {
     assert!(rows[0]["score"].as_f64() > rows[1]["score"].as_f64());
 
     std::fs::create_dir(home.join("empty")).unwrap();
+    enroll(home, &["--reference", "good", "--calibrate", "empty"]).code(1).stdout("");
     enroll(home, &["--reference", "empty"]).code(1).stderr(contains("no photos in this folder"));
     enroll(home, &["--reference", "good/broken.png"]).code(1).stderr(contains("broken.png"));
     enroll(home, &["--reference", "good", "--limit", "0"]).code(2);
@@ -188,7 +200,8 @@ fn a_defective_reference_is_flagged() {
     part(&home.path().join("good/odd.png"), 77, Some((0.5, 0.6)));
     let summary = json(&enroll(home.path(), &["--reference", "good"]).success()).remove(0);
     assert_eq!(summary["odd"], serde_json::json!(["odd.png"]));
-    assert!(summary["readiness"]["why"].as_str().unwrap().contains("far from the others"));
+    let readiness = summary["readiness"]["why"].as_str().unwrap();
+    assert!(readiness.contains("1 photo is far from the others"), "{readiness}");
 }
 
 #[test]
@@ -246,10 +259,10 @@ fn only_the_region_of_interest_counts() {
     command.assert().code(1).stderr(contains("wide.png: has 300x200 pixels and the region"));
     mask("flat.png", 100, 40, 50);
     let flat = enroll(home, &["--reference", "good", "--roi", "flat.png"]);
-    flat.code(1).stderr(contains("both must have one shape"));
+    flat.code(1).stderr(contains("they must have one aspect ratio"));
     mask("black.png", 100, 100, 0);
     let black = enroll(home, &["--reference", "good", "--roi", "black.png"]);
-    black.code(1).stderr(contains("white nowhere"));
+    black.code(1).stderr(contains("white (brighter than half) nowhere"));
 }
 
 #[test]
@@ -309,7 +322,7 @@ fn a_profile_that_is_not_as_it_was_written_is_refused() {
         .current_dir(home)
         .args(["score", "good", "--profile", "disc.blemish", "--model"])
         .arg(&other);
-    command.assert().code(2).stderr(contains("was made with model tiny"));
+    command.assert().code(1).stderr(contains("disc.blemish: was made with model tiny"));
     let mut command = blemish(home);
     command.current_dir(home).args([
         "score",

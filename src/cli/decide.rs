@@ -52,11 +52,23 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
                     return Ok(ExitCode::SUCCESS);
                 }
             }
+            Err(why) if photos.is_none() => {
+                // The wrong kind of file: saying so once is enough.
+                let (file, line) = (args.results.display(), number + 1);
+                eprintln!(
+                    "blemish: {file}:{line}: {why}; score again with --profile and --format jsonl"
+                );
+                return Ok(ExitCode::FAILURE);
+            }
             Err(why) => {
                 failed += 1;
                 eprintln!("blemish: {}:{}: {why}", args.results.display(), number + 1);
             }
         }
+    }
+    if photos.is_none() {
+        eprintln!("blemish: {}: holds no results", args.results.display());
+        return Ok(ExitCode::FAILURE);
     }
     if let (Some(photos), false) = (photos, args.quiet) {
         say_what_is_promised(photos, args.false_alarm);
@@ -69,7 +81,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
 /// A result's line with its new verdict.
 fn decide(line: &str, false_alarm: f64) -> Result<(Decision, usize, String), String> {
     let other = "not a result of `blemish score --profile` in JSON Lines";
-    let mut row: Value = serde_json::from_str(line).map_err(|e| format!("{other} ({e})"))?;
+    let mut row: Value = serde_json::from_str(line).map_err(|_| other)?;
     let photos = row.get("calibration_photos").and_then(Value::as_u64).ok_or(other)? as usize;
     let decision = match row.get("p_value") {
         Some(Value::Null) => Decision::Uncertain,
@@ -99,18 +111,19 @@ pub fn say_what_is_promised(photos: usize, rate: f64) {
     if photos >= needed {
         return;
     }
-    let percent = |rate: f64| format!("{} %", (rate * 1e4).round() / 1e2);
+    // Rounded up, so that what is promised is kept.
+    let percent = |rate: f64| format!("{} %", (rate * 1e4 - 1e-9).ceil() / 1e2);
     let instead = match photos {
         0 => "without any no line can be drawn, and every photo is uncertain".to_string(),
         _ => format!(
-            "{photos} can promise {}: what lies beyond all of them is uncertain instead of ng, or ng with \
-             --false-alarm {:.3}",
+            "the {photos} there are can promise {}: what lies beyond all of them is uncertain instead of ng, or \
+             ng with --false-alarm {:.3}",
             percent(Calibration::best(photos)),
             (Calibration::best(photos) * 1e3).ceil() / 1e3
         ),
     };
     eprintln!(
-        "blemish: note: a false-alarm rate of {} needs {needed} good photos that were held out; {instead}",
+        "blemish: note: a false-alarm rate of {} needs {needed} good photos (references and --calibrate together); {instead}",
         percent(rate)
     );
 }

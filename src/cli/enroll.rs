@@ -103,7 +103,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let errors = references.errors.iter().chain(&calibration.errors);
     let mut failed = errors.clone().count();
     errors.for_each(|error| eprintln!("blemish: {error}"));
-    if references.photos.is_empty() {
+    if references.photos.is_empty() || !calibration.errors.is_empty() {
         return Ok(ExitCode::FAILURE);
     }
     references.photos.sort();
@@ -252,7 +252,10 @@ impl<'a> Summary<'a> {
     fn table(&self, out: &mut impl Write) -> std::io::Result<()> {
         let Self { profile, product, method, reference_method, .. } = self;
         writeln!(out, "{profile}: {product}, {method} with {reference_method}")?;
-        for reference in self.references {
+        writeln!(out, "{:>7}  good part, judged by the others", "score")?;
+        let mut references: Vec<&ReferenceAbout> = self.references.iter().collect();
+        references.sort_by_key(|reference| &reference.file);
+        for reference in references {
             let score = reference.score.map_or("-".into(), |score| format!("{score:.3}"));
             let odd = if reference.is_odd { "  odd: is this part good?" } else { "" };
             writeln!(out, "{score:>7}  {}{odd}", reference.file.replace(char::is_control, "?"))?;

@@ -74,7 +74,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
                 Ok(())
             };
             if let Err(error) = check() {
-                eprintln!("blemish: {}: {error:#}", file.display());
+                eprintln!("blemish: {error:#}");
                 return Ok(ExitCode::FAILURE);
             }
             let about = profile.about();
@@ -111,6 +111,23 @@ fn differences(place: &str, old: &Value, new: &Value, lines: &mut Vec<String>) {
             for key in a.keys().chain(added) {
                 differences(&below(key), &old[key], &new[key], lines);
             }
+        }
+        (Value::Array(a), Value::Array(b))
+            if a.iter().chain(b).all(|v| v["sha256"].is_string()) =>
+        {
+            // Photos are the same wherever they stand.
+            let file = |photo: &Value| photo["file"].as_str().unwrap_or_default().to_string();
+            let find = |of: &[Value], photo: &Value| {
+                of.iter().find(|other| other["sha256"] == photo["sha256"]).cloned()
+            };
+            for photo in a {
+                match find(b, photo) {
+                    Some(new) => differences(&below(&file(photo)), photo, &new, lines),
+                    None => lines.push(format!("{place}: without {}", file(photo))),
+                }
+            }
+            let added = b.iter().filter(|photo| find(a, photo).is_none());
+            lines.extend(added.map(|photo| format!("{place}: with {}", file(photo))));
         }
         (Value::Array(a), Value::Array(b)) => {
             for i in 0..a.len().max(b.len()) {

@@ -52,7 +52,8 @@ pub struct Args {
     /// Also write each map as a float32 TIFF, and one for each kind of defect.
     #[arg(long, requires = "out")]
     save_map: bool,
-    /// Colours of the overlays: the same for all photos, or stretched for each.
+    /// Colours of the overlays: the same for all photos, or stretched for each. With --profile the good parts fix them, and
+    /// what hardly goes beyond those stays grey; `image` shows where each photo is hottest.
     #[arg(long, value_enum, default_value = "run", requires = "out")]
     scale: ScaleOf,
     /// A prompt file, or the name of one in the program: winclip, april-gan, inspection [default: the method's].
@@ -85,6 +86,10 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
         depth = profile.bit_depth()?;
     }
     if let Some(rate) = args.false_alarm {
+        if profile.is_none() {
+            let why = "needs --profile: words alone draw no line".to_string();
+            return Err(Error::Setting { setting: "--false-alarm".into(), why }.into());
+        }
         super::decide::check_rate(rate)?;
     }
     let inputs = Inputs::find(&args.photos, args.out.as_deref());
@@ -234,13 +239,14 @@ impl<'a> Scorer<'a> {
         let clip = Arc::new(args.method.model.open_for(&profile)?);
         let false_alarm = args.false_alarm.unwrap_or(profile.about().false_alarm);
         let calibration = profile.calibration();
+        let detector = profile.detector(clip.clone())?;
         if !args.method.model.quiet {
             super::decide::say_what_is_promised(calibration.photos(), false_alarm);
         }
         Ok(Self {
             defect_files,
             args,
-            detector: profile.detector(clip.clone())?,
+            detector,
             product: profile.product().clone(),
             clip,
             adapter: profile.adapter().cloned().map(Arc::new),

@@ -16,7 +16,8 @@ use indicatif::{ProgressBar, ProgressStyle};
 /// Which model, and how it runs.
 #[derive(clap::Args)]
 pub struct ModelArgs {
-    /// A short name (`blemish models`), a Hugging Face repository (owner/name[@revision]) or a folder [default: tiny].
+    /// A short name (`blemish models`), a Hugging Face repository (owner/name[@revision]) or a folder [default: tiny, or a
+    /// profile's own].
     #[arg(id = "model", long, value_name = "MODEL")]
     name: Option<String>,
     /// Side of the model's square input in pixels, a multiple of its patch size [default: the adapter's, else

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::photo::{BitDepth, Photo};
+use super::photo::Photo;
 use super::prepare::{lay_out, resize};
 use super::resample::Filter;
 use crate::{Error, Result};
@@ -89,14 +89,20 @@ impl Mask {
         }
     }
 
-    /// The pixels of a picture that are white rather than black.
+    /// The pixels of a picture that are white rather than black or transparent.
     ///
     /// # Errors
     /// [`Error::Photo`] for a file that cannot be read.
     pub fn white(file: &Path) -> Result<Self> {
-        let picture = Photo::open(file, BitDepth::default())?;
-        let pixels = picture.rgb().chunks_exact(3).map(|rgb| rgb[1] >= 128).collect();
-        Ok(Self { width: picture.width(), height: picture.height(), pixels })
+        let picture = image::ImageReader::open(file)
+            .and_then(|reader| reader.with_guessed_format())
+            .map_err(image::ImageError::IoError)
+            .and_then(|reader| reader.decode())
+            .map_err(|e| Error::photo(file, format!("the mask cannot be read: {e}")))?
+            .into_luma_alpha8();
+        // What is see-through is not painted.
+        let pixels = picture.pixels().map(|p| p.0[0] >= 128 && p.0[1] >= 128).collect();
+        Ok(Self { width: picture.width() as usize, height: picture.height() as usize, pixels })
     }
 
     /// Stretched to a square as April-GAN does it: bilinear, equal to Pillow's bit for bit, then

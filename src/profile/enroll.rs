@@ -137,10 +137,13 @@ pub fn enroll(
         let seen = detector.look(&prepared)?;
         Ok(Some(Looked { about: read.about(), prepared: Some(prepared), seen }))
     };
-    let step = references.len().div_ceil(DAMAGED_PHOTOS).max(1);
+    // As many as there may be, evenly spread.
+    let many = references.len().max(DAMAGED_PHOTOS);
+    let is_damaged =
+        |i: usize| i == 0 || i * DAMAGED_PHOTOS / many != (i - 1) * DAMAGED_PHOTOS / many;
     for read in &references {
         let Some(mut photo) = look(read, &mut unreadable)? else { continue };
-        if good.len() % step != 0 {
+        if !is_damaged(good.len()) {
             photo.prepared = None;
         }
         good.push(photo);

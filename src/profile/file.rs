@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::io::Read;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use candle_core::{DType, Device, Tensor};
@@ -27,7 +27,8 @@ impl Profile {
         memory: Vec<(String, Tensor)>,
         region: Option<Arc<[bool]>>,
     ) -> Result<Self> {
-        let mut profile = Self { about, sha256: String::new(), product, adapter, memory, region };
+        let (file, sha256) = (PathBuf::new(), String::new());
+        let mut profile = Self { about, file, sha256, product, adapter, memory, region };
         profile.sha256 = crate::clip::sha256(&profile.content()?);
         Ok(profile)
     }
@@ -71,7 +72,7 @@ impl Profile {
             let why = "was altered or cut after it was written; copy it again, or enroll again";
             return Err(fail(why.into()));
         }
-        Ok(profile)
+        Ok(Self { file: path.to_path_buf(), ..profile })
     }
 
     /// The SHA-256 that it says it has, and what it holds.

@@ -7,6 +7,7 @@ mod file;
 mod readiness;
 mod region;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -22,6 +23,8 @@ pub use enroll::{EnrollOptions, Enrolled, Photos, enroll};
 /// A product that was enrolled: words, good parts, and where the line is.
 pub struct Profile {
     about: ProfileAbout,
+    /// Where it came from; empty when it was just made.
+    file: PathBuf,
     sha256: String,
     product: Product,
     adapter: Option<Arc<Adapter>>,
@@ -185,10 +188,10 @@ impl Profile {
     /// A detector that judges as it was enrolled.
     ///
     /// # Errors
-    /// [`Error::Setting`] for another model, and where what is remembered does not fit together.
+    /// [`Error::Profile`] for another model; [`Error::Setting`] where what is remembered does not fit together.
     pub fn detector(&self, clip: impl Into<Arc<Clip>>) -> Result<Detector> {
         let (clip, about) = (clip.into(), &self.about);
-        let refuse = |why: String| Err(Error::setting("--profile", why));
+        let refuse = |why: String| Err(Error::profile(&self.file, why));
         if clip.sha256() != about.model_sha256 {
             return refuse(format!(
                 "was made with model {} (weights {}); model {} has weights {}: use that model or enroll again",

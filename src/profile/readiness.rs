@@ -46,6 +46,18 @@ pub(super) fn scale(held: &[&Held]) -> (f32, f32) {
     (low, (low + ((low - middle) / 3.0).max(0.02)).min(1.0))
 }
 
+/// The share of pairs of good and damaged photos that has to be right.
+const READY: f64 = 0.9;
+/// References that are enough to be sure of it; and so many that more will not help.
+const ENOUGH: usize = 8;
+const MANY: usize = 16;
+
+/// Rounded down: what is not reached is not said.
+fn shown(auroc: f64) -> String {
+    let percent = (auroc * 1000.0).floor() / 10.0;
+    format!("simulated damage scores above good parts in {percent:.1} %")
+}
+
 pub(super) fn readiness(
     references: &[ReferenceAbout],
     good: &[Held],
@@ -67,25 +79,30 @@ pub(super) fn readiness(
     let odd = references.iter().filter(|r| r.is_odd).count();
     let (verdict, why) = match image_auroc {
         None => ("add references", "a single photo cannot be compared with others".to_string()),
-        Some(auroc) if odd > 0 && auroc < 0.9 => {
-            let why = format!("{odd} of the photos are far from the others: see to them first");
+        Some(auroc) if odd > 0 && auroc < READY => {
+            let are = if odd == 1 { "photo is" } else { "photos are" };
+            ("add references", format!("{odd} {are} far from the others: see to that first"))
+        }
+        Some(auroc) if auroc >= READY && good.len() < ENOUGH => {
+            let why = format!(
+                "{}, but {} photos are too few to be sure of that; {ENOUGH} are enough",
+                shown(auroc),
+                good.len()
+            );
             ("add references", why)
         }
-        Some(auroc) if auroc >= 0.9 => {
-            ("ready", format!("simulated damage scores above good parts in {:.0} %", auroc * 100.0))
-        }
+        Some(auroc) if auroc >= READY => ("ready", shown(auroc)),
         Some(auroc) if auroc >= 0.7 => {
-            let why =
-                format!("simulated damage scores above good parts in {:.0} % only", auroc * 100.0);
-            ("add references", why)
+            let many = if good.len() < MANY {
+                ""
+            } else {
+                "; with so many references take a larger model"
+            };
+            ("add references", format!("{} only{many}", shown(auroc)))
         }
         Some(auroc) => {
-            let why = format!(
-                "simulated damage scores above good parts in {:.0} %, where chance gives 50: another \
-                 model or another camera view is needed",
-                auroc * 100.0
-            );
-            ("not suitable", why)
+            let why = "where chance gives 50: another model or another camera view is needed";
+            ("not suitable", format!("{}, {why}", shown(auroc)))
         }
     };
     Readiness { verdict: verdict.into(), why, damaged: damaged.len(), image_auroc, peak_on_damage }

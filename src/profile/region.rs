@@ -39,7 +39,7 @@ impl Region {
         if places.0.as_ref().is_some_and(|places| places.contains(&true)) {
             return Ok(places);
         }
-        let why = "is white nowhere, or nowhere for as much as a patch; paint white where to look";
+        let why = "is white (brighter than half) nowhere, or nowhere for as much as a patch; paint white where to look";
         Err(Error::photo(Path::new(&self.about.file), why))
     }
 
@@ -60,7 +60,7 @@ impl RegionAbout {
             return Ok(());
         }
         let why = format!(
-            "has {width}x{height} pixels and the region of interest {}x{}: both must have one shape",
+            "has {width}x{height} pixels and the region of interest {}x{}: they must have one aspect ratio",
             self.width, self.height
         );
         Err(Error::photo(photo, why))
