@@ -33,6 +33,7 @@ mod detect;
 mod error;
 mod eval;
 pub mod files;
+pub mod html;
 mod image;
 pub mod metrics;
 mod ops;

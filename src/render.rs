@@ -3,7 +3,7 @@
 use image::codecs::png::{CompressionType, FilterType, PngEncoder};
 use image::{ExtendedColorType, ImageEncoder};
 
-use crate::{AnomalyMap, Photo};
+use crate::{AnomalyMap, Mask, Photo};
 
 /// Map values at the two ends of the colour scale.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -90,6 +90,37 @@ pub fn overlay(photo: &Photo, map: &AnomalyMap, ignored: &[&[bool]], scale: Scal
         .write_image(&rgb, photo.width() as u32, photo.height() as u32, ExtendedColorType::Rgb8)
         .expect("a picture of the photo's own size, written to memory");
     file
+}
+
+/// The same at most `side` pixels wide and high, coloured from the map's own lowest to its own highest value, with the
+/// ground truth's outline in green.
+///
+/// # Panics
+/// As [`overlay`], and if the mask is not of the photo's size.
+pub fn outlined(photo: &Photo, map: &AnomalyMap, truth: &Mask, side: u32) -> Vec<u8> {
+    assert_eq!(
+        (truth.width, truth.height),
+        (photo.width(), photo.height()),
+        "a mask of this photo"
+    );
+    let painted = overlay(photo, map, &[], Scale::of(map));
+    let painted = image::load_from_memory(&painted).expect("a picture that was just painted");
+    let mut small = painted.thumbnail(side, side).into_rgb8();
+    let (width, height) = small.dimensions();
+    let is_defective = |x: u32, y: u32| {
+        let at = |place: u32, small: u32, large: usize| place as usize * large / small as usize;
+        truth.pixels[at(y, height, truth.height) * truth.width + at(x, width, truth.width)]
+    };
+    for (x, y) in (0..height).flat_map(|y| (0..width).map(move |x| (x, y))) {
+        let neighbours =
+            [(x + 1, y), (x, y + 1)].map(|(x, y)| (x.min(width - 1), y.min(height - 1)));
+        if neighbours.iter().any(|&(nx, ny)| is_defective(nx, ny) != is_defective(x, y)) {
+            small.put_pixel(x, y, image::Rgb([70, 230, 90]));
+        }
+    }
+    let mut file = std::io::Cursor::new(Vec::new());
+    small.write_to(&mut file, image::ImageFormat::Png).expect("a small picture, written to memory");
+    file.into_inner()
 }
 
 /// A map as a TIFF file of one float32 channel, little-endian, compressed without loss.

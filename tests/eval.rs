@@ -169,6 +169,10 @@ fn loco_is_measured_with_good_parts_and_its_maps_by_the_command_for_maps() {
         official["localization"]["auc_spro"]["logical_anomalies"]["0.3"],
         tray["kinds"]["logical_anomalies"]["au_pro"]["0.3"]
     );
+    let page = std::fs::read_to_string(home.join("out/report.html")).unwrap();
+    assert!(page.contains("Not zero-shot") && page.contains("sPRO") && !page.contains("http"));
+    // Three of each sort, of which there are four good and four defective.
+    assert_eq!(page.matches("data:image/png;base64,").count(), 9);
     let ninety_five = tray["kinds"]["structural_anomalies"]["image_auroc_95"].as_array().unwrap();
     assert_eq!(ninety_five.len(), 2);
     assert!(std::fs::read_to_string(home.join("out/metrics.csv")).unwrap().lines().count() == 5);

@@ -9,7 +9,7 @@ const FLOORS: &[(&str, &[&str])] = &[
     ("words and layers", &["adapter", "prompt", "reference"]),
     ("methods", &["detect"]),
     ("training, measuring, enrolling", &["eval", "profile", "train"]),
-    ("output", &["curves", "render", "report"]),
+    ("output", &["curves", "html", "render", "report"]),
 ];
 
 /// Which floor owns the types that `lib.rs` re-exports, by the module they are declared in.

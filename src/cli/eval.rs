@@ -307,7 +307,7 @@ fn measure_model(args: &RunArgs, layout: Layout) -> anyhow::Result<ExitCode> {
     }
     let report = Report::new(about, args.set.curve, products);
     if let Some(run) = &run {
-        report.write(layout, run.folder())?;
+        report.write(layout, run, &all)?;
     }
     report.print(layout, args.set.format)?;
     Ok(ExitCode::SUCCESS)

@@ -1,11 +1,10 @@
 //! What `eval` and `merge` measured, as a table, as JSON, and as files.
 
 use std::io::Write;
-use std::path::Path;
 
-use blemish::data::Layout;
+use blemish::data::{Layout, Sample};
 use blemish::files::write_whole;
-use blemish::{Curve, Error, Metrics, Scores, mean};
+use blemish::{Curve, Error, Metrics, Run, Scores, mean};
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -20,11 +19,11 @@ pub enum Format {
 pub struct Report {
     /// What was measured: how maps came about.
     #[serde(flatten)]
-    about: About,
-    curve: String,
-    products: Vec<Row>,
+    pub about: About,
+    pub curve: String,
+    pub products: Vec<Row>,
     /// The unweighted mean over the products.
-    mean: Metrics,
+    pub mean: Metrics,
 }
 
 #[derive(Default, Serialize, Deserialize)]
@@ -82,8 +81,12 @@ impl Report {
         Ok(())
     }
 
-    /// `metrics.json`, `metrics.csv`, and for MVTec LOCO `official/<product>/metrics.json` as its script writes it.
-    pub fn write(&self, layout: Layout, folder: &Path) -> anyhow::Result<()> {
+    /// `metrics.json`, `metrics.csv`, `report.html`, and for MVTec LOCO `official/<product>/metrics.json` as its script
+    /// writes it.
+    pub fn write(&self, layout: Layout, run: &Run, samples: &[Sample]) -> anyhow::Result<()> {
+        let folder = run.folder();
+        let page = super::page::of(self, layout, run, samples)?;
+        write_whole(&folder.join("report.html"), page.html().as_bytes())?;
         write_whole(&folder.join("metrics.json"), &serde_json::to_vec_pretty(self)?)?;
         write_whole(&folder.join("metrics.csv"), &self.csv()?)?;
         for row in self.products.iter().filter(|_| layout == Layout::Loco) {

@@ -9,6 +9,7 @@ mod inputs;
 mod measured;
 mod merge;
 mod models;
+mod page;
 mod profile;
 mod prompts;
 mod score;

@@ -13,7 +13,7 @@ use serde::Serialize;
 use crate::data::{Layout, Sample};
 use crate::metrics::{
     LIMITS, Measured, Pixels, SortedPixels, area_up_to, auroc, average_precision, f1_max, measure,
-    official_image_auroc, official_spro_curve, spro_curve,
+    official_image_auroc, official_spro_curve, sketch, spro_curve,
 };
 use crate::{AnomalyMap, Error, Result};
 use truth::Truth;
@@ -57,6 +57,12 @@ pub struct Scores {
     pub all: Metrics,
     /// Each kind of defect against the good photos.
     pub kinds: BTreeMap<String, Metrics>,
+    /// Each photo's score, in the order of the photos.
+    #[serde(skip)]
+    pub photo_scores: Vec<f32>,
+    /// The curve whose area is AU-PRO, at two hundred thresholds; empty without masks.
+    #[serde(skip)]
+    pub overlap: Vec<(f64, f64)>,
 }
 
 /// Metrics over photos and over pixels at the photos' own sizes.
@@ -107,6 +113,7 @@ pub fn evaluate(
     mut look: impl FnMut(&Sample) -> Result<Looked>,
 ) -> Result<Scores> {
     let truth = Truth::of(samples, layout)?;
+    let mut photo_scores = Vec::new();
     let mut kinds: BTreeMap<&str, (Vec<f32>, Pixels)> = BTreeMap::new();
     for sample in samples {
         let Looked { score, map } = look(sample)?;
@@ -120,6 +127,7 @@ pub fn evaluate(
         }
         let (scores, pixels) = kinds.entry(&sample.kind).or_default();
         scores.push(score);
+        photo_scores.push(score);
         truth.add(sample, &map, pixels)?;
     }
     let has_masks = samples.iter().all(|s| !s.is_anomalous || !s.masks.is_empty());
@@ -180,6 +188,8 @@ pub fn evaluate(
         anomalous,
         all: Metrics { photos: anomalous, ..all },
         kinds: by_kind,
+        photo_scores,
+        overlap: if has_masks { sketch(&everything) } else { vec![] },
     })
 }
 

@@ -61,6 +61,23 @@ pub fn official_spro_curve(parts: &[&SortedPixels]) -> Vec<f64> {
     thresholds
 }
 
+/// The curve of [`spro_curve`] from (0, 0) to (1, 1) at some two hundred thresholds, closer where they are high: to be
+/// looked at.
+pub fn sketch(parts: &[&SortedPixels]) -> Vec<(f64, f64)> {
+    const POINTS: usize = 200;
+    let total: usize = parts.iter().map(|part| part.count()).sum();
+    if total == 0 {
+        return vec![];
+    }
+    let threshold = |i: usize| {
+        let above = (i as f64 / POINTS as f64).powi(2) * (total - 1) as f64;
+        f64::from(ranked(parts, total - 1 - above as usize))
+    };
+    let mut thresholds: Vec<f64> = (0..=POINTS).map(threshold).collect();
+    thresholds.push(f64::NEG_INFINITY);
+    spro_curve(parts, &thresholds)
+}
+
 /// False-positive rate and mean saturated per-region overlap of what lies above each threshold.
 pub fn spro_curve(parts: &[&SortedPixels], thresholds: &[f64]) -> Vec<(f64, f64)> {
     let good: usize = parts.iter().map(|part| part.scores().0.len()).sum();

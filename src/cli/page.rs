@@ -1,0 +1,115 @@
+//! What `report.html` shows of a measurement.
+
+use blemish::data::{Layout, Sample};
+use blemish::html::{Page, Picture, Section};
+use blemish::{BitDepth, Error, Mask, Photo, Run, render};
+
+use super::eval::by_product;
+use super::measured::{Report, Row};
+
+/// Photos of each sort that are shown of a product.
+const PICTURES: usize = 3;
+/// Their longer side in pixels.
+const SIDE: u32 = 320;
+
+pub fn of(report: &Report, layout: Layout, run: &Run, samples: &[Sample]) -> anyhow::Result<Page> {
+    let about = &report.about;
+    let text = |value: &Option<String>| value.clone().unwrap_or("-".into());
+    let mut facts = vec![
+        (
+            "model".to_string(),
+            format!("{} (SHA-256 {})", text(&about.model), text(&about.model_sha256)),
+        ),
+        ("input".into(), format!("{} pixels, {}", about.size.unwrap_or(0), text(&about.fit))),
+        ("method".into(), text(&about.method)),
+        ("prompts".into(), text(&about.prompts)),
+        ("curves of regions".into(), report.curve.clone()),
+    ];
+    if about.references > 0 {
+        let value = format!(
+            "{}, the first {} good training photos",
+            text(&about.reference_method),
+            about.references
+        );
+        facts.push(("references".into(), value));
+    }
+    if about.adapter.is_some() {
+        let value = format!(
+            "{} (SHA-256 {}), trained on {}",
+            text(&about.adapter),
+            text(&about.adapter_sha256),
+            about.adapter_training_data.as_deref().unwrap_or("data that is not known")
+        );
+        facts.push(("adapter".into(), value));
+    }
+    let mut warnings = Vec::new();
+    if about.references > 0 {
+        warnings.push(format!(
+            "Not zero-shot: every photo was compared with {} good ones of the training part.",
+            about.references
+        ));
+    }
+    for row in &report.products {
+        if row.named.leak == Some(true) {
+            let product = &row.scores.product;
+            warnings.push(format!("Not zero-shot on {product}: the adapter was trained on it."));
+        }
+    }
+    let mut products = Vec::new();
+    for (row, samples) in report.products.iter().zip(by_product(samples).values()) {
+        products.push(section(row, run, samples)?);
+    }
+    Ok(Page {
+        title: "Measured by blemish".into(),
+        facts,
+        warnings,
+        products,
+        mean: report.mean.clone(),
+        region_metric: if layout == Layout::Loco { "AU-sPRO" } else { "AU-PRO" }.into(),
+    })
+}
+
+fn section(row: &Row, run: &Run, samples: &[&Sample]) -> blemish::Result<Section> {
+    let scores = &row.scores;
+    let mut rows = vec![("all".to_string(), scores.good, scores.anomalous, scores.all.clone())];
+    for (kind, metrics) in &scores.kinds {
+        rows.push((kind.clone(), scores.good, metrics.photos, metrics.clone()));
+    }
+    let mut order: Vec<(f32, &Sample)> =
+        scores.photo_scores.iter().copied().zip(samples.iter().copied()).collect();
+    order.sort_by(|a, b| b.0.total_cmp(&a.0));
+    let of = |is_anomalous: bool| order.iter().filter(move |(_, s)| s.is_anomalous == is_anomalous);
+    let found = of(true).take(PICTURES).map(|p| ("highest scores of defective photos", p));
+    let missed = of(true).rev().take(PICTURES).map(|p| ("lowest scores of defective photos", p));
+    let alarms = of(false).take(PICTURES).map(|p| ("highest scores of good photos", p));
+    let mut pictures = Vec::new();
+    for (sort, (score, sample)) in found.chain(missed).chain(alarms) {
+        pictures.push(picture(run, sample, sort, *score)?);
+    }
+    let of_kind = |is_anomalous| of(is_anomalous).map(|(score, _)| *score).collect();
+    Ok(Section {
+        name: scores.product.clone(),
+        rows,
+        good: of_kind(false),
+        bad: of_kind(true),
+        overlap: scores.overlap.clone(),
+        pictures,
+    })
+}
+
+fn picture(run: &Run, sample: &Sample, sort: &str, score: f32) -> blemish::Result<Picture> {
+    let photo = Photo::open(&sample.photo, BitDepth::default())?;
+    let mask = match sample.is_anomalous {
+        true => Mask::open(&sample.masks, photo.width(), photo.height())?,
+        false => Mask::empty(photo.width(), photo.height()),
+    };
+    let found = run.known(sample)?.ok_or_else(|| Error::Data {
+        path: sample.photo.clone(),
+        why: "has no result in this run".into(),
+    })?;
+    let name = sample.photo.file_name().unwrap_or_default().to_string_lossy();
+    Ok(Picture {
+        caption: format!("{}/{name}: {score:.3}, {sort}", sample.kind),
+        png: render::outlined(&photo, &found.map, &mask, SIDE),
+    })
+}
