@@ -108,8 +108,10 @@ pub fn good_training_photos(root: &Path, layout: Layout, product: &str) -> Resul
 ///
 /// # Errors
 /// [`Error::Data`] that names the first.
-pub fn require_masks(samples: &[Sample]) -> Result<()> {
-    let bare = samples.iter().filter(|sample| sample.is_anomalous && sample.masks.is_empty());
+pub fn require_masks<'a>(
+    samples: impl IntoIterator<Item = &'a Sample, IntoIter: Clone>,
+) -> Result<()> {
+    let bare = samples.into_iter().filter(|sample| sample.is_anomalous && sample.masks.is_empty());
     match bare.clone().next() {
         None => Ok(()),
         Some(sample) => {

@@ -385,3 +385,27 @@ fn ctrl_c_leaves_whole_files_only() {
         }
     }
 }
+
+#[test]
+fn parts_of_a_folder_together_are_the_whole() {
+    let home = tempdir().unwrap();
+    let photos = home.path().join("photos");
+    for i in 0..5 {
+        photo(&photos.join(format!("{i}.png")), 40 + i, 40);
+    }
+    let score = |more: &[&str]| {
+        let mut command = blemish(home.path());
+        let command =
+            command.args(["score", "--product", "nut", "-q", "--out"]).arg(home.path().join("out"));
+        let found = rows(&command.arg(&photos).args(more).assert().success().get_output().stdout);
+        found
+            .into_iter()
+            .map(|row| (row["path"].to_string(), row["score"].clone()))
+            .collect::<Vec<_>>()
+    };
+    let whole = score(&[]);
+    let mut parts: Vec<_> = [score(&["--shard", "0/2"]), score(&["--shard", "1/2"])].concat();
+    assert_eq!(score(&["--shard", "1/2"]).len(), 2);
+    parts.sort_by(|a, b| a.0.cmp(&b.0));
+    assert_eq!(parts, whole);
+}

@@ -66,6 +66,10 @@ pub struct Args {
     /// Harmless things to discount [default: all of the prompt file]; an entry of it or, likewise, a new word.
     #[arg(long, value_name = "NAME,...", value_delimiter = ',')]
     ignore: Vec<String>,
+    /// Score one part of the photos, I of N from 0; N alone takes I from JOB_COMPLETION_INDEX or SLURM_ARRAY_TASK_ID. The
+    /// parts' results one after another are those of all photos.
+    #[arg(long, value_name = "I/N", value_parser = super::shard::parse)]
+    shard: Option<(usize, usize)>,
     /// How to print results; a table by default on a terminal, JSON Lines otherwise.
     #[arg(long, value_enum)]
     format: Option<Format>,
@@ -92,10 +96,11 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
         }
         super::decide::check_rate(rate)?;
     }
-    let inputs = Inputs::find(&args.photos, args.out.as_deref());
+    let mut inputs = Inputs::find(&args.photos, args.out.as_deref());
+    let found = inputs.photos.len();
     let mut failed = inputs.errors.len();
     inputs.errors.iter().for_each(|error| eprintln!("blemish: {error}"));
-    if inputs.photos.is_empty() {
+    if found == 0 {
         return Ok(ExitCode::FAILURE);
     }
     // What cannot work is said before the model is loaded.
@@ -125,6 +130,12 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
         }
         None => vec![None; inputs.photos.len()],
     };
+    // After the names of all results are known: two parts never give one name to two photos.
+    let (part, parts) = args.shard.unwrap_or((0, 1));
+    let photos = std::mem::take(&mut inputs.photos).into_iter().zip(targets).enumerate();
+    let (photos, targets): (Vec<PathBuf>, Vec<Option<PathBuf>>) =
+        photos.filter(|(i, _)| i % parts == part).map(|(_, photo)| photo).unzip();
+    inputs.photos = photos;
     let scorer = match (profile, &prompts) {
         (Some(profile), _) => Scorer::enrolled(args, profile, defect_files)?,
         (None, Some(prompts)) => Scorer::new(args, prompts, defect_files)?,

@@ -10,7 +10,7 @@ use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use serde::Serialize;
 
-use crate::data::{Layout, Sample};
+use crate::data::{Layout, Sample, require_masks};
 use crate::metrics::{
     LIMITS, Measured, Pixels, SortedPixels, area_up_to, auroc, average_precision, f1_max, measure,
     official_image_auroc, official_spro_curve, sketch, spro_curve,
@@ -104,14 +104,17 @@ fn limit_name(limit: f64) -> String {
 /// Measures what `look` finds in the labelled photos of one product; it is called for each in order.
 ///
 /// # Errors
-/// What `look` says, and [`Error::Photo`] for a mask that cannot be used: metrics over a part of a set would not be
-/// comparable.
+/// What `look` says, [`Error::Photo`] for a mask that cannot be used, and but in folders of one's own [`Error::Data`] for
+/// one that is missing: metrics over a part of a set would not be comparable.
 pub fn evaluate(
     samples: &[&Sample],
     layout: Layout,
     curve: Curve,
     mut look: impl FnMut(&Sample) -> Result<Looked>,
 ) -> Result<Scores> {
+    if layout != Layout::Folder {
+        require_masks(samples.iter().copied())?;
+    }
     let truth = Truth::of(samples, layout)?;
     let mut photo_scores = Vec::new();
     let mut kinds: BTreeMap<&str, (Vec<f32>, Pixels)> = BTreeMap::new();
