@@ -187,7 +187,8 @@ fn measure_maps(args: &MapsArgs) -> anyhow::Result<ExitCode> {
     }
     bar.finish_and_clear();
     let maps = Some(args.maps.display().to_string());
-    let report = Report::new(About { maps, ..About::default() }, args.set.curve, products);
+    let report =
+        Report::new(About { maps, ..About::default() }, args.layout, args.set.curve, products);
     report.print(args.layout, args.set.format)?;
     Ok(ExitCode::SUCCESS)
 }
@@ -305,7 +306,7 @@ fn measure_model(args: &RunArgs, layout: Layout) -> anyhow::Result<ExitCode> {
     if args.shard.is_some() {
         return Ok(ExitCode::SUCCESS);
     }
-    let report = Report::new(about, args.set.curve, products);
+    let report = Report::new(about, layout, args.set.curve, products);
     if let Some(run) = &run {
         report.write(layout, run, &all)?;
     }

@@ -24,6 +24,8 @@ pub struct Report {
     pub products: Vec<Row>,
     /// The unweighted mean over the products.
     pub mean: Metrics,
+    /// What others published of the same model, input size, method and set.
+    pub published: Vec<Published>,
 }
 
 #[derive(Default, Serialize, Deserialize)]
@@ -62,12 +64,53 @@ pub struct Row {
     pub scores: Scores,
 }
 
+/// Numbers that others published.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct Published {
+    pub source: String,
+    #[serde(skip_serializing)]
+    method: String,
+    #[serde(skip_serializing)]
+    model: String,
+    #[serde(skip_serializing)]
+    size: usize,
+    #[serde(skip_serializing)]
+    set: String,
+    #[serde(skip_serializing)]
+    products: usize,
+    pub image_auroc: f64,
+    pub image_ap: f64,
+    pub image_f1_max: f64,
+}
+
+/// Those of the same model, input size, method and whole set, zero-shot (`published.toml`).
+fn published(about: &About, layout: Layout, products: usize) -> Vec<Published> {
+    #[derive(Deserialize)]
+    struct File {
+        published: Vec<Published>,
+    }
+    let file: File = toml::from_str(include_str!("published.toml")).expect("an embedded file");
+    // VisA comes in MVTec AD's layout too: the number of products tells.
+    let is_layout = matches!(layout, Layout::Mvtec | Layout::Visa);
+    let same = |p: &Published| {
+        is_layout
+            && about.references == 0
+            && about.method.as_ref() == Some(&p.method)
+            && about.model.as_ref() == Some(&p.model)
+            && about.size == Some(p.size)
+            && (layout == Layout::Mvtec || p.set == "visa")
+            && products == p.products
+    };
+    file.published.into_iter().filter(same).collect()
+}
+
 impl Report {
-    pub fn new(about: About, curve: Curve, products: Vec<Row>) -> Self {
+    pub fn new(about: About, layout: Layout, curve: Curve, products: Vec<Row>) -> Self {
+        let published = published(&about, layout, products.len());
         let metrics =
             products.iter().map(|row| (row.scores.product.clone(), row.scores.all.clone()));
         let mean = mean(&metrics.collect());
-        Self { about, curve: super::setup::name_of(curve), products, mean }
+        Self { about, curve: super::setup::name_of(curve), products, mean, published }
     }
 
     pub fn print(&self, layout: Layout, format: Format) -> anyhow::Result<()> {
@@ -191,6 +234,13 @@ fn table(out: &mut impl Write, layout: Layout, report: &Report) -> std::io::Resu
     }
     let about = &report.about;
     writeln!(out, "AUROC, AP and highest F1 of photos and of pixels, {title} up to {limit}")?;
+    for other in &report.published {
+        let Published { source, image_auroc, image_ap, image_f1_max, .. } = other;
+        writeln!(
+            out,
+            "published ({source}): AUROC {image_auroc:.3}, AP {image_ap:.3}, F1 {image_f1_max:.3}"
+        )?;
+    }
     if about.references > 0 {
         let method = about.reference_method.as_deref().unwrap_or_default();
         let (n, s) = (about.references, if about.references == 1 { "" } else { "s" });
@@ -203,4 +253,29 @@ fn table(out: &mut impl Write, layout: Layout, report: &Report) -> std::io::Resu
         writeln!(out, "adapter {adapter}, trained on {data}{licence}")?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn published_numbers_stand_beside_the_same_protocol_only() {
+        let about = |model: &str, size, references| About {
+            method: Some("winclip".into()),
+            model: Some(model.into()),
+            size: Some(size),
+            references,
+            ..About::default()
+        };
+        let same = about("ViT-B-16-plus-240", 240, 0);
+        let found = published(&same, Layout::Mvtec, 15);
+        assert_eq!(found.iter().map(|p| p.image_auroc).collect::<Vec<_>>(), [0.918, 0.904]);
+        assert_eq!(published(&same, Layout::Visa, 12).len(), 2);
+        assert_eq!(published(&same, Layout::Mvtec, 14).len(), 0);
+        assert_eq!(published(&same, Layout::Folder, 15).len(), 0);
+        assert_eq!(published(&about("ViT-B-16-plus-240", 240, 4), Layout::Mvtec, 15).len(), 0);
+        assert_eq!(published(&about("tiny", 240, 0), Layout::Mvtec, 15).len(), 0);
+        assert_eq!(published(&about("ViT-B-16-plus-240", 336, 0), Layout::Mvtec, 15).len(), 0);
+    }
 }

@@ -55,7 +55,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
         products
             .push(Row { named: serde_json::from_value(about.products[folder].clone())?, scores });
     }
-    let report = Report::new(serde_json::from_value(about.settings)?, args.curve, products);
+    let report = Report::new(serde_json::from_value(about.settings)?, layout, args.curve, products);
     report.write(layout, &run, &all)?;
     report.print(layout, args.format)?;
     Ok(ExitCode::SUCCESS)

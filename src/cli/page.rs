@@ -42,6 +42,13 @@ pub fn of(report: &Report, layout: Layout, run: &Run, samples: &[Sample]) -> any
         );
         facts.push(("adapter".into(), value));
     }
+    for p in &report.published {
+        let value = format!(
+            "AUROC {:.3}, AP {:.3}, F1 {:.3} of photos",
+            p.image_auroc, p.image_ap, p.image_f1_max
+        );
+        facts.push((format!("published: {}", p.source), value));
+    }
     let mut warnings = Vec::new();
     if about.references > 0 {
         warnings.push(format!(
