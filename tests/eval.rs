@@ -59,6 +59,10 @@ fn a_killed_run_goes_on_to_the_same_bytes() {
     eval(home, &["--out", "cut", "--resume", "--fit", "letterbox"])
         .code(2)
         .stderr(contains("of other photos or settings"));
+    for other in [&["--bit-depth", "12"][..], &["--prompts", "april-gan"]] {
+        let more = [&["--out", "cut", "--resume"], other].concat();
+        eval(home, &more).code(2).stderr(contains("of other photos or settings"));
+    }
     let resumed = eval(home, &["--out", "cut", "--resume"]).success();
     assert_eq!(resumed.get_output().stdout, whole.get_output().stdout);
     assert_eq!(contents(&home.join("cut")), contents(&home.join("whole")));
@@ -95,6 +99,7 @@ fn parts_are_merged_to_the_bytes_of_one_run() {
     merge(&["p0", "other", "--out", "m"]).code(1).stderr(contains("is of another run than p0"));
     std::fs::write(home.join("p1/photos.jsonl"), "").unwrap();
     merge(&["p0", "p1", "--out", "m"]).code(1).stderr(contains("go on with it first"));
+    assert!(!home.join("m/run.json").exists(), "nothing is begun that cannot end");
     run(&["--out", "x", "--shard", "2/2"]).code(2).stderr(contains("of 2 the last is 1"));
 }
 

@@ -6,9 +6,10 @@ use std::process::ExitCode;
 
 use blemish::files::write_whole;
 use blemish::{Activation, Adapter, Error};
-use clap::{Subcommand, ValueEnum};
+use clap::Subcommand;
 use serde::Serialize;
 
+use super::setup::Format;
 use super::train;
 
 /// Look at, convert and train adapters: the layers that april-gan and fused draw with.
@@ -41,12 +42,6 @@ struct Info {
     /// How to print it.
     #[arg(long, value_enum, default_value = "table")]
     format: Format,
-}
-
-#[derive(Clone, Copy, PartialEq, ValueEnum)]
-enum Format {
-    Table,
-    Json,
 }
 
 /// Write an adapter as .safetensors, with what is known of it.

@@ -6,17 +6,16 @@ use std::process::ExitCode;
 use std::sync::Mutex;
 
 use blemish::{
-    Calibration, EnrollOptions, Enrolled, Error, Photos, Profile, Prompts, ReferenceAbout,
-    ReferenceEntry, TextCache, enroll,
+    Calibration, EnrollOptions, Enrolled, Error, Photos, Profile, ReferenceAbout, ReferenceEntry,
+    TextCache, enroll,
 };
-use clap::ValueEnum;
 use clap::builder::PossibleValue;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 
 use super::inputs::Inputs;
 use super::score::check_writable;
-use super::setup::MethodArgs;
+use super::setup::{Format, MethodArgs, ProductArgs};
 
 /// Enroll a product from a few photos of good parts: one file for `score --profile`.
 ///
@@ -32,9 +31,8 @@ use super::setup::MethodArgs;
 Then: blemish score photos/ --profile nut.blemish. An odd photo among the references is marked; leave it out if it
 shows a defect. Exit code 1 when a photo could not be read; the others are enrolled.")]
 pub struct Args {
-    /// What the photos show; give it again for synonyms. Needed unless the prompt file says it.
-    #[arg(long, value_name = "NAME")]
-    product: Vec<String>,
+    #[command(flatten)]
+    product: ProductArgs,
     /// Photos of good parts: files, folders or patterns in quotes.
     #[arg(long, value_name = "PHOTOS", required = true, num_args = 1..)]
     reference: Vec<PathBuf>,
@@ -58,15 +56,6 @@ pub struct Args {
     /// A picture of the photos' shape, white where to look: what is black never counts.
     #[arg(long, value_name = "MASK")]
     roi: Option<PathBuf>,
-    /// A prompt file, or the name of one in the program: winclip, april-gan, inspection [default: the method's].
-    #[arg(long, value_name = "FILE")]
-    prompts: Option<PathBuf>,
-    /// Kinds of defect that count, as with `score`.
-    #[arg(long, value_name = "NAME,...", value_delimiter = ',')]
-    detect: Vec<String>,
-    /// Harmless things to discount, as with `score`.
-    #[arg(long, value_name = "NAME,...", value_delimiter = ',')]
-    ignore: Vec<String>,
     /// Of what is drawn by lot: simulated damage, PaDiM's dimensions, the coreset, clusters.
     #[arg(long, value_name = "N", default_value_t = 0)]
     seed: u64,
@@ -80,14 +69,10 @@ pub struct Args {
     method: MethodArgs,
 }
 
-#[derive(Clone, Copy, PartialEq, ValueEnum)]
-enum Format {
-    Table,
-    Json,
-}
-
 pub fn reference_methods() -> impl Iterator<Item = PossibleValue> {
-    blemish::REFERENCE_METHODS.iter().map(|entry| PossibleValue::new(entry.name).help(entry.about))
+    blemish::REFERENCE_METHODS.iter().map(|entry| {
+        PossibleValue::new(entry.name).help(format!("{} ({})", entry.about, entry.source))
+    })
 }
 
 pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
@@ -114,12 +99,11 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
         }
     }
     let entry = args.method.entry()?;
-    let file = args.prompts.clone().unwrap_or(entry.prompts.into());
-    let prompts = Prompts::open(&file)?.select(&args.detect, &args.ignore)?;
-    prompts.expand(&args.product)?;
+    let (file, prompts) = args.product.prompts(entry)?;
+    prompts.expand(&args.product.names)?;
     let model = args.method.open()?;
     let cache = TextCache::from_env();
-    let product = args.method.model.product(&model.clip, &args.product, &prompts, &cache)?;
+    let product = args.method.model.product(&model.clip, &args.product.names, &prompts, &cache)?;
     let bar = Bar::new(args.method.model.quiet);
     let options = EnrollOptions {
         method: entry,

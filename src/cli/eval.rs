@@ -11,8 +11,8 @@ use blemish::{
 };
 use clap::ValueEnum;
 
-use super::measured::{About, Format, Named, Report, Row};
-use super::setup::{MethodArgs, Model, progress_bar};
+use super::measured::{About, Named, Report, Row};
+use super::setup::{Format, MethodArgs, Model, progress_bar};
 
 /// Measure a model and a method on labelled photos: AUROC, AP and F1 of scores and of pixels, AU-PRO; on MVTec LOCO
 /// AU-sPRO as its authors compute it.
@@ -187,8 +187,7 @@ fn measure_maps(args: &MapsArgs) -> anyhow::Result<ExitCode> {
     }
     bar.finish_and_clear();
     let maps = Some(args.maps.display().to_string());
-    let report =
-        Report::new(About { maps, ..About::default() }, args.layout, args.set.curve, products);
+    let report = Report::new(About { maps, ..About::default() }, args.set.curve, products);
     report.print(args.layout, args.set.format)?;
     Ok(ExitCode::SUCCESS)
 }
@@ -231,6 +230,8 @@ fn measure_model(args: &RunArgs, layout: Layout) -> anyhow::Result<ExitCode> {
         model_sha256: Some(model.clip.sha256().into()),
         size: Some(model.clip.size()),
         fit: Some(super::setup::name_of(args.method.fit)),
+        activation: Some(model.clip.activation().name().into()),
+        bit_depth: Some(depth.bits()),
         prompts: Some(file.display().to_string()),
         adapter: adapter.map(|a| a.name().into()),
         adapter_sha256: adapter.map(|a| a.sha256().into()),
@@ -250,6 +251,7 @@ fn measure_model(args: &RunArgs, layout: Layout) -> anyhow::Result<ExitCode> {
         let is_known = adapter.is_none_or(Adapter::knows_products);
         let named = Named {
             name: product.name().to_string(),
+            words_sha256: product.words_sha256(),
             leak: is_known.then(|| leaks.contains(&folder)),
         };
         words.insert(folder.to_string(), (product, named));
@@ -306,7 +308,7 @@ fn measure_model(args: &RunArgs, layout: Layout) -> anyhow::Result<ExitCode> {
     if args.shard.is_some() {
         return Ok(ExitCode::SUCCESS);
     }
-    let report = Report::new(about, layout, args.set.curve, products);
+    let report = Report::new(about, args.set.curve, products);
     if let Some(run) = &run {
         report.write(layout, run, &all)?;
     }

@@ -5,12 +5,11 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use blemish::{Effect, Explanation, Part, Prompts, Seen, TextCache};
-use clap::ValueEnum;
 use serde::Serialize;
 
 use super::inputs::Inputs;
 use super::prompts::Words;
-use super::setup::{MethodArgs, look_at_all, progress_bar};
+use super::setup::{Format, MethodArgs, look_at_all, progress_bar};
 
 /// What moves a score less than this on every photo does not matter: it does not show in three digits.
 const NOTHING: f32 = 0.0005;
@@ -36,12 +35,6 @@ pub struct Args {
     format: Format,
     #[command(flatten)]
     method: MethodArgs,
-}
-
-#[derive(Clone, Copy, PartialEq, ValueEnum)]
-enum Format {
-    Table,
-    Json,
 }
 
 /// What one part of the words does over all photos.

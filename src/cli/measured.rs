@@ -5,15 +5,10 @@ use std::io::Write;
 use blemish::data::{Layout, Sample};
 use blemish::files::write_whole;
 use blemish::{Curve, Error, Metrics, Run, Scores, mean};
-use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-#[derive(Clone, Copy, PartialEq, ValueEnum)]
-pub enum Format {
-    Table,
-    Json,
-}
+use super::setup::Format;
 
 #[derive(Serialize)]
 pub struct Report {
@@ -40,6 +35,8 @@ pub struct About {
     pub model_sha256: Option<String>,
     pub size: Option<usize>,
     pub fit: Option<String>,
+    pub activation: Option<String>,
+    pub bit_depth: Option<u8>,
     pub prompts: Option<String>,
     pub adapter: Option<String>,
     pub adapter_sha256: Option<String>,
@@ -52,6 +49,8 @@ pub struct About {
 pub struct Named {
     /// What the model was told that it is.
     pub name: String,
+    /// SHA-256 of all its sentences.
+    pub words_sha256: String,
     /// Whether the adapter was trained on it: no zero-shot result. None where that is not known.
     pub leak: Option<bool>,
 }
@@ -76,37 +75,39 @@ pub struct Published {
     size: usize,
     #[serde(skip_serializing)]
     set: String,
-    #[serde(skip_serializing)]
-    products: usize,
     pub image_auroc: f64,
     pub image_ap: f64,
     pub image_f1_max: f64,
 }
 
 /// Those of the same model, input size, method and whole set, zero-shot (`published.toml`).
-fn published(about: &About, layout: Layout, products: usize) -> Vec<Published> {
+fn published(about: &About, products: &[&str]) -> Vec<Published> {
     #[derive(Deserialize)]
     struct File {
         published: Vec<Published>,
     }
     let file: File = toml::from_str(include_str!("published.toml")).expect("an embedded file");
-    // VisA comes in MVTec AD's layout too: the number of products tells.
-    let is_layout = matches!(layout, Layout::Mvtec | Layout::Visa);
+    let is_whole = |name: &str| {
+        let set = blemish::training_sets().iter().find(|set| set.name == name);
+        set.is_some_and(|set| {
+            set.products.len() == products.len()
+                && products.iter().all(|product| set.products.iter().any(|p| p == product))
+        })
+    };
     let same = |p: &Published| {
-        is_layout
-            && about.references == 0
+        about.references == 0
             && about.method.as_ref() == Some(&p.method)
             && about.model.as_ref() == Some(&p.model)
             && about.size == Some(p.size)
-            && (layout == Layout::Mvtec || p.set == "visa")
-            && products == p.products
+            && is_whole(&p.set)
     };
     file.published.into_iter().filter(same).collect()
 }
 
 impl Report {
-    pub fn new(about: About, layout: Layout, curve: Curve, products: Vec<Row>) -> Self {
-        let published = published(&about, layout, products.len());
+    pub fn new(about: About, curve: Curve, products: Vec<Row>) -> Self {
+        let names: Vec<&str> = products.iter().map(|row| &*row.scores.product).collect();
+        let published = published(&about, &names);
         let metrics =
             products.iter().map(|row| (row.scores.product.clone(), row.scores.all.clone()));
         let mean = mean(&metrics.collect());
@@ -212,7 +213,7 @@ fn table(out: &mut impl Write, layout: Layout, report: &Report) -> std::io::Resu
              {pro:>7}  {name}"
         )
     };
-    for Row { named: Named { name: called, leak }, scores } in &report.products {
+    for Row { named: Named { name: called, leak, .. }, scores } in &report.products {
         let mark = match (&report.about.adapter, leak) {
             (Some(_), Some(true)) => "  (LEAK: the adapter was trained on it)",
             (Some(_), None) => "  (not known whether the adapter was trained on it)",
@@ -269,13 +270,18 @@ mod tests {
             ..About::default()
         };
         let same = about("ViT-B-16-plus-240", 240, 0);
-        let found = published(&same, Layout::Mvtec, 15);
+        let products = |set: usize| -> Vec<&str> {
+            blemish::training_sets()[set].products.iter().map(|p| &**p).collect()
+        };
+        let (mvtec, visa) = (products(0), products(1));
+        let found = published(&same, &mvtec);
         assert_eq!(found.iter().map(|p| p.image_auroc).collect::<Vec<_>>(), [0.918, 0.904]);
-        assert_eq!(published(&same, Layout::Visa, 12).len(), 2);
-        assert_eq!(published(&same, Layout::Mvtec, 14).len(), 0);
-        assert_eq!(published(&same, Layout::Folder, 15).len(), 0);
-        assert_eq!(published(&about("ViT-B-16-plus-240", 240, 4), Layout::Mvtec, 15).len(), 0);
-        assert_eq!(published(&about("tiny", 240, 0), Layout::Mvtec, 15).len(), 0);
-        assert_eq!(published(&about("ViT-B-16-plus-240", 336, 0), Layout::Mvtec, 15).len(), 0);
+        assert_eq!(published(&same, &visa).len(), 2);
+        assert_eq!(published(&same, &mvtec[..14]).len(), 0);
+        // As many as VisA has.
+        assert_eq!(published(&same, &mvtec[..12]).len(), 0);
+        assert_eq!(published(&about("ViT-B-16-plus-240", 240, 4), &mvtec).len(), 0);
+        assert_eq!(published(&about("tiny", 240, 0), &mvtec).len(), 0);
+        assert_eq!(published(&about("ViT-B-16-plus-240", 336, 0), &mvtec).len(), 0);
     }
 }

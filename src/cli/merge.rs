@@ -8,7 +8,8 @@ use blemish::{Curve, Error, evaluate, merge};
 use clap::ValueEnum;
 
 use super::eval::by_product;
-use super::measured::{Format, Report, Row};
+use super::measured::{Report, Row};
+use super::setup::Format;
 
 /// Put the parts of a measurement together: what `eval --shard` kept, measured as one run.
 #[derive(clap::Args)]
@@ -55,7 +56,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
         products
             .push(Row { named: serde_json::from_value(about.products[folder].clone())?, scores });
     }
-    let report = Report::new(serde_json::from_value(about.settings)?, layout, args.curve, products);
+    let report = Report::new(serde_json::from_value(about.settings)?, args.curve, products);
     report.write(layout, &run, &all)?;
     report.print(layout, args.format)?;
     Ok(ExitCode::SUCCESS)

@@ -62,9 +62,10 @@ pub fn of(report: &Report, layout: Layout, run: &Run, samples: &[Sample]) -> any
             warnings.push(format!("Not zero-shot on {product}: the adapter was trained on it."));
         }
     }
+    let depth = about.bit_depth.map_or(Ok(BitDepth::default()), BitDepth::new)?;
     let mut products = Vec::new();
     for (row, samples) in report.products.iter().zip(by_product(samples).values()) {
-        products.push(section(row, run, samples)?);
+        products.push(section(row, run, samples, depth)?);
     }
     Ok(Page {
         title: "Measured by blemish".into(),
@@ -76,7 +77,7 @@ pub fn of(report: &Report, layout: Layout, run: &Run, samples: &[Sample]) -> any
     })
 }
 
-fn section(row: &Row, run: &Run, samples: &[&Sample]) -> blemish::Result<Section> {
+fn section(row: &Row, run: &Run, samples: &[&Sample], depth: BitDepth) -> blemish::Result<Section> {
     let scores = &row.scores;
     let mut rows = vec![("all".to_string(), scores.good, scores.anomalous, scores.all.clone())];
     for (kind, metrics) in &scores.kinds {
@@ -91,7 +92,7 @@ fn section(row: &Row, run: &Run, samples: &[&Sample]) -> blemish::Result<Section
     let alarms = of(false).take(PICTURES).map(|p| ("highest scores of good photos", p));
     let mut pictures = Vec::new();
     for (sort, (score, sample)) in found.chain(missed).chain(alarms) {
-        pictures.push(picture(run, sample, sort, *score)?);
+        pictures.push(picture(run, sample, depth, sort, *score)?);
     }
     let of_kind = |is_anomalous| of(is_anomalous).map(|(score, _)| *score).collect();
     Ok(Section {
@@ -104,8 +105,14 @@ fn section(row: &Row, run: &Run, samples: &[&Sample]) -> blemish::Result<Section
     })
 }
 
-fn picture(run: &Run, sample: &Sample, sort: &str, score: f32) -> blemish::Result<Picture> {
-    let photo = Photo::open(&sample.photo, BitDepth::default())?;
+fn picture(
+    run: &Run,
+    sample: &Sample,
+    depth: BitDepth,
+    sort: &str,
+    score: f32,
+) -> blemish::Result<Picture> {
+    let photo = Photo::open(&sample.photo, depth)?;
     let mask = match sample.is_anomalous {
         true => Mask::open(&sample.masks, photo.width(), photo.height())?,
         false => Mask::empty(photo.width(), photo.height()),

@@ -18,7 +18,7 @@ use blemish::{
 use clap::ValueEnum;
 
 use super::inputs::{Inputs, with_suffix};
-use super::setup::{MethodArgs, name_of, progress_bar};
+use super::setup::{MethodArgs, ProductArgs, name_of, progress_bar};
 
 /// Score photos of a product, from its name alone.
 #[derive(clap::Args)]
@@ -36,15 +36,14 @@ pub struct Args {
     /// Photos, folders (searched with their subfolders) or patterns in quotes. PNG, JPEG, BMP, TIFF, WebP.
     #[arg(required = true)]
     photos: Vec<PathBuf>,
-    /// What the photos show; give it again for synonyms. Needed unless the prompt file or a profile says it.
-    #[arg(long, value_name = "NAME")]
-    product: Vec<String>,
+    #[command(flatten)]
+    product: ProductArgs,
     /// A product that was enrolled (`blemish enroll`): its words, good parts and line between ok and ng.
     #[arg(long, value_name = "FILE", conflicts_with_all = ["product", "prompts", "detect", "ignore", "method",
           "adapter", "blocks", "fit", "size", "activation", "bit_depth"])]
     profile: Option<PathBuf>,
     /// Another share of good parts that may be called ng than the profile's, 0..1.
-    #[arg(long, value_name = "RATE", requires = "profile")]
+    #[arg(long, value_name = "RATE")]
     false_alarm: Option<f64>,
     /// Write heat-map overlays (PNG, at the photos' size) into this folder, mirroring theirs.
     #[arg(long, value_name = "DIR")]
@@ -56,16 +55,6 @@ pub struct Args {
     /// what hardly goes beyond those stays grey; `image` shows where each photo is hottest.
     #[arg(long, value_enum, default_value = "run", requires = "out")]
     scale: ScaleOf,
-    /// A prompt file, or the name of one in the program: winclip, april-gan, inspection [default: the method's].
-    #[arg(long, value_name = "FILE")]
-    prompts: Option<PathBuf>,
-    /// Kinds of defect that count, and no others; an entry of the prompt file or, where that has kind_states as
-    /// `--prompts inspection` has, a new word.
-    #[arg(long, value_name = "NAME,...", value_delimiter = ',')]
-    detect: Vec<String>,
-    /// Harmless things to discount [default: all of the prompt file]; an entry of it or, likewise, a new word.
-    #[arg(long, value_name = "NAME,...", value_delimiter = ',')]
-    ignore: Vec<String>,
     /// Score one part of the photos, I of N from 0; N alone takes I from JOB_COMPLETION_INDEX or SLURM_ARRAY_TASK_ID. The
     /// parts' results one after another are those of all photos.
     #[arg(long, value_name = "I/N", value_parser = super::shard::parse)]
@@ -110,9 +99,8 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
             (None, defect_files(kinds))
         }
         None => {
-            let file = args.prompts.clone().unwrap_or(args.method.entry()?.prompts.into());
-            let prompts = Prompts::open(file)?.select(&args.detect, &args.ignore)?;
-            let groups = prompts.expand(&args.product)?;
+            let (_, prompts) = args.product.prompts(args.method.entry()?)?;
+            let groups = prompts.expand(&args.product.names)?;
             let files = defect_files(groups.iter().map(|(role, name, _)| (*role, *name)));
             (Some(prompts), files)
         }
@@ -234,7 +222,12 @@ impl<'a> Scorer<'a> {
             defect_files,
             args,
             detector: args.method.detector(&model)?,
-            product: args.method.model.product(&model.clip, &args.product, prompts, &cache)?,
+            product: args.method.model.product(
+                &model.clip,
+                &args.product.names,
+                prompts,
+                &cache,
+            )?,
             clip: model.clip,
             adapter: model.parts.adapter,
             fit: args.method.fit,

@@ -38,6 +38,33 @@ pub struct ModelArgs {
     pub quiet: bool,
 }
 
+/// Which product, and which words for it.
+#[derive(clap::Args)]
+pub struct ProductArgs {
+    /// What the photos show; give it again for synonyms. Needed unless the prompt file or a profile says it.
+    #[arg(id = "product", long = "product", value_name = "NAME")]
+    pub names: Vec<String>,
+    /// A prompt file, or the name of one in the program: winclip, april-gan, inspection [default: the method's].
+    #[arg(long, value_name = "FILE")]
+    prompts: Option<PathBuf>,
+    /// Kinds of defect that count, and no others; an entry of the prompt file or, where that has kind_states as
+    /// `--prompts inspection` has, a new word.
+    #[arg(long, value_name = "NAME,...", value_delimiter = ',')]
+    detect: Vec<String>,
+    /// Harmless things to discount [default: all of the prompt file]; an entry of it or, likewise, a new word.
+    #[arg(long, value_name = "NAME,...", value_delimiter = ',')]
+    ignore: Vec<String>,
+}
+
+impl ProductArgs {
+    /// The prompt file's name, and what it says as far as it counts; `method`: whose file it is when none is given.
+    pub fn prompts(&self, method: &MethodEntry) -> blemish::Result<(PathBuf, Prompts)> {
+        let file = self.prompts.clone().unwrap_or(method.prompts.into());
+        let prompts = Prompts::open(&file)?.select(&self.detect, &self.ignore)?;
+        Ok((file, prompts))
+    }
+}
+
 /// Which model looks at the photos, and how it judges them.
 #[derive(clap::Args)]
 pub struct MethodArgs {
@@ -60,6 +87,13 @@ pub struct MethodArgs {
     /// Bits that the camera fills in 16-bit files.
     #[arg(long, value_name = "BITS", default_value_t = 16)]
     bit_depth: u8,
+}
+
+/// How a summary is printed.
+#[derive(Clone, Copy, PartialEq, ValueEnum)]
+pub enum Format {
+    Table,
+    Json,
 }
 
 #[derive(Clone, Copy, ValueEnum)]

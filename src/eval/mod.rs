@@ -13,7 +13,7 @@ use serde::Serialize;
 use crate::data::{Layout, Sample, require_masks};
 use crate::metrics::{
     LIMITS, Measured, Pixels, SortedPixels, area_up_to, auroc, average_precision, f1_max, measure,
-    official_image_auroc, official_spro_curve, sketch, spro_curve,
+    official_image_auroc, official_thresholds, sketch, spro_curve,
 };
 use crate::{AnomalyMap, Error, Result};
 use truth::Truth;
@@ -143,7 +143,7 @@ pub fn evaluate(
     let limits: &[f64] = if layout == Layout::Loco { &LIMITS } else { &PRO_LIMITS };
     let is_official = curve == Curve::Official && layout == Layout::Loco && has_masks;
     let everything: Vec<&SortedPixels> = sorted.values().map(|(_, pixels)| pixels).collect();
-    let thresholds = if is_official { official_spro_curve(&everything) } else { vec![] };
+    let thresholds = if is_official { official_thresholds(&everything) } else { vec![] };
     let metrics = |bad: &[(&&str, &(Vec<f32>, SortedPixels))]| {
         let scores = |of: &[(&&str, &(Vec<f32>, SortedPixels))]| -> Vec<f32> {
             of.iter().flat_map(|(_, (scores, _))| scores).copied().collect()

@@ -191,20 +191,25 @@ pub fn merge(
         let why = format!("part {missing} of {count} is missing");
         return Err(Error::data(out, why));
     }
-    let mut run = Run::begin(out, &about, false)?;
     let opened: Result<Vec<Run>> =
         by_shard.values().map(|(folder, about)| Run::begin(folder, about, true)).collect();
     let opened = opened?;
-    for (i, sample) in samples(&about)?.iter().enumerate() {
+    let samples = samples(&about)?;
+    for (i, sample) in samples.iter().enumerate() {
         let part = &opened[i % count];
-        let Some(found) = part.known(sample)? else {
+        if !part.scores.contains_key(&part.key(sample)) {
             let why = format!(
                 "has no result of {}: go on with it first (--resume)",
                 sample.photo.display()
             );
             return Err(Error::data(&part.folder, why));
-        };
-        run.keep(sample, &found, &encode)?;
+        }
+    }
+    let mut run = Run::begin(out, &about, false)?;
+    for (i, sample) in samples.iter().enumerate() {
+        if let Some(found) = opened[i % count].known(sample)? {
+            run.keep(sample, &found, &encode)?;
+        }
     }
     Ok((run, about))
 }

@@ -1,11 +1,11 @@
 //! How well scores and maps separate good from defective: pure functions on numbers, exact (every distinct score is a
-//! threshold) but for [`official_spro_curve`], which chooses its thresholds as MVTec's script does.
+//! threshold) but for [`official_thresholds`], which chooses its thresholds as MVTec's script does.
 
 mod pixels;
 mod spro;
 
 pub use pixels::{Measured, Pixels, SortedPixels, measure};
-pub use spro::{LIMITS, area_up_to, official_image_auroc, official_spro_curve, sketch, spro_curve};
+pub use spro::{LIMITS, area_up_to, official_image_auroc, official_thresholds, sketch, spro_curve};
 
 /// The area under the ROC curve: the probability that a defective one scores higher than a good one, ties counted
 /// half. None without both.

@@ -10,12 +10,13 @@ pub const LIMITS: [f64; 5] = [0.01, 0.05, 0.1, 0.3, 1.0];
 /// both kinds of anomaly. The script draws its first thresholds from a random sample of the pixels when there are more
 /// than ten million; here they are the quantiles of all pixels, which are the same for fewer. Equal
 /// thresholds, at which the script stops, count once.
-pub fn official_spro_curve(parts: &[&SortedPixels]) -> Vec<f64> {
-    /// First thresholds; those that are added in a round at least and at most; rounds.
+pub fn official_thresholds(parts: &[&SortedPixels]) -> Vec<f64> {
+    /// Thresholds to begin with.
     const FIRST: usize = 50;
-    const LEAST: usize = 20;
-    const MOST: usize = 100;
     const ROUNDS: usize = 10;
+    /// Gaps that a round closes at most, and thresholds that it puts into fewer gaps at least.
+    const MOST: usize = 100;
+    const LEAST: usize = 20;
     const EPSILON: f64 = 1e-6;
     /// Points of the curve may lie as far from each other.
     const DISTANCE: f64 = 0.001;

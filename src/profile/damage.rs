@@ -7,14 +7,14 @@ use crate::Prepared;
 
 /// A part of a model's square, in pixels.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) struct Box2 {
+pub(super) struct Rectangle {
     pub left: usize,
     pub top: usize,
     pub width: usize,
     pub height: usize,
 }
 
-impl Box2 {
+impl Rectangle {
     /// The smallest that holds all pixels of a region of a `[size, size]` square.
     pub fn around(region: Option<&[bool]>, size: usize) -> Self {
         let all = Self { left: 0, top: 0, width: size, height: size };
@@ -44,10 +44,10 @@ impl Box2 {
 pub(super) fn cut_paste(
     prepared: &Prepared,
     size: usize,
-    area: Box2,
+    area: Rectangle,
     is_scar: bool,
     seed: u64,
-) -> (Prepared, Box2) {
+) -> (Prepared, Rectangle) {
     /// Mean change of the pixels that is damage, in standard deviations of all photos.
     const ENOUGH: f32 = 0.5;
     const DRAWS: usize = 32;
@@ -74,13 +74,13 @@ pub(super) fn cut_paste(
 /// A part of a photo that is laid over another.
 struct Paste {
     from: (usize, usize),
-    to: Box2,
+    to: Rectangle,
     /// What is added to it, in standard deviations.
     shift: f32,
 }
 
 impl Paste {
-    fn draw(area: Box2, is_scar: bool, random: &mut ChaCha8Rng) -> Self {
+    fn draw(area: Rectangle, is_scar: bool, random: &mut ChaCha8Rng) -> Self {
         let mut side = |share: std::ops::Range<f32>, whole: usize| {
             ((random.random_range(share) * whole as f32) as usize).clamp(1, whole)
         };
@@ -96,12 +96,12 @@ impl Paste {
         };
         let (from, (left, top)) = (corner(), corner());
         let shift = random.random_range(-0.5..0.5);
-        Self { from, to: Box2 { left, top, width, height }, shift }
+        Self { from, to: Rectangle { left, top, width, height }, shift }
     }
 
     /// For each value that changes its index and that of the one that takes its place.
     fn pixels(&self, size: usize) -> impl Iterator<Item = (usize, usize)> {
-        let Box2 { left, top, width, height } = self.to;
+        let Rectangle { left, top, width, height } = self.to;
         let from = self.from;
         (0..3 * height * width).map(move |i| {
             let (plane, y, x) = (i / (height * width), i / width % height, i % width);
@@ -143,8 +143,8 @@ mod tests {
         let prepared = photo.prepare(size, Fit::Squash, &Normalisation::default());
         let mut region = vec![false; size * size];
         (10..30).for_each(|y| region[y * size + 5..y * size + 35].fill(true));
-        let area = Box2::around(Some(&region), size);
-        assert_eq!(area, Box2 { left: 5, top: 10, width: 30, height: 20 });
+        let area = Rectangle::around(Some(&region), size);
+        assert_eq!(area, Rectangle { left: 5, top: 10, width: 30, height: 20 });
         for seed in 0..20 {
             let (damaged, at) = cut_paste(&prepared, size, area, seed % 2 == 0, seed);
             let changed = |i: &usize| damaged.pixels[*i] != prepared.pixels[*i];

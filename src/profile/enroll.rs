@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::damage::{Box2, cut_paste, moved};
+use super::damage::{Rectangle, cut_paste, moved};
 use super::readiness::{flag_odd, readiness, scale};
 use super::region::Region;
 use super::{KindAbout, Profile, ProfileAbout, ReferenceAbout};
@@ -123,7 +123,7 @@ pub fn enroll(
         (options.progress)("photos of good parts", done as f64 / total as f64);
         let fits = |photo: Photo| {
             let sides = (photo.width(), photo.height());
-            region.as_ref().map_or(Ok(()), |region| region.check(&read.path, sides))?;
+            region.as_ref().map_or(Ok(()), |region| region.about.check(&read.path, sides))?;
             Ok(photo)
         };
         let photo = match Photo::open(&read.path, options.depth).and_then(fits) {
@@ -154,7 +154,7 @@ pub fn enroll(
     }
 
     // Damage, or other views of a single photo.
-    let area = Box2::around(pixels.as_deref(), clip.size());
+    let area = Rectangle::around(pixels.as_deref(), clip.size());
     let (mut twins, mut boxes) = (Vec::new(), Vec::new());
     let versions = versions(&good, clip.size(), clip.grid(), area, options.seed);
     let count = versions.len();
@@ -194,8 +194,6 @@ pub fn enroll(
     let adapter = options.parts.adapter.clone().filter(|_| options.method.takes_adapter);
     let kinds: Vec<KindAbout> =
         std::iter::once(product.normal()).chain(product.kinds()).map(KindAbout::of).collect();
-    let sentences = kinds.iter().flat_map(|kind| &kind.prompts).map(|prompt| &*prompt.text);
-    let sentences = sentences.collect::<Vec<_>>().join("\n");
     let about = ProfileAbout {
         version: env!("CARGO_PKG_VERSION").into(),
         product: product.name().into(),
@@ -212,7 +210,7 @@ pub fn enroll(
         seed: options.seed,
         adapter: adapter.as_ref().map(|a| (a.name().to_string(), a.sha256().to_string())),
         prompts: options.prompts.clone(),
-        prompts_sha256: crate::clip::sha256(sentences.as_bytes()),
+        prompts_sha256: product.words_sha256(),
         kinds,
         false_alarm: options.false_alarm,
         region: region.as_ref().map(|region| region.about.clone()),
@@ -288,9 +286,9 @@ fn versions(
     good: &[Looked],
     size: usize,
     grid: usize,
-    area: Box2,
+    area: Rectangle,
     seed: u64,
-) -> Vec<(usize, Prepared, Box2)> {
+) -> Vec<(usize, Prepared, Rectangle)> {
     if let [single] = good {
         let half = (size / grid / 2).max(1) as isize;
         let moves = [(half, 0), (-half, 0), (0, half), (0, -half)];

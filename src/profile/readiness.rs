@@ -1,6 +1,6 @@
 //! What the good photos say of themselves: which is odd, how far the colours reach, whether damage shows.
 
-use super::damage::Box2;
+use super::damage::Rectangle;
 use super::{Readiness, ReferenceAbout};
 use crate::detect::Held;
 use crate::metrics::{auroc, mean_and_spread};
@@ -48,8 +48,9 @@ pub(super) fn scale(held: &[&Held]) -> (f32, f32) {
 
 /// The share of pairs of good and damaged photos that has to be right.
 const READY: f64 = 0.9;
-/// References that are enough to be sure of it; and so many that more will not help.
+/// References that are enough to be sure of it.
 const ENOUGH: usize = 8;
+/// So many that more will not help.
 const MANY: usize = 16;
 
 /// Rounded down: what is not reached is not said.
@@ -62,7 +63,7 @@ pub(super) fn readiness(
     references: &[ReferenceAbout],
     good: &[Held],
     damaged: &[Held],
-    boxes: &[Box2],
+    boxes: &[Rectangle],
     size: usize,
     grid: usize,
 ) -> Readiness {
@@ -70,7 +71,7 @@ pub(super) fn readiness(
     let labels: Vec<bool> = (0..scores.len()).map(|i| i >= good.len()).collect();
     let image_auroc = auroc(&scores, &labels);
     let patch = (size / grid) as f32;
-    let on_damage = |(held, damage): (&Held, &Box2)| {
+    let on_damage = |(held, damage): (&Held, &Rectangle)| {
         let (x, y) = held.peak_at;
         damage.is_near((x * size as f32, y * size as f32), patch / 2.0)
     };

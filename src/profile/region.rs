@@ -42,11 +42,6 @@ impl Region {
         let why = "is white (brighter than half) nowhere, or nowhere for as much as a patch; paint white where to look";
         Err(Error::photo(Path::new(&self.about.file), why))
     }
-
-    /// Whether a photo has the mask's shape.
-    pub fn check(&self, photo: &Path, sides: (usize, usize)) -> Result<()> {
-        self.about.check(photo, sides)
-    }
 }
 
 impl RegionAbout {

@@ -132,6 +132,15 @@ impl Product {
         &self.kinds
     }
 
+    /// SHA-256 of all sentences, and of which kind they are.
+    pub fn words_sha256(&self) -> String {
+        let kinds = std::iter::once(&self.normal).chain(&self.kinds);
+        let lines = kinds.flat_map(|kind| {
+            kind.prompts.iter().map(|p| format!("{}\t{}\t{}", kind.name, kind.counts, p.text))
+        });
+        crate::clip::sha256(lines.collect::<Vec<_>>().join("\n").as_bytes())
+    }
+
     /// For the normal words and for each kind one embedding, `[1 + kinds, embedding]`: the mean of the prompts',
     /// each brought to unit length before and the mean after (April-GAN, section 3.1).
     pub(crate) fn unit_means(&self) -> Result<Tensor> {

@@ -240,11 +240,9 @@ pub(crate) struct Tensors(pub BTreeMap<String, Tensor>);
 impl Tensors {
     /// Takes one out; it must have this many dimensions.
     fn take(&mut self, name: &str, dimensions: usize) -> Result<Tensor> {
-        let fail = |why: &str| Error::data(std::path::Path::new(name), why);
-        let tensor =
-            self.0.remove(name).ok_or_else(|| fail("is missing from what is remembered"))?;
+        let tensor = self.0.remove(name).ok_or_else(|| unfit(name))?;
         if tensor.rank() != dimensions || tensor.elem_count() == 0 {
-            return Err(fail("has a shape that does not fit"));
+            return Err(unfit(name));
         }
         Ok(tensor)
     }
