@@ -1,7 +1,7 @@
 //! Data sets of labelled photos in their published layouts: which photos there are, of what, and where their
 //! ground truth lies.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::path::{Path, PathBuf};
 
 use crate::{Error, Result};
@@ -58,7 +58,13 @@ pub fn samples(root: &Path, layout: Option<Layout>) -> Result<Vec<Sample>> {
         Layout::Mvtec | Layout::Loco => {
             let mut all = Vec::new();
             for product in products(root)? {
-                all.extend(mvtec(&product, layout)?);
+                let found = mvtec(&product, layout)?;
+                if found.is_empty() {
+                    let why =
+                        "has no photos in test/<kind>/; take the folder away if it is no product";
+                    return Err(Error::data(&product, why));
+                }
+                all.extend(found);
             }
             all
         }
@@ -72,6 +78,46 @@ pub fn samples(root: &Path, layout: Option<Layout>) -> Result<Vec<Sample>> {
         return Err(Error::data(root, why));
     }
     Ok(samples)
+}
+
+/// What lies in the folders of these samples and is no part of the set: a file that is neither a photo nor a mask of
+/// one, and a folder without photos; relative to `root`. VisA's list names its files, so there is none.
+///
+/// # Errors
+/// [`Error::Read`].
+pub fn stray(root: &Path, layout: Layout, samples: &[Sample]) -> Result<Vec<PathBuf>> {
+    let folders = match layout {
+        Layout::Visa => vec![],
+        Layout::Folder => list(root)?.into_iter().filter(|path| path.is_dir()).collect(),
+        Layout::Mvtec | Layout::Loco => {
+            let of_product = |product: &PathBuf| ["test", "ground_truth"].map(|f| product.join(f));
+            let measured = |product: &PathBuf| samples.iter().any(|s| s.product == name(product));
+            products(root)?.iter().filter(|p| measured(p)).flat_map(of_product).collect()
+        }
+    };
+    let known: HashSet<&Path> =
+        samples.iter().flat_map(|s| s.masks.iter().chain([&s.photo])).map(|path| &**path).collect();
+    let mut found = Vec::new();
+    for folder in folders.iter().filter(|folder| folder.is_dir()) {
+        unknown(folder, &known, &mut found)?;
+    }
+    let relative = |path: PathBuf| path.strip_prefix(root).map(PathBuf::from).unwrap_or(path);
+    Ok(found.into_iter().map(relative).collect())
+}
+
+fn unknown(folder: &Path, known: &HashSet<&Path>, found: &mut Vec<PathBuf>) -> Result<()> {
+    let entries = list(folder)?;
+    if entries.is_empty() {
+        found.push(folder.into());
+    }
+    for path in entries {
+        if path.is_dir() {
+            unknown(&path, known, found)?;
+        } else if !known.contains(&*path) {
+            found.push(path);
+        }
+    }
+    Ok(())
 }
 
 /// The good photos of a product's training part, in order of name.
@@ -346,6 +392,15 @@ mod tests {
         std::fs::create_dir_all(root.join("raw/split_csv")).unwrap();
         std::fs::write(root.join("raw/split_csv/1cls.csv"), csv).unwrap();
         assert_eq!(found(&root.join("raw")), ["pcb anomaly a 1", "pcb good c 0"]);
+        touch(&root.join("mvtec/nut"), &["test/notes.txt", "ground_truth/bent/7_mask.png"]);
+        std::fs::create_dir(root.join("mvtec/nut/test/empty")).unwrap();
+        let all = samples(&root.join("mvtec"), None).unwrap();
+        let strays = stray(&root.join("mvtec"), Layout::Mvtec, &all).unwrap();
+        let expected = ["test/empty", "test/notes.txt", "ground_truth/bent/7_mask.png"];
+        assert_eq!(strays, expected.map(|f| Path::new("nut").join(f)));
+        std::fs::create_dir_all(root.join("mvtec/void/test")).unwrap();
+        let error = samples(&root.join("mvtec"), None).unwrap_err().to_string();
+        assert!(error.contains("void: has no photos in test/"), "{error}");
         let error = samples(&root.join("mvtec/nut/test/bent"), None).unwrap_err().to_string();
         assert!(error.contains("no photos in folders"), "{error}");
         std::fs::write(root.join("raw/split_csv/1cls.csv"), csv.replace("pcb/a.JPG", "../a"))

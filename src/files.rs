@@ -1,11 +1,12 @@
 //! Files that are written whole or not at all, also when the program is stopped.
 
 use std::collections::BTreeMap;
-use std::io::Write;
+use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard};
 
 use candle_core::Tensor;
+use sha2::{Digest, Sha256};
 
 use crate::{Error, Result};
 
@@ -44,6 +45,34 @@ pub fn cache_folder() -> Option<PathBuf> {
             .or_else(|| std::env::home_dir().map(|home| home.join(".cache")))?;
         Some(caches.join("blemish"))
     })
+}
+
+/// SHA-256 of files one after another, in hexadecimal.
+///
+/// # Errors
+/// [`Error::Read`].
+pub fn files_sha256(paths: &[PathBuf]) -> Result<String> {
+    let mut hasher = Sha256::new();
+    let mut buffer = vec![0; 1 << 20];
+    for path in paths {
+        let mut file = std::fs::File::open(path).map_err(Error::read(path))?;
+        loop {
+            match file.read(&mut buffer).map_err(Error::read(path))? {
+                0 => break,
+                n => hasher.update(&buffer[..n]),
+            }
+        }
+    }
+    Ok(hex(&hasher.finalize()))
+}
+
+/// SHA-256 of some bytes, in hexadecimal.
+pub(crate) fn sha256(bytes: &[u8]) -> String {
+    hex(&Sha256::digest(bytes))
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|b| format!("{b:02x}")).collect()
 }
 
 /// A safetensors file: the same bytes for the same tensors and metadata (the crate writes metadata in the order of

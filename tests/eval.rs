@@ -103,56 +103,66 @@ fn parts_are_merged_to_the_bytes_of_one_run() {
     run(&["--out", "x", "--shard", "2/2"]).code(2).stderr(contains("of 2 the last is 1"));
 }
 
-/// A miniature of MVTec LOCO: a tray with a part that can be missing or stained.
-fn loco(root: &Path) {
-    let tray = |file: &Path, grain: u32, has_part: bool, stained: bool| {
-        std::fs::create_dir_all(file.parent().unwrap()).unwrap();
-        let picture = image::RgbImage::from_fn(96, 64, |x, y| {
-            let part = has_part && (30..60).contains(&x) && (20..44).contains(&y);
-            let stain = stained && (70..80).contains(&x) && (30..40).contains(&y);
-            let noise = (x * 31 + y * 17 + grain * 7) % 9;
-            let value = if stain {
-                10
-            } else if part {
-                180
-            } else {
-                90
-            } + noise;
-            image::Rgb([value as u8; 3])
-        });
-        picture.save(file).unwrap();
-    };
-    let mask = |file: &Path,
-                value: u8,
-                columns: std::ops::Range<u32>,
-                rows: std::ops::Range<u32>| {
-        std::fs::create_dir_all(file.parent().unwrap()).unwrap();
-        let value = |x, y| if columns.contains(&x) && rows.contains(&y) { value } else { 0 };
-        image::GrayImage::from_fn(96, 64, |x, y| image::Luma([value(x, y)])).save(file).unwrap();
-    };
-    for i in 0..4 {
-        tray(&root.join(format!("train/good/{i:03}.png")), i, true, false);
-        tray(&root.join(format!("test/good/{i:03}.png")), 50 + i, true, false);
+/// `fixtures/layouts`: a tray whose part can be missing, or that can be stained.
+#[test]
+fn every_layout_is_measured() {
+    let home = tempdir().unwrap();
+    for (layout, folder, good, kinds) in [
+        ("mvtec", "mvtec", 2, [("missing", 2), ("stain", 2)].as_slice()),
+        ("loco", "loco", 4, &[("logical_anomalies", 2), ("structural_anomalies", 2)]),
+        ("visa", "visa", 2, &[("anomaly", 2)]),
+        ("mvtec", "visa_converted", 2, &[("bad", 2)]),
+        ("folder", "folder", 2, &[("stain", 2)]),
+    ] {
+        let found = blemish(home.path())
+            .args(["eval", layout, "--method", "winclip", "-q", "--format", "json"])
+            .arg(fixture("layouts").join(folder))
+            .assert()
+            .success()
+            .stderr("");
+        let found: Value = serde_json::from_slice(&found.get_output().stdout).unwrap();
+        let product = &found["products"][0];
+        assert_eq!(product["good"], good, "{folder}");
+        let counts: Vec<(&str, u64)> = product["kinds"]
+            .as_object()
+            .unwrap()
+            .iter()
+            .map(|(kind, of)| (kind.as_str(), of["photos"].as_u64().unwrap()))
+            .collect();
+        assert_eq!(counts, kinds, "{folder}");
+        for metric in ["image_auroc", "map_maximum_auroc", "pixel_auroc", "pixel_ap"] {
+            assert!(product[metric].is_f64(), "{folder} {metric}: {product}");
+        }
+        assert!(product["au_pro"]["0.3"].as_f64().unwrap() > 0.0, "{folder}: {product}");
     }
-    for i in 0..2 {
-        tray(&root.join(format!("test/logical_anomalies/{i:03}.png")), 70 + i, false, false);
-        let truth = root.join(format!("ground_truth/logical_anomalies/{i:03}/000.png"));
-        mask(&truth, 255, 30..60, 20..44);
-        tray(&root.join(format!("test/structural_anomalies/{i:03}.png")), 80 + i, true, true);
-        let truth = root.join(format!("ground_truth/structural_anomalies/{i:03}/000.png"));
-        mask(&truth, 254, 70..80, 30..40);
-    }
-    let config = r#"[
-        {"defect_name":"missing","pixel_value":255,"saturation_threshold":300,"relative_saturation":false},
-        {"defect_name":"stain","pixel_value":254,"saturation_threshold":1.0,"relative_saturation":true}]"#;
-    std::fs::write(root.join("defects_config.json"), config).unwrap();
+}
+
+#[test]
+fn products_that_cannot_be_measured_and_strays_are_named() {
+    let home = tempdir().unwrap();
+    let root = home.path().join("set");
+    let run = || {
+        let mut command = blemish(home.path());
+        command.args(["eval", "mvtec", "--method", "winclip", "-q"]).arg(&root).assert()
+    };
+    common::copy_tree("layouts/mvtec", &root);
+    common::copy_tree("layouts/mvtec/tray/test/good", &root.join("lid/test/good"));
+    run().code(1).stderr(contains("lid has no defective photos"));
+    std::fs::remove_dir_all(root.join("lid/test/good")).unwrap();
+    run().code(1).stderr(contains("lid: has no photos in test/<kind>/"));
+    std::fs::remove_dir_all(root.join("lid")).unwrap();
+    std::fs::write(root.join("tray/test/stain/notes.txt"), "").unwrap();
+    std::fs::write(root.join("tray/ground_truth/stain/9_mask.png"), "").unwrap();
+    run().success().stderr(contains("notes.txt is no part of the set, and 1 others: not used"));
+    std::fs::remove_file(root.join("tray/ground_truth/stain/001_mask.png")).unwrap();
+    run().code(1).stderr(contains("001.png: has no mask"));
 }
 
 #[test]
 fn loco_is_measured_with_good_parts_and_its_maps_by_the_command_for_maps() {
     let home = tempdir().unwrap();
     let home = home.path();
-    loco(&home.join("loco/tray"));
+    common::copy_tree("layouts/loco", &home.join("loco"));
     let run = |more: &[&str]| {
         let mut command = blemish(home);
         command.current_dir(home).args(["eval", "loco", "loco", "-q", "--format", "json"]);
@@ -174,6 +184,8 @@ fn loco_is_measured_with_good_parts_and_its_maps_by_the_command_for_maps() {
         official["localization"]["auc_spro"]["logical_anomalies"]["0.3"],
         tray["kinds"]["logical_anomalies"]["au_pro"]["0.3"]
     );
+    // The script takes the highest value of a map for its photo's score.
+    assert_eq!(official["classification"]["auc_roc"]["mean"], tray["map_maximum_auroc"]);
     let page = std::fs::read_to_string(home.join("out/report.html")).unwrap();
     assert!(page.contains("Not zero-shot") && page.contains("sPRO") && !page.contains("http"));
     // Three of each sort, of which there are four good and four defective.
@@ -188,6 +200,13 @@ fn loco_is_measured_with_good_parts_and_its_maps_by_the_command_for_maps() {
     let maps = command.args(["--maps", "out/maps"]).assert().success();
     let maps: Value = serde_json::from_slice(&maps.get_output().stdout).unwrap();
     assert_eq!(maps["products"][0]["au_pro"], tray["au_pro"]);
+    assert_eq!(maps["products"][0]["image_auroc"], tray["map_maximum_auroc"]);
+    // Other training photos are another run.
+    let train = home.join("loco/tray/train/good");
+    std::fs::copy(train.join("003.png"), train.join("000.png")).unwrap();
+    run(&["--profile-from", "train:4", "--out", "out", "--resume"])
+        .code(2)
+        .stderr(contains("of other photos or settings"));
     run(&["--profile-from", "train:9"])
         .code(1)
         .stderr(contains("has 4 good training photos of tray"));

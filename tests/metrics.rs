@@ -83,14 +83,7 @@ fn damaged_maps_and_masks_are_named() {
     let home = tempfile::tempdir().unwrap();
     let copy = |name: &str| {
         let to = home.path().join(name);
-        for entry in walkdir::WalkDir::new(fixture("loco").join(name)) {
-            let entry = entry.unwrap();
-            let target = to.join(entry.path().strip_prefix(fixture("loco").join(name)).unwrap());
-            match entry.file_type().is_dir() {
-                true => std::fs::create_dir_all(target).unwrap(),
-                false => _ = std::fs::copy(entry.path(), target).unwrap(),
-            }
-        }
+        common::copy_tree(&format!("loco/{name}"), &to);
         to
     };
     let (maps, set) = (copy("anomaly_maps"), copy("dataset"));
@@ -118,6 +111,18 @@ fn damaged_maps_and_masks_are_named() {
     std::fs::copy(&map, map.with_extension("tif")).unwrap();
     refused("is a map for the same photo");
     std::fs::remove_file(map.with_extension("tif")).unwrap();
+
+    // Files that are no map, and maps at which MVTec's script would stop, are measured and named.
+    std::fs::write(maps.join("pushpins/test/good/notes.txt"), "").unwrap();
+    write(72, 48, 0.5);
+    let mut command = blemish(home.path());
+    command.args(["eval", "maps", "loco", "--category", "pushpins", "--maps"]).arg(&maps);
+    command
+        .arg(&set)
+        .assert()
+        .success()
+        .stderr(contains("notes.txt is no part of the set: not used"))
+        .stderr(contains("pushpins: so many pixels score 0.5 that MVTec's script stops"));
     let mask = set.join("pushpins/ground_truth/logical_anomalies/001/000.png");
     image::GrayImage::from_pixel(72, 48, image::Luma([7])).save(&mask).unwrap();
     refused("marks with 7, which defects_config.json does not have");

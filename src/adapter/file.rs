@@ -186,7 +186,7 @@ impl Adapter {
         }
         let layers = layers(tensors).map_err(fail)?;
         let mut adapter = Self::new(name, about, layers)?;
-        adapter.sha256 = crate::clip::sha256(bytes);
+        adapter.sha256 = crate::files::sha256(bytes);
         Ok(adapter)
     }
 

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use blemish::data::{Layout, Sample, good_training_photos, samples};
+use blemish::data::{Layout, Sample, good_training_photos, samples, stray};
+use blemish::files::files_sha256;
 use blemish::{
     Adapter, BitDepth, Curve, Detector, EnrollOptions, Error, Looked, Maps, Photo, Photos, Product,
     Prompts, Run, RunAbout, TextCache, enroll, evaluate,
@@ -152,13 +153,17 @@ impl Set {
             }
         }
         all.retain(|s| self.category.is_empty() || self.category.contains(&s.product));
-        for (is_anomalous, wanted) in [
-            (false, "good photos: they belong in good/ (or ok/, normal/)"),
-            (true, "defective photos"),
-        ] {
-            if !all.iter().any(|s| s.is_anomalous == is_anomalous) {
-                let why = format!("has no {wanted}, and nothing can be measured without");
-                return Err(Error::Data { path: self.root.clone(), why }.into());
+        for (product, samples) in by_product(&all) {
+            for (is_anomalous, wanted) in [
+                (false, "good photos (they belong in good/, ok/ or normal/)"),
+                (true, "defective photos"),
+            ] {
+                if !samples.iter().any(|s| s.is_anomalous == is_anomalous) {
+                    let why = format!(
+                        "{product} has no {wanted}, and nothing can be measured without; choose others with --category"
+                    );
+                    return Err(Error::Data { path: self.root.clone(), why }.into());
+                }
             }
         }
         Ok(all)
@@ -176,6 +181,7 @@ pub fn by_product(all: &[Sample]) -> BTreeMap<&str, Vec<&Sample>> {
 fn measure_maps(args: &MapsArgs) -> anyhow::Result<ExitCode> {
     let all = args.set.samples(args.layout)?;
     let maps = Maps::new(&args.maps);
+    let strays = maps.stray(&all)?;
     let bar = progress_bar(all.len(), args.quiet);
     let mut products = Vec::new();
     for samples in by_product(&all).values() {
@@ -187,7 +193,8 @@ fn measure_maps(args: &MapsArgs) -> anyhow::Result<ExitCode> {
     }
     bar.finish_and_clear();
     let maps = Some(args.maps.display().to_string());
-    let report = Report::new(About { maps, ..About::default() }, args.set.curve, products);
+    let about = About { maps, ..About::default() };
+    let report = Report::new(about, args.set.curve, products, &strays);
     report.print(args.layout, args.set.format)?;
     Ok(ExitCode::SUCCESS)
 }
@@ -226,6 +233,7 @@ fn measure_model(args: &RunArgs, layout: Layout) -> anyhow::Result<ExitCode> {
         method: Some(alone.method().name().into()),
         reference_method: reference.transpose()?.map(|entry| entry.name.into()),
         references: args.profile_from.unwrap_or(0),
+        calibration: args.profile_from.map(|_| "the references, each held out in turn".into()),
         model: Some(model.clip.name().into()),
         model_sha256: Some(model.clip.sha256().into()),
         size: Some(model.clip.size()),
@@ -253,6 +261,10 @@ fn measure_model(args: &RunArgs, layout: Layout) -> anyhow::Result<ExitCode> {
             name: product.name().to_string(),
             words_sha256: product.words_sha256(),
             leak: is_known.then(|| leaks.contains(&folder)),
+            references_sha256: match args.profile_from {
+                Some(count) => Some(files_sha256(&args.references(count, layout, folder)?)?),
+                None => None,
+            },
         };
         words.insert(folder.to_string(), (product, named));
     }
@@ -308,7 +320,8 @@ fn measure_model(args: &RunArgs, layout: Layout) -> anyhow::Result<ExitCode> {
     if args.shard.is_some() {
         return Ok(ExitCode::SUCCESS);
     }
-    let report = Report::new(about, args.set.curve, products);
+    let strays = stray(&args.set.root, layout, &all)?;
+    let report = Report::new(about, args.set.curve, products, &strays);
     if let Some(run) = &run {
         report.write(layout, run, &all)?;
     }
@@ -321,15 +334,13 @@ impl RunArgs {
         super::enroll::reference_method(self.reference_method.as_deref(), words)
     }
 
-    /// A detector that knows the first good training photos of a product.
-    fn enrolled(
+    /// The first good training photos of a product.
+    fn references(
         &self,
         count: usize,
-        (layout, folder): (Layout, &str),
-        model: &Model,
-        product: &Product,
-        depth: BitDepth,
-    ) -> anyhow::Result<Detector> {
+        layout: Layout,
+        folder: &str,
+    ) -> anyhow::Result<Vec<PathBuf>> {
         let mut photos = good_training_photos(&self.set.root, layout, folder)?;
         if photos.len() < count {
             let why = format!(
@@ -339,6 +350,19 @@ impl RunArgs {
             return Err(Error::Data { path: self.set.root.clone(), why }.into());
         }
         photos.truncate(count);
+        Ok(photos)
+    }
+
+    /// A detector that knows them.
+    fn enrolled(
+        &self,
+        count: usize,
+        (layout, folder): (Layout, &str),
+        model: &Model,
+        product: &Product,
+        depth: BitDepth,
+    ) -> anyhow::Result<Detector> {
+        let photos = self.references(count, layout, folder)?;
         let entry = self.method.entry()?;
         let options = EnrollOptions {
             method: entry,

@@ -1,6 +1,7 @@
 //! What `eval` and `merge` measured, as a table, as JSON, and as files.
 
 use std::io::Write;
+use std::path::PathBuf;
 
 use blemish::data::{Layout, Sample};
 use blemish::files::write_whole;
@@ -21,6 +22,8 @@ pub struct Report {
     pub mean: Metrics,
     /// What others published of the same model, input size, method and set.
     pub published: Vec<Published>,
+    /// What has to be known of the files.
+    pub warnings: Vec<String>,
 }
 
 #[derive(Default, Serialize, Deserialize)]
@@ -31,6 +34,8 @@ pub struct About {
     pub reference_method: Option<String>,
     /// Good photos of each product that photos were compared with: none is zero-shot.
     pub references: usize,
+    /// What lines and spreads were measured on: nothing, or good photos of the training part; never the test part.
+    pub calibration: Option<String>,
     pub model: Option<String>,
     pub model_sha256: Option<String>,
     pub size: Option<usize>,
@@ -53,6 +58,8 @@ pub struct Named {
     pub words_sha256: String,
     /// Whether the adapter was trained on it: no zero-shot result. None where that is not known.
     pub leak: Option<bool>,
+    /// SHA-256 of the good training photos that it was compared with.
+    pub references_sha256: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -105,16 +112,36 @@ fn published(about: &About, products: &[&str]) -> Vec<Published> {
 }
 
 impl Report {
-    pub fn new(about: About, curve: Curve, products: Vec<Row>) -> Self {
+    /// `stray`: files beside the set's that are no part of it.
+    pub fn new(about: About, curve: Curve, products: Vec<Row>, stray: &[PathBuf]) -> Self {
         let names: Vec<&str> = products.iter().map(|row| &*row.scores.product).collect();
         let published = published(&about, &names);
         let metrics =
             products.iter().map(|row| (row.scores.product.clone(), row.scores.all.clone()));
         let mean = mean(&metrics.collect());
-        Self { about, curve: super::setup::name_of(curve), products, mean, published }
+        let mut warnings = Vec::new();
+        if let [first, others @ ..] = stray {
+            let others = match others.len() {
+                0 => String::new(),
+                count => format!(", and {count} others"),
+            };
+            warnings.push(format!("{} is no part of the set{others}: not used", first.display()));
+        }
+        for (product, value) in
+            products.iter().filter_map(|r| Some((&r.scores.product, r.scores.plateau?)))
+        {
+            warnings.push(format!(
+                "{product}: so many pixels score {value} that MVTec's script stops at these maps"
+            ));
+        }
+        let curve = super::setup::name_of(curve);
+        Self { about, curve, products, mean, published, warnings }
     }
 
     pub fn print(&self, layout: Layout, format: Format) -> anyhow::Result<()> {
+        for warning in &self.warnings {
+            eprintln!("warning: {warning}");
+        }
         let mut out = std::io::stdout().lock();
         super::printed(match format {
             Format::Table => table(&mut out, layout, self),
@@ -144,15 +171,17 @@ impl Report {
     fn csv(&self) -> anyhow::Result<Vec<u8>> {
         let mut csv = csv::Writer::from_writer(Vec::new());
         let limits: Vec<&String> = self.mean.au_pro.keys().collect();
-        let fixed = ["product", "kind", "good", "bad", "image_auroc", "image_ap", "image_f1_max"];
+        let fixed = ["product", "kind", "good", "bad"];
+        let images = ["image_auroc", "map_maximum_auroc", "image_ap", "image_f1_max"];
         let pixels = ["pixel_auroc", "pixel_ap", "pixel_f1_max"];
         let areas = limits.iter().map(|limit| format!("au_pro_{limit}"));
-        let header = fixed.into_iter().chain(pixels).map(String::from).chain(areas);
+        let header = fixed.into_iter().chain(images).chain(pixels).map(String::from).chain(areas);
         csv.write_record(header.collect::<Vec<_>>())?;
         let mut line = |product: &str, kind: &str, good: usize, metrics: &Metrics| {
             let m = metrics;
             let numbers = [
                 m.image_auroc,
+                m.map_maximum_auroc,
                 m.image_ap,
                 m.image_f1_max,
                 m.pixel_auroc,
@@ -186,7 +215,7 @@ fn official(scores: &Scores) -> anyhow::Result<Vec<u8>> {
         kinds.iter().filter_map(|kind| Some((kind.to_string(), value(of(kind)?)))).collect()
     };
     let text = json!({
-        "classification": { "auc_roc": each(&|m| json!(m.image_auroc)) },
+        "classification": { "auc_roc": each(&|m| json!(m.map_maximum_auroc)) },
         "localization": { "auc_spro": each(&|m| json!(m.au_pro)) },
     });
     let mut bytes = Vec::new();
@@ -235,6 +264,13 @@ fn table(out: &mut impl Write, layout: Layout, report: &Report) -> std::io::Resu
     }
     let about = &report.about;
     writeln!(out, "AUROC, AP and highest F1 of photos and of pixels, {title} up to {limit}")?;
+    if let (Layout::Loco, None, Some(auroc)) = (layout, &about.maps, report.mean.map_maximum_auroc)
+    {
+        writeln!(
+            out,
+            "AUROC of photos by their maps' highest values, as MVTec's script has it: {auroc:.3}"
+        )?;
+    }
     for other in &report.published {
         let Published { source, image_auroc, image_ap, image_f1_max, .. } = other;
         writeln!(

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use blemish::data::{Layout, Sample, samples};
+use blemish::data::{Layout, Sample, samples, stray};
 use blemish::{Curve, Error, evaluate, merge};
 use clap::ValueEnum;
 
@@ -56,7 +56,12 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
         products
             .push(Row { named: serde_json::from_value(about.products[folder].clone())?, scores });
     }
-    let report = Report::new(serde_json::from_value(about.settings)?, args.curve, products);
+    let report = Report::new(
+        serde_json::from_value(about.settings)?,
+        args.curve,
+        products,
+        &stray(&about.root, layout, &all)?,
+    );
     report.write(layout, &run, &all)?;
     report.print(layout, args.format)?;
     Ok(ExitCode::SUCCESS)

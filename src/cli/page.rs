@@ -33,6 +33,9 @@ pub fn of(report: &Report, layout: Layout, run: &Run, samples: &[Sample]) -> any
         );
         facts.push(("references".into(), value));
     }
+    let calibration = text(&about.calibration).replace('-', "none");
+    let value = format!("{calibration}; nothing is normalised over the test photos");
+    facts.push(("calibration".into(), value));
     if about.adapter.is_some() {
         let value = format!(
             "{} (SHA-256 {}), trained on {}",
@@ -49,7 +52,7 @@ pub fn of(report: &Report, layout: Layout, run: &Run, samples: &[Sample]) -> any
         );
         facts.push((format!("published: {}", p.source), value));
     }
-    let mut warnings = Vec::new();
+    let mut warnings = report.warnings.clone();
     if about.references > 0 {
         warnings.push(format!(
             "Not zero-shot: every photo was compared with {} good ones of the training part.",

@@ -1,13 +1,12 @@
 //! Reads tensors from either published layout under one set of names.
 
-use std::io::Read;
 use std::path::PathBuf;
 
 use candle_core::{DType, Device, Tensor};
 use candle_nn::VarBuilder;
-use sha2::{Digest, Sha256};
 
 use super::files::{Files, Manifest, Weights, embedded, shards};
+use crate::files::{files_sha256, sha256};
 use crate::ops::{LayerNorm, Linear, Mlp};
 use crate::{Error, Result};
 
@@ -303,29 +302,4 @@ pub(super) fn weights_sha256(files: &Files, manifest: &Manifest) -> Result<Strin
         Files::Embedded => Ok(sha256(embedded("model.safetensors"))),
         Files::Folder(_) => files_sha256(&weight_paths(files, manifest)?.0),
     }
-}
-
-/// SHA-256 of files one after another, in hexadecimal.
-pub(super) fn files_sha256(paths: &[PathBuf]) -> Result<String> {
-    let mut hasher = Sha256::new();
-    let mut buffer = vec![0; 1 << 20];
-    for path in paths {
-        let mut file = std::fs::File::open(path).map_err(Error::read(path))?;
-        loop {
-            match file.read(&mut buffer).map_err(Error::read(path))? {
-                0 => break,
-                n => hasher.update(&buffer[..n]),
-            }
-        }
-    }
-    Ok(hex(&hasher.finalize()))
-}
-
-/// SHA-256 of some bytes, in hexadecimal.
-pub(crate) fn sha256(bytes: &[u8]) -> String {
-    hex(&Sha256::digest(bytes))
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|b| format!("{b:02x}")).collect()
 }

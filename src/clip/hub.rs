@@ -161,8 +161,8 @@ fn fetch(
     // Large files are named by their SHA-256, small ones by a git hash.
     let promised_hash = promised.etag();
     if promised_hash.len() == 64 && promised_hash.chars().all(|c| c.is_ascii_hexdigit()) {
-        let hash = super::checkpoint::files_sha256(std::slice::from_ref(&blob))
-            .map_err(|e| e.to_string())?;
+        let hash =
+            crate::files::files_sha256(std::slice::from_ref(&blob)).map_err(|e| e.to_string())?;
         if hash != promised_hash {
             return reject(format!("arrived damaged (SHA-256 {hash}, promised {promised_hash})"));
         }

@@ -22,7 +22,6 @@ use text::TextTower;
 use tokenizer::Tokenizer;
 use vision::VisionTower;
 
-pub(crate) use checkpoint::sha256;
 #[cfg(feature = "hub")]
 pub use hub::{Download, pull};
 pub use models::{Alias, aliases};

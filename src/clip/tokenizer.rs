@@ -45,13 +45,13 @@ impl Tokenizer {
                 let bytes = files.read("tokenizer.json")?;
                 let inner = tokenizers::Tokenizer::from_bytes(&bytes)
                     .map_err(|e| Error::model(file.display(), format!("not a tokenizer: {e}")))?;
-                (inner, super::checkpoint::sha256(&bytes), file)
+                (inner, crate::files::sha256(&bytes), file)
             }
             Vocabulary::VocabAndMerges => {
                 let file = files.path("vocab.json");
                 let (vocab, merges) = (files.read("vocab.json")?, files.read("merges.txt")?);
                 let inner = in_file(file.display(), from_vocab_and_merges(&vocab, &merges))?;
-                (inner, super::checkpoint::sha256(&[vocab, merges].concat()), file)
+                (inner, crate::files::sha256(&[vocab, merges].concat()), file)
             }
         };
         let mut inner = inner;

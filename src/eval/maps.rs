@@ -1,5 +1,6 @@
 //! Anomaly maps on disk, in the layout that MVTec's evaluation scripts read: `<maps>/<product>/test/<kind>/<photo>.tiff`.
 
+use std::collections::{BTreeSet, HashSet};
 use std::path::{Path, PathBuf};
 
 use tiff::decoder::{Decoder, DecodingResult};
@@ -24,6 +25,26 @@ impl Maps {
         let name = sample.photo.file_stem().unwrap_or_default();
         let kind = sample.photo.parent().and_then(Path::file_name).unwrap_or_default();
         self.folder.join(&sample.product).join("test").join(kind).join(name)
+    }
+
+    /// Files in the folders of these samples' products that are no map of theirs. MVTec's scripts stop at some of them.
+    ///
+    /// # Errors
+    /// [`Error::Read`].
+    pub fn stray(&self, samples: &[Sample]) -> Result<Vec<PathBuf>> {
+        let known: HashSet<PathBuf> = samples.iter().map(|sample| self.stem(sample)).collect();
+        let products: BTreeSet<&str> = samples.iter().map(|sample| &*sample.product).collect();
+        let mut found = Vec::new();
+        for product in products {
+            let files = walkdir::WalkDir::new(self.folder.join(product)).sort_by_file_name();
+            for entry in files.into_iter().filter_map(|entry| entry.ok()) {
+                let is_map = known.contains(&entry.path().with_extension(""));
+                if entry.file_type().is_file() && !is_map {
+                    found.push(entry.into_path());
+                }
+            }
+        }
+        Ok(found)
     }
 
     /// A photo's map, and its highest value as the score.

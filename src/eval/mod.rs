@@ -13,7 +13,7 @@ use serde::Serialize;
 use crate::data::{Layout, Sample, require_masks};
 use crate::metrics::{
     LIMITS, Measured, Pixels, SortedPixels, area_up_to, auroc, average_precision, f1_max, measure,
-    official_image_auroc, official_thresholds, sketch, spro_curve,
+    official_image_auroc, official_thresholds, plateau, sketch, spro_curve,
 };
 use crate::{AnomalyMap, Error, Result};
 use truth::Truth;
@@ -57,6 +57,9 @@ pub struct Scores {
     pub all: Metrics,
     /// Each kind of defect against the good photos.
     pub kinds: BTreeMap<String, Metrics>,
+    /// On MVTec LOCO a score that so many pixels share that its script stops at such maps.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub plateau: Option<f32>,
     /// Each photo's score, in the order of the photos.
     #[serde(skip)]
     pub photo_scores: Vec<f32>,
@@ -75,6 +78,8 @@ pub struct Metrics {
     /// Where 95 % of the AUROCs lie when the photos are drawn anew, good and defective ones apart (percentile
     /// bootstrap).
     pub image_auroc_95: Option<(f64, f64)>,
+    /// AUROC over the highest values of the photos' maps, which MVTec LOCO's script takes for their scores.
+    pub map_maximum_auroc: Option<f64>,
     /// Average precision over the photos' scores.
     pub image_ap: Option<f64>,
     /// Highest F1 over the photos' scores.
@@ -117,7 +122,7 @@ pub fn evaluate(
     }
     let truth = Truth::of(samples, layout)?;
     let mut photo_scores = Vec::new();
-    let mut kinds: BTreeMap<&str, (Vec<f32>, Pixels)> = BTreeMap::new();
+    let mut kinds: BTreeMap<&str, (Photos, Pixels)> = BTreeMap::new();
     for sample in samples {
         let Looked { score, map } = look(sample)?;
         if let Some(at) = map.values.iter().position(|value| !value.is_finite()) {
@@ -128,27 +133,37 @@ pub fn evaluate(
             );
             return Err(Error::photo(&sample.photo, why));
         }
-        let (scores, pixels) = kinds.entry(&sample.kind).or_default();
-        scores.push(score);
+        let (photos, pixels) = kinds.entry(&sample.kind).or_default();
+        photos.scores.push(score);
+        photos.maxima.push(map.values.iter().copied().fold(f32::NEG_INFINITY, f32::max));
         photo_scores.push(score);
         truth.add(sample, &map, pixels)?;
     }
     let has_masks = samples.iter().all(|s| !s.is_anomalous || !s.masks.is_empty());
     let is_good = |kind: &&str| samples.iter().any(|s| s.kind == **kind && !s.is_anomalous);
-    let sorted: BTreeMap<&str, (Vec<f32>, SortedPixels)> = kinds
+    let sorted: BTreeMap<&str, (Photos, SortedPixels)> = kinds
         .into_iter()
-        .map(|(kind, (scores, pixels))| (kind, (scores, pixels.sorted())))
+        .map(|(kind, (photos, pixels))| (kind, (photos, pixels.sorted())))
         .collect();
     let (good, bad): (Vec<_>, Vec<_>) = sorted.iter().partition(|(kind, _)| is_good(kind));
     let limits: &[f64] = if layout == Layout::Loco { &LIMITS } else { &PRO_LIMITS };
     let is_official = curve == Curve::Official && layout == Layout::Loco && has_masks;
     let everything: Vec<&SortedPixels> = sorted.values().map(|(_, pixels)| pixels).collect();
     let thresholds = if is_official { official_thresholds(&everything) } else { vec![] };
-    let metrics = |bad: &[(&&str, &(Vec<f32>, SortedPixels))]| {
-        let scores = |of: &[(&&str, &(Vec<f32>, SortedPixels))]| -> Vec<f32> {
-            of.iter().flat_map(|(_, (scores, _))| scores).copied().collect()
+    let image_auroc = |good: &[f32], bad: &[f32]| match is_official {
+        true => official_image_auroc(good, bad),
+        false => {
+            let labels: Vec<bool> = (0..good.len() + bad.len()).map(|i| i >= good.len()).collect();
+            auroc(&[good, bad].concat(), &labels)
+        }
+    };
+    let metrics = |bad: &[(&&str, &(Photos, SortedPixels))]| {
+        let scores = |of: &[(&&str, &(Photos, SortedPixels))], get: fn(&Photos) -> &[f32]| {
+            of.iter().flat_map(|(_, (photos, _))| get(photos)).copied().collect::<Vec<f32>>()
         };
-        let (good_scores, bad_scores) = (scores(&good), scores(bad));
+        let both = |get| (scores(&good, get), scores(bad, get));
+        let (good_scores, bad_scores) = both(|photos| &photos.scores);
+        let (good_maxima, bad_maxima) = both(|photos| &photos.maxima);
         let labels: Vec<bool> =
             (0..good_scores.len() + bad_scores.len()).map(|i| i >= good_scores.len()).collect();
         let all = [&good_scores[..], &bad_scores].concat();
@@ -161,10 +176,8 @@ pub fn evaluate(
         };
         Metrics {
             photos: bad_scores.len(),
-            image_auroc: match is_official {
-                true => official_image_auroc(&good_scores, &bad_scores),
-                false => auroc(&all, &labels),
-            },
+            image_auroc: image_auroc(&good_scores, &bad_scores),
+            map_maximum_auroc: image_auroc(&good_maxima, &bad_maxima),
             image_auroc_95: interval(&good_scores, &bad_scores),
             image_ap: average_precision(&all, &labels),
             image_f1_max: f1_max(&all, &labels),
@@ -182,6 +195,7 @@ pub fn evaluate(
         bad.iter().map(|kind| (kind.0.to_string(), metrics(std::slice::from_ref(kind)))).collect();
     let all = match layout {
         Layout::Loco => mean(&by_kind),
+        _ if bad.len() == 1 => by_kind[*bad[0].0].clone(),
         _ => metrics(&bad),
     };
     let anomalous = samples.iter().filter(|sample| sample.is_anomalous).count();
@@ -191,9 +205,18 @@ pub fn evaluate(
         anomalous,
         all: Metrics { photos: anomalous, ..all },
         kinds: by_kind,
+        plateau: plateau(&everything).filter(|_| layout == Layout::Loco),
         photo_scores,
         overlap: if has_masks { sketch(&everything) } else { vec![] },
     })
+}
+
+/// The photos of one kind.
+#[derive(Default)]
+struct Photos {
+    scores: Vec<f32>,
+    /// The highest values of their maps.
+    maxima: Vec<f32>,
 }
 
 /// The percentile bootstrap's 95 % of the AUROC, from 1,000 draws with a seed of their own.
@@ -235,6 +258,7 @@ pub fn mean(all: &BTreeMap<String, Metrics>) -> Metrics {
     Metrics {
         photos: all.values().map(|metrics| metrics.photos).sum(),
         image_auroc: of(|m| m.image_auroc),
+        map_maximum_auroc: of(|m| m.map_maximum_auroc),
         // Of a mean there are no photos to draw from.
         image_auroc_95: None,
         image_ap: of(|m| m.image_ap),

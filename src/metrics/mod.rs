@@ -5,7 +5,9 @@ mod pixels;
 mod spro;
 
 pub use pixels::{Measured, Pixels, SortedPixels, measure};
-pub use spro::{LIMITS, area_up_to, official_image_auroc, official_thresholds, sketch, spro_curve};
+pub use spro::{
+    LIMITS, area_up_to, official_image_auroc, official_thresholds, plateau, sketch, spro_curve,
+};
 
 /// The area under the ROC curve: the probability that a defective one scores higher than a good one, ties counted
 /// half. None without both.

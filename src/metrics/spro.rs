@@ -11,24 +11,16 @@ pub const LIMITS: [f64; 5] = [0.01, 0.05, 0.1, 0.3, 1.0];
 /// than ten million; here they are the quantiles of all pixels, which are the same for fewer. Equal
 /// thresholds, at which the script stops, count once.
 pub fn official_thresholds(parts: &[&SortedPixels]) -> Vec<f64> {
-    /// Thresholds to begin with.
-    const FIRST: usize = 50;
     const ROUNDS: usize = 10;
     /// Gaps that a round closes at most, and thresholds that it puts into fewer gaps at least.
     const MOST: usize = 100;
     const LEAST: usize = 20;
-    const EPSILON: f64 = 1e-6;
     /// Points of the curve may lie as far from each other.
     const DISTANCE: f64 = 0.001;
-    let total: usize = parts.iter().map(|part| part.count()).sum();
-    if total == 0 {
-        return vec![];
+    let mut thresholds = first_thresholds(parts);
+    if thresholds.is_empty() {
+        return thresholds;
     }
-    let at = |rank: usize| f64::from(ranked(parts, rank));
-    let step = (total - 1) as f64 / (FIRST - 1) as f64;
-    let mut thresholds = vec![at(total - 1) + EPSILON];
-    thresholds.extend((1..FIRST - 1).rev().map(|i| at((i as f64 * step) as usize)));
-    thresholds.push(at(0) - EPSILON);
     thresholds.dedup();
     for _ in 0..ROUNDS {
         let points = spro_curve(parts, &thresholds);
@@ -59,6 +51,29 @@ pub fn official_thresholds(parts: &[&SortedPixels]) -> Vec<f64> {
         }
         thresholds.sort_by(|a, b| b.total_cmp(a));
     }
+    thresholds
+}
+
+/// A score that so many pixels share (more than one in fifty) that MVTec's script would begin with equal thresholds, and
+/// stops. None where it runs.
+pub fn plateau(parts: &[&SortedPixels]) -> Option<f32> {
+    let thresholds = first_thresholds(parts);
+    thresholds.windows(2).find(|pair| pair[0] == pair[1]).map(|pair| pair[0] as f32)
+}
+
+/// Fifty quantiles of all pixels in descending order, the first and the last beyond every score.
+fn first_thresholds(parts: &[&SortedPixels]) -> Vec<f64> {
+    const COUNT: usize = 50;
+    const EPSILON: f64 = 1e-6;
+    let total: usize = parts.iter().map(|part| part.count()).sum();
+    if total == 0 {
+        return vec![];
+    }
+    let at = |rank: usize| f64::from(ranked(parts, rank));
+    let step = (total - 1) as f64 / (COUNT - 1) as f64;
+    let mut thresholds = vec![at(total - 1) + EPSILON];
+    thresholds.extend((1..COUNT - 1).rev().map(|i| at((i as f64 * step) as usize)));
+    thresholds.push(at(0) - EPSILON);
     thresholds
 }
 
@@ -149,6 +164,19 @@ fn ranked(parts: &[&SortedPixels], rank: usize) -> f32 {
 mod tests {
     use super::super::Pixels;
     use super::*;
+
+    #[test]
+    fn a_plateau_is_told() {
+        let of = |score: fn(usize) -> f32| {
+            let scores: Vec<f32> = (0..1000).map(score).collect();
+            let mut pixels = Pixels::default();
+            pixels.add(&scores, &[false; 1000], []);
+            plateau(&[&pixels.sorted()])
+        };
+        assert_eq!(of(|i| i as f32), None);
+        assert_eq!(of(|i| i.max(15) as f32), None);
+        assert_eq!(of(|i| i.max(45) as f32), Some(45.0));
+    }
 
     #[test]
     fn ranks_are_those_of_one_sorted_list() {

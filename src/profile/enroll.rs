@@ -248,7 +248,7 @@ impl Read {
         for path in paths {
             match std::fs::read(path) {
                 Ok(bytes) => {
-                    files.push(Self { path: path.clone(), sha256: crate::clip::sha256(&bytes) });
+                    files.push(Self { path: path.clone(), sha256: crate::files::sha256(&bytes) });
                 }
                 Err(e) => unreadable.push(Error::photo(path, format!("cannot read: {e}"))),
             }

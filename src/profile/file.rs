@@ -29,7 +29,7 @@ impl Profile {
     ) -> Result<Self> {
         let (file, sha256) = (PathBuf::new(), String::new());
         let mut profile = Self { about, file, sha256, product, adapter, memory, region };
-        profile.sha256 = crate::clip::sha256(&profile.content()?);
+        profile.sha256 = crate::files::sha256(&profile.content()?);
         Ok(profile)
     }
 

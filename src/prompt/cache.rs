@@ -77,7 +77,7 @@ impl TextCache {
             // The length keeps ["ab", "c"] and ["a", "bc"] apart.
             key.push_str(&format!("\n{} {text}", text.len()));
         }
-        let name = format!("{}.safetensors", crate::clip::sha256(key.as_bytes()));
+        let name = format!("{}.safetensors", crate::files::sha256(key.as_bytes()));
         Some(self.folder.as_ref()?.join(name))
     }
 }

@@ -138,7 +138,7 @@ impl Product {
         let lines = kinds.flat_map(|kind| {
             kind.prompts.iter().map(|p| format!("{}\t{}\t{}", kind.name, kind.counts, p.text))
         });
-        crate::clip::sha256(lines.collect::<Vec<_>>().join("\n").as_bytes())
+        crate::files::sha256(lines.collect::<Vec<_>>().join("\n").as_bytes())
     }
 
     /// For the normal words and for each kind one embedding, `[1 + kinds, embedding]`: the mean of the prompts',

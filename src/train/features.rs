@@ -6,8 +6,8 @@ use candle_core::{DType, Device, Tensor};
 
 use super::TrainOptions;
 use super::loss::tensor;
-use crate::clip::sha256;
 use crate::data::Sample;
+use crate::files::sha256;
 use crate::{BitDepth, Clip, Error, Fit, Mask, Photo, Result, Taps};
 
 /// One picture to learn from: a photo, or a mosaic of four of one product.

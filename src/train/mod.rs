@@ -377,6 +377,6 @@ impl Run<'_> {
             self.options,
             self.directions,
         );
-        crate::clip::sha256(text.as_bytes())
+        crate::files::sha256(text.as_bytes())
     }
 }

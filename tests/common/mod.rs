@@ -33,6 +33,18 @@ pub fn copy_of(model: &str) -> tempfile::TempDir {
     folder
 }
 
+/// A fixture's folder with all that is in it, to be spoiled.
+pub fn copy_tree(name: &str, to: &Path) {
+    for entry in walkdir::WalkDir::new(fixture(name)) {
+        let entry = entry.unwrap();
+        let target = to.join(entry.path().strip_prefix(fixture(name)).unwrap());
+        match entry.file_type().is_dir() {
+            true => std::fs::create_dir_all(target).unwrap(),
+            false => _ = std::fs::copy(entry.path(), target).unwrap(),
+        }
+    }
+}
+
 pub fn values(tensor: &Tensor) -> Vec<f32> {
     tensor.flatten_all().unwrap().to_vec1().unwrap()
 }
