@@ -51,9 +51,9 @@ pub use clip::{
 #[cfg(feature = "hub")]
 pub use clip::{Download, pull};
 pub use detect::{
-    AnomalyMap, AprilGan, Detector, Effect, Explanation, Finding, Found, Fused, Ignored, METHODS,
-    Method, MethodEntry, Pair, Part, Parts, PatchMap, Seen, Verdict, WinClip, default_method,
-    method,
+    AnomalyMap, AprilGan, Detector, Effect, Explanation, Finding, Folder, FolderOptions, Found,
+    Fused, Ignored, Judged, METHODS, Method, MethodEntry, Pair, Part, Parts, PatchMap, Seen,
+    Verdict, WinClip, default_method, method,
 };
 pub use error::{Error, Result};
 pub use eval::{Curve, Looked, Maps, Metrics, Run, RunAbout, Scores, evaluate, mean, merge};
@@ -61,8 +61,11 @@ pub use image::{BitDepth, Fit, Mask, Normalisation, Photo, Placement, Prepared};
 pub use ops::Activation;
 pub use profile::{
     Calibration, Decision, EnrollOptions, Enrolled, KindAbout, Photos, Profile, ProfileAbout,
-    Readiness, ReferenceAbout, RegionAbout, enroll,
+    Readiness, ReferenceAbout, enroll,
 };
 pub use prompt::{Kind, Product, Prompt, Prompts, Report, Role, TextCache, Warning, prompt_files};
-pub use reference::{REFERENCE_METHODS, ReferenceEntry, reference_method};
+pub use reference::{
+    Distances, Mutual, MutualOptions, REFERENCE_METHODS, ReferenceEntry, Region, RegionAbout,
+    reference_method, rescored,
+};
 pub use train::{Point, Progress, TrainFiles, TrainOptions, train};

@@ -3,21 +3,26 @@
 mod april_gan;
 mod explain;
 mod finding;
+mod folder;
 mod fused;
+mod groups;
 mod referenced;
+mod sides;
+mod spreads;
 mod winclip;
 
 use std::sync::Arc;
 
 use crate::image::enlarge;
 use crate::{
-    Adapter, Clip, Error, Features, Fit, Photo, Placement, Prepared, Product, Result, Taps,
+    Adapter, Clip, Error, Features, Fit, Photo, Placement, Prepared, Product, Region, Result, Taps,
 };
 use finding::{Outcome, Square};
 
 pub use april_gan::AprilGan;
 pub use explain::{Effect, Explanation, Part};
 pub use finding::{AnomalyMap, Finding, Found, Ignored};
+pub use folder::{Folder, FolderOptions, Judged};
 pub use fused::Fused;
 pub(crate) use fused::spread;
 pub use referenced::Pair;
@@ -217,6 +222,11 @@ impl Detector {
         Self { region, ..self }
     }
 
+    /// The same, but only a region counts; photos have to have its shape ([`RegionAbout::check`](crate::RegionAbout::check)).
+    pub fn within(self, region: &Region) -> Self {
+        self.with_region(Some(region.pixels.clone()))
+    }
+
     /// The method in use.
     pub fn method(&self) -> &dyn Method {
         &*self.method
@@ -278,14 +288,18 @@ impl Detector {
     pub(crate) fn outcome(&self, seen: &Seen, product: &Product) -> Result<Outcome> {
         let verdicts = self.method.judge(&[&seen.features], product)?.pop().unwrap_or_default();
         assert_eq!(verdicts.len(), product.kinds().len(), "one verdict per kind");
-        let finite =
-            |v: &Verdict| v.score.is_finite() && v.map.values.iter().all(|v| v.is_finite());
-        if !verdicts.iter().all(finite) {
-            let why = "gave a score that is no number: the model's weights are not usable";
-            return Err(Error::model(self.method.name(), why));
-        }
+        check_numbers(&verdicts, self.method.name())?;
         Ok(Outcome::new(verdicts, product))
     }
+}
+
+fn check_numbers(verdicts: &[Verdict], method: &str) -> Result<()> {
+    let finite = |v: &Verdict| v.score.is_finite() && v.map.values.iter().all(|v| v.is_finite());
+    if verdicts.iter().all(finite) {
+        return Ok(());
+    }
+    let why = "gave a score that is no number: the model's weights are not usable";
+    Err(Error::model(method, why))
 }
 
 #[cfg(test)]

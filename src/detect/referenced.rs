@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::finding::Outcome;
 use super::fused::log_odds;
+use super::sides::Sides;
 use super::{AprilGan, Method, Verdict, WinClip};
 use crate::image::enlarge_to_corners;
 use crate::metrics::mean_and_spread;
@@ -22,39 +23,25 @@ const GROUPS: usize = 16;
 /// A method of words and one of references, which judges by words alone until it remembers good photos.
 #[derive(Clone)]
 pub struct Pair {
-    words: Arc<dyn Method>,
+    sides: Sides,
     references: &'static ReferenceEntry,
-    /// Whose patches are compared with the references'.
-    blocks: Vec<usize>,
 }
 
-/// What it needs is what both need: the words' blocks first.
 impl Method for Pair {
     fn name(&self) -> &'static str {
-        self.words.name()
+        self.sides.name()
     }
 
     fn taps(&self) -> Taps {
-        let (words, references) = (self.words.taps(), self.references.taps(&self.blocks));
-        Taps {
-            // Both are WinCLIP's where both have any.
-            windows: if words.windows.is_empty() { references.windows } else { words.windows },
-            blocks: [words.blocks, references.blocks].concat(),
-            patches: words.patches || references.patches,
-        }
+        self.sides.taps()
     }
 
     fn digest(&self, photo: Features) -> Result<Features> {
-        let (own, mut rest) = (self.words.taps().blocks.len(), photo.blocks.clone());
-        let words = rest.drain(..own).collect();
-        let mut photo = self.words.digest(Features { blocks: words, ..photo })?;
-        photo.blocks.extend(rest);
-        Ok(photo)
+        self.sides.digest(photo)
     }
 
     fn judge(&self, photos: &[&Features], product: &Product) -> Result<Vec<Vec<Verdict>>> {
-        let own: Vec<Features> = photos.iter().map(|photo| self.split(photo).0).collect();
-        self.words.judge(&own.iter().collect::<Vec<_>>(), product)
+        self.sides.judge(photos, product)
     }
 }
 
@@ -65,8 +52,7 @@ impl Pair {
         references: &'static ReferenceEntry,
         blocks: Vec<usize>,
     ) -> Self {
-        let blocks = if references.takes_blocks { blocks } else { vec![] };
-        Self { words: words.into(), references, blocks }
+        Self { sides: Sides { words: words.into(), other: references.taps(&blocks) }, references }
     }
 
     /// The same with what it remembers of good photos: at least two, seen through its [`Method::taps`] and
@@ -84,15 +70,8 @@ impl Pair {
         Ok(Box::new(method))
     }
 
-    /// The words' part of what was seen, and the references'.
-    fn split(&self, photo: &Features) -> (Features, Features) {
-        let (words, rest) = photo.blocks.split_at(photo.blocks.len() - self.blocks.len());
-        let part = |blocks: &[_]| Features { blocks: blocks.to_vec(), ..photo.clone() };
-        (part(words), part(rest))
-    }
-
     fn is_of_a_paper(&self) -> bool {
-        let pair = (self.words.name(), self.references.name);
+        let pair = (self.sides.name(), self.references.name);
         pair == (WinClip::NAME, "winclip") || pair == (AprilGan::NAME, "april-gan")
     }
 }
@@ -162,7 +141,7 @@ impl Method for Referenced {
     fn judge(&self, photos: &[&Features], product: &Product) -> Result<Vec<Vec<Verdict>>> {
         let words = self.pair.judge(photos, product)?;
         let join = |(words, photo): (Vec<Verdict>, &&Features)| {
-            let distances = self.memory.compare(&self.pair.split(photo).1, &self.places)?;
+            let distances = self.memory.compare(&self.pair.sides.split(photo).1, &self.places)?;
             Ok(self.rule.join(words, &distances, photo, product, &self.places))
         };
         words.into_iter().zip(photos).map(join).collect()
@@ -191,7 +170,8 @@ impl Referenced {
         let own: Vec<(usize, &Features)> = good.iter().copied().enumerate().collect();
         let others = twins.iter().map(|twin| (twin.of, &twin.features));
         let seen: Vec<(usize, &Features)> = own.into_iter().chain(others).collect();
-        let parts: Vec<Features> = seen.iter().map(|(_, photo)| pair.split(photo).1).collect();
+        let parts: Vec<Features> =
+            seen.iter().map(|(_, photo)| pair.sides.split(photo).1).collect();
         let all: Vec<&Features> = parts[..good.len()].iter().collect();
         let memory = (pair.references.fit)(&all, options)?;
         let groups = good.len().min(GROUPS);
@@ -260,8 +240,8 @@ impl Rule {
         if pair.is_of_a_paper() {
             let is_winclip = pair.references.name == "winclip";
             return Self::Mean {
-                words: pair.words.words_share(),
-                references: if is_winclip { 1.0 } else { pair.blocks.len() as f32 },
+                words: pair.sides.words.words_share(),
+                references: if is_winclip { 1.0 } else { pair.sides.other.blocks.len() as f32 },
                 line: (!is_winclip).then_some(line),
             };
         }
@@ -359,28 +339,32 @@ impl Balance {
 }
 
 /// A map of patches at the side of the words' maps: April-GAN draws at the size of the input.
-fn at_side(map: &[f32], grid: usize, side: usize) -> Vec<f32> {
+pub(super) fn at_side(map: &[f32], grid: usize, side: usize) -> Vec<f32> {
     if side == grid { map.to_vec() } else { enlarge_to_corners(map, grid, side) }
 }
 
 /// Of the kinds of anomaly that count the highest log-odds.
-fn best_of(verdicts: &[Verdict], product: &Product, value: impl Fn(&Verdict) -> f32) -> f32 {
+pub(super) fn best_of(
+    verdicts: &[Verdict],
+    product: &Product,
+    value: impl Fn(&Verdict) -> f32,
+) -> f32 {
     let kinds = product.kinds().iter().zip(verdicts);
     let counting = kinds.filter(|(kind, _)| kind.counts && kind.role != Role::Ignore);
     counting.map(|(_, v)| log_odds(value(v))).reduce(f32::max).unwrap_or(0.0)
 }
 
 /// The same at each place.
-fn best_log_odds(verdicts: &[Verdict], product: &Product) -> Vec<f32> {
+pub(super) fn best_log_odds(verdicts: &[Verdict], product: &Product) -> Vec<f32> {
     let places = verdicts.first().map_or(0, |v| v.map.values.len());
     (0..places).map(|place| best_of(verdicts, product, |v| v.map.values[place])).collect()
 }
 
 /// As it is near 0, and slower and slower on both sides: log-odds that would round to certainty keep their order.
-fn gentle(x: f32) -> f32 {
+pub(super) fn gentle(x: f32) -> f32 {
     x.signum() * x.abs().ln_1p()
 }
 
-fn logistic(odds: f32) -> f32 {
+pub(super) fn logistic(odds: f32) -> f32 {
     1.0 / (1.0 + (-odds).exp())
 }

@@ -6,6 +6,7 @@
 
 mod attention;
 mod linear;
+mod nearest;
 
 use std::ops::Deref;
 
@@ -15,6 +16,7 @@ use rayon::prelude::*;
 
 pub(crate) use attention::{Mask, attention};
 pub(crate) use linear::{Linear, Mlp};
+pub(crate) use nearest::{Highest, HighestOfColumns};
 
 /// The MLP's nonlinearity.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]

@@ -6,10 +6,9 @@ use std::sync::Arc;
 
 use super::damage::{Rectangle, cut_paste, moved};
 use super::readiness::{flag_odd, readiness, scale};
-use super::region::Region;
 use super::{KindAbout, Profile, ProfileAbout, ReferenceAbout};
 use crate::detect::{Held, Referenced, Twin};
-use crate::reference::{FitOptions, Places};
+use crate::reference::{FitOptions, Places, Region};
 use crate::{
     BitDepth, Clip, Detector, Error, Features, Fit, Method, MethodEntry, Pair, Parts, Photo,
     Prepared, Product, ReferenceEntry, Result,

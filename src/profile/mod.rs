@@ -5,7 +5,6 @@ mod decision;
 mod enroll;
 mod file;
 mod readiness;
-mod region;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -14,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::detect::{Referenced, Rule};
 use crate::prompt::{Prompt, Role};
-use crate::reference::Places;
+use crate::reference::{Places, RegionAbout, places_of};
 use crate::{Activation, Adapter, BitDepth, Clip, Detector, Error, Fit, Pair, Product, Result};
 
 pub use decision::{Calibration, Decision};
@@ -117,17 +116,6 @@ pub struct ReferenceAbout {
     pub is_odd: bool,
 }
 
-/// A mask that says what counts.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct RegionAbout {
-    /// The file's name, without its folders.
-    pub file: String,
-    /// Width in pixels.
-    pub width: usize,
-    /// Height in pixels.
-    pub height: usize,
-}
-
 /// What came of simulated damage on the good photos, each judged as if it were not among the references.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Readiness {
@@ -217,10 +205,7 @@ impl Profile {
             pair: self.pair()?,
             memory,
             rule: about.rule.clone(),
-            places: self
-                .region
-                .as_ref()
-                .map_or(Places::default(), |r| region::places(r, clip.grid())),
+            places: self.region.as_ref().map_or(Places::default(), |r| places_of(r, clip.grid())),
         };
         clip.check(&crate::Method::taps(&method))?;
         Ok(Detector::with(clip, Box::new(method), about.fit).with_region(self.region.clone()))

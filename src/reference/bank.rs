@@ -2,8 +2,10 @@
 
 use candle_core::{D, Tensor};
 
+use std::ops::Range;
+
 use crate::Result;
-use crate::ops::unit_rows;
+use crate::ops::{Highest, HighestOfColumns, cpu_slice, lower_to_distance, unit_rows};
 
 /// Rows of a bank that are compared at once: bounds memory, not the result.
 const BLOCK: usize = 8192;
@@ -60,6 +62,41 @@ pub(super) fn nearest(places: &Tensor, bank: &Tensor) -> Result<(Vec<u32>, Vec<f
     let found = bank.index_select(&Tensor::new(&indices[..], bank.device())?, 0)?;
     let distances = (places - found)?.sqr()?.sum(1)?.sqrt()?.to_vec1()?;
     Ok((indices, distances))
+}
+
+/// For each row of `a` its Euclidean distance to the nearest of those rows of `b` that `reach` allows it, and for each row
+/// of `b` the same the other way round; infinite where none is allowed. All `[rows, width]` at unit length.
+pub(super) fn nearest_both_ways(
+    a: &Tensor,
+    b: &Tensor,
+    reach: &[Vec<Range<usize>>],
+) -> Result<(Vec<f32>, Vec<f32>)> {
+    let (rows, columns) = (a.dim(0)?, b.dim(0)?);
+    let products = a.matmul(&b.t()?)?;
+    let products = cpu_slice(&products)?;
+    let mut of_b = HighestOfColumns::new(columns);
+    let mut of_a = vec![Highest::NONE; rows];
+    for (row, own) in of_a.iter_mut().enumerate() {
+        for part in &reach[row] {
+            let values = &products[row * columns..][part.clone()];
+            of_b.meet(row as u32, part.start, values, own);
+        }
+    }
+    // Once more as differences: the cosines of near twins differ from 1 by less than they are exact.
+    let (a, b, width) = (cpu_slice(a)?, cpu_slice(b)?, a.dim(1)?);
+    let distance = |from: &[f32], row: usize, to: &[f32], found: Highest| {
+        if found == Highest::NONE {
+            return f32::INFINITY;
+        }
+        let mut far = [f32::INFINITY];
+        let (row, other) =
+            (&from[row * width..][..width], &to[found.at as usize * width..][..width]);
+        lower_to_distance(&mut far, row, other);
+        far[0].sqrt()
+    };
+    let from_a = of_a.iter().enumerate().map(|(i, found)| distance(&a, i, &b, *found)).collect();
+    let from_b = (0..columns).map(|i| distance(&b, i, &a, of_b.of(i))).collect();
+    Ok((from_a, from_b))
 }
 
 fn blocks(rows: &Tensor) -> Result<impl Iterator<Item = Tensor>> {

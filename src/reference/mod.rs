@@ -6,20 +6,27 @@ mod bank;
 mod components;
 mod coreset;
 mod gaussian;
+mod mutual;
 mod padim;
 mod patchcore;
+mod region;
 mod spade;
 
 use std::collections::BTreeMap;
 
 use candle_core::{Device, Tensor};
+use rayon::prelude::*;
 
+use crate::ops::cpu_slice;
 use crate::{Error, Features, Result, Shape, Taps};
 use association::{Association, BlockBanks};
 use components::Components;
 use gaussian::Gaussians;
+pub use mutual::{Mutual, MutualOptions, rescored};
 use padim::Padim;
 use patchcore::PatchCore;
+pub(crate) use region::places_of;
+pub use region::{Region, RegionAbout};
 use spade::Spade;
 
 /// What a method remembers of good parts.
@@ -39,7 +46,7 @@ pub(crate) trait Memory: Send + Sync {
 
 /// How far a photo is from good ones: 0 or more, without an upper end, on the method's own scale.
 #[derive(Clone, Debug)]
-pub(crate) struct Distances {
+pub struct Distances {
     /// Of each patch, `[grid^2]`.
     pub map: Vec<f32>,
     /// Of the whole photo.
@@ -226,6 +233,27 @@ pub(crate) fn harmonic_mean_of_windows(scores: &[f32], grid: usize, side: usize)
 fn patches(block: &Tensor) -> Result<Tensor> {
     let patches = block.narrow(0, 1, block.dim(0)? - 1)?;
     Ok(patches.to_device(&Device::Cpu)?.contiguous()?)
+}
+
+/// For each patch the mean over the `side` x `side` patches around it; beyond the edge stand zeros, which count.
+/// `[grid^2, width]`.
+fn neighbourhood_means(patches: &Tensor, grid: usize, side: usize) -> Result<Tensor> {
+    let (width, half) = (patches.dim(1)?, side / 2);
+    // Along one axis, then along the other.
+    let sums = |values: &[f32], stride: usize| {
+        let mut sums = vec![0f32; values.len()];
+        sums.par_chunks_mut(width).enumerate().for_each(|(patch, sum)| {
+            let at = patch / stride % grid;
+            for other in at.saturating_sub(half)..(at + half + 1).min(grid) {
+                let row = &values[(patch + other * stride - at * stride) * width..][..width];
+                sum.iter_mut().zip(row).for_each(|(sum, value)| *sum += value);
+            }
+        });
+        sums
+    };
+    let sums = sums(&sums(&cpu_slice(patches)?, 1), grid);
+    let means = Tensor::from_vec(sums, patches.shape(), patches.device())?;
+    Ok((means / (side * side) as f64)?)
 }
 
 /// All blocks' patches side by side, `[grid^2, sum of widths]`.

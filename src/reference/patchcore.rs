@@ -5,7 +5,7 @@ use candle_core::Tensor;
 
 use super::bank::nearest;
 use super::coreset::coreset;
-use super::{Distances, FitOptions, Memory, Places, Tensors, patches};
+use super::{Distances, FitOptions, Memory, Places, Tensors, neighbourhood_means, patches};
 use crate::{Features, Result};
 
 /// The share of all patches that the coreset keeps (the paper's PatchCore-10%) ...
@@ -90,23 +90,8 @@ fn distances_from(rows: &Tensor, one: &Tensor) -> Result<Vec<f32>> {
 }
 
 /// For each patch the mean of the 3x3 around it, of all blocks side by side (section 3.1): `[grid^2, width]`.
-/// Zeros stand beyond the edge, as in anomalib's pooling.
 fn locally_aware(photo: &Features) -> Result<Tensor> {
-    let blocks = photo.blocks.iter().map(|block| {
-        let patches = patches(block)?;
-        let width = patches.dim(1)?;
-        let padded = patches.reshape((photo.grid, photo.grid, width))?;
-        let padded = padded.pad_with_zeros(0, 1, 1)?.pad_with_zeros(1, 1, 1)?;
-        let mut sum: Option<Tensor> = None;
-        for (y, x) in (0..9).map(|i| (i / 3, i % 3)) {
-            let part = padded.narrow(0, y, photo.grid)?.narrow(1, x, photo.grid)?;
-            sum = Some(match sum {
-                None => part.contiguous()?,
-                Some(sum) => (sum + part)?,
-            });
-        }
-        let mean = (sum.unwrap_or(padded) / 9.0)?;
-        Ok(mean.reshape((photo.grid * photo.grid, width))?)
-    });
+    let blocks = photo.blocks.iter();
+    let blocks = blocks.map(|block| neighbourhood_means(&patches(block)?, photo.grid, 3));
     Ok(Tensor::cat(&blocks.collect::<Result<Vec<_>>>()?, 1)?)
 }

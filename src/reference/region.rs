@@ -3,20 +3,36 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use super::RegionAbout;
-use super::enroll::file_name;
-use crate::reference::Places;
+use serde::{Deserialize, Serialize};
+
+use super::Places;
 use crate::{Error, Fit, Mask, Placement, Result};
 
+/// A mask that says what counts.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RegionAbout {
+    /// The file's name, without its folders.
+    pub file: String,
+    /// Width in pixels.
+    pub width: usize,
+    /// Height in pixels.
+    pub height: usize,
+}
+
 /// The mask, and what it comes to on the model's square.
-pub(super) struct Region {
+#[derive(Clone, Debug)]
+pub struct Region {
+    /// What it is.
     pub about: RegionAbout,
     /// `[size, size]`.
-    pub pixels: Arc<[bool]>,
+    pub(crate) pixels: Arc<[bool]>,
 }
 
 impl Region {
-    /// Where a picture is white.
+    /// Where a picture is white, on a model's input of `size` pixels.
+    ///
+    /// # Errors
+    /// [`Error::Photo`] for a file that is no picture.
     pub fn open(mask: &Path, size: usize, fit: Fit) -> Result<Self> {
         let white = Mask::white(mask)?;
         let placement = Placement::new((white.width, white.height), size, fit);
@@ -26,7 +42,8 @@ impl Region {
             placement.is_on_photo(x, y) && white.pixels[row * white.width + column]
         };
         let pixels: Arc<[bool]> = (0..size * size).map(pixel).collect();
-        let about = RegionAbout { file: file_name(mask), width: white.width, height: white.height };
+        let file = mask.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let about = RegionAbout { file, width: white.width, height: white.height };
         Ok(Self { about, pixels })
     }
 
@@ -34,8 +51,8 @@ impl Region {
     ///
     /// # Errors
     /// [`Error::Photo`] when there are none.
-    pub fn places(&self, grid: usize) -> Result<Places> {
-        let places = places(&self.pixels, grid);
+    pub(crate) fn places(&self, grid: usize) -> Result<Places> {
+        let places = places_of(&self.pixels, grid);
         if places.0.as_ref().is_some_and(|places| places.contains(&true)) {
             return Ok(places);
         }
@@ -63,7 +80,7 @@ impl RegionAbout {
 }
 
 /// The patches of which at least half counts, of a region of a square.
-pub(super) fn places(region: &[bool], grid: usize) -> Places {
+pub(crate) fn places_of(region: &[bool], grid: usize) -> Places {
     let size = region.len().isqrt();
     let mut inside = vec![0; grid * grid];
     for i in (0..size * size).filter(|i| region[*i]) {
