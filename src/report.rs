@@ -53,6 +53,10 @@ pub struct Record {
     pub product_english: String,
     /// How the photo was scored.
     pub method: String,
+    /// Whether the score depends on the other photos: another set of them gives another score.
+    pub transductive: bool,
+    /// The photos that it was compared with, where it was.
+    pub folder: Option<FolderRow>,
     /// How it was compared with good parts.
     pub reference_method: Option<String>,
     /// How many good parts.
@@ -77,6 +81,25 @@ pub struct Record {
     pub overlay: Option<String>,
     /// The map that was written, if any.
     pub map: Option<String>,
+}
+
+/// The photos of a folder that judged each other.
+#[derive(Clone, Debug, Serialize)]
+pub struct FolderRow {
+    /// How many: each content once.
+    pub photos: usize,
+    /// Which: SHA-256 of the hashes of their contents in ascending order, written one after another.
+    pub sha256: String,
+    /// With how many of the others each was compared.
+    pub against: usize,
+    /// The seed of the ring's order.
+    pub seed: u64,
+    /// Whether words had a say in the score and the map too.
+    pub with_words: bool,
+    /// MuSc's score: how far the oddest patch is from its nearest twins on the mean, 0..2; 0..1 where it was rescored.
+    pub score: f32,
+    /// The group, where the folder seems to hold two products: 0 or 1.
+    pub group: Option<u8>,
 }
 
 /// The layers that April-GAN draws with.
@@ -269,6 +292,8 @@ mod tests {
             discounted_by: None,
             ignored: vec![],
             method: "winclip".into(),
+            transductive: false,
+            folder: None,
             reference_method: None,
             references: None,
             profile: None,

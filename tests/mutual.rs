@@ -14,7 +14,7 @@ fn photos() -> Vec<Features> {
     let list = std::fs::read_to_string(fixture("musc/images.txt")).unwrap();
     let taps = Taps { blocks: vec![2, 4, 6], ..Taps::default() };
     let see = |name: &str| {
-        let photo = Photo::open(&fixture("tiny/samples").join(name), BitDepth::default()).unwrap();
+        let photo = Photo::open(fixture("tiny/samples").join(name), BitDepth::default()).unwrap();
         model.encode_image(&model.prepare(&photo, Fit::Squash).pixels, &taps).unwrap()
     };
     list.lines().map(see).collect()

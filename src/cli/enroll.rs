@@ -77,6 +77,7 @@ pub fn reference_methods() -> impl Iterator<Item = PossibleValue> {
 
 pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let depth = args.method.begin()?;
+    args.method.check_words()?;
     super::decide::check_rate(args.false_alarm)?;
     if args.limit == Some(0) {
         let why = "take at least 1 reference".to_string();
@@ -98,7 +99,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
             eprintln!("blemish: note: {} is given twice and counts once", twice.display());
         }
     }
-    let entry = args.method.entry()?;
+    let entry = args.method.words()?;
     let (file, prompts) = args.product.prompts(entry)?;
     prompts.expand(&args.product.names)?;
     let model = args.method.open()?;

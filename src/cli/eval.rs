@@ -1,25 +1,27 @@
 //! `blemish eval`: how well a model and a method do on labelled photos, or maps that another program made.
 
-use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::collections::{BTreeMap, HashMap};
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use blemish::data::{Layout, Sample, good_training_photos, samples, stray};
 use blemish::files::files_sha256;
 use blemish::{
-    Adapter, BitDepth, Curve, Detector, EnrollOptions, Error, Looked, Maps, Photo, Photos, Product,
-    Prompts, Run, RunAbout, TextCache, enroll, evaluate,
+    Adapter, BitDepth, Curve, Detector, EnrollOptions, Error, Folder, Judged, Looked, Maps, Photo,
+    Photos, Product, Prompts, Run, RunAbout, TextCache, enroll, evaluate,
 };
 use clap::ValueEnum;
+use indicatif::ProgressBar;
 
-use super::measured::{About, Named, Report, Row};
-use super::setup::{Format, MethodArgs, Model, progress_bar};
+use super::folder::{Contents, FolderArgs};
+use super::measured::{About, Named, Protocol, Report, Row};
+use super::setup::{Format, Judges, MethodArgs, Model, progress_bar};
 
 /// Measure a model and a method on labelled photos: AUROC, AP and F1 of scores and of pixels, AU-PRO; on MVTec LOCO
 /// AU-sPRO as its authors compute it.
 ///
-/// With --profile-from the photos are compared with good ones of the training part too. `eval maps` measures maps
-/// that another program made.
+/// With --profile-from the photos are compared with good ones of the training part too, with --method mutual or auto with
+/// each other: such numbers are marked few-shot and transductive. `eval maps` measures maps that another program made.
 #[derive(clap::Args)]
 #[command(after_help = "Examples:
   blemish eval mvtec mvtec_ad/ --model ViT-B-16-plus-240 --method winclip
@@ -116,6 +118,8 @@ struct RunArgs {
     allow_leak: bool,
     #[command(flatten)]
     method: MethodArgs,
+    #[command(flatten)]
+    folder: FolderArgs,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -201,6 +205,22 @@ fn measure_maps(args: &MapsArgs) -> anyhow::Result<ExitCode> {
 
 fn measure_model(args: &RunArgs, layout: Layout) -> anyhow::Result<ExitCode> {
     let depth = args.method.begin()?;
+    // Words alone unless asked for more: a zero-shot number depends on no other photo.
+    let judges = args.method.judges(Judges::Words);
+    let refuse = |setting: &str, why: &str| {
+        Err(Error::Setting { setting: setting.into(), why: why.into() }.into())
+    };
+    match (judges, args.folder.given()) {
+        (Judges::Words, Some(flag)) => return refuse(flag, "is for --method mutual and auto"),
+        (Judges::Words, None) => {}
+        _ if args.shard.is_some() => {
+            return refuse("--shard", "a part of the photos cannot be compared with all others");
+        }
+        _ if args.profile_from.is_some() => {
+            return refuse("--profile-from", "good parts take the place of the other photos");
+        }
+        _ => {}
+    }
     let all = args.set.samples(layout)?;
     let by_product = by_product(&all);
     let several = by_product.len() > 1;
@@ -212,7 +232,7 @@ fn measure_model(args: &RunArgs, layout: Layout) -> anyhow::Result<ExitCode> {
     if let Some(folder) = &args.out {
         super::score::check_writable("--out", folder)?;
     }
-    let file = args.prompts.clone().unwrap_or(args.method.entry()?.prompts.into());
+    let file = args.prompts.clone().unwrap_or(args.method.words()?.prompts.into());
     let prompts = Prompts::open(&file)?;
     let model = args.method.open()?;
     let adapter = model.parts.adapter.as_deref();
@@ -230,7 +250,17 @@ fn measure_model(args: &RunArgs, layout: Layout) -> anyhow::Result<ExitCode> {
     let described = adapter.map(Adapter::about);
     let about = About {
         maps: None,
-        method: Some(alone.method().name().into()),
+        method: Some(match judges {
+            Judges::Words => alone.method().name().into(),
+            Judges::Mutual => "mutual".into(),
+            Judges::Auto => format!("{}+mutual", alone.method().name()),
+        }),
+        protocol: Some(match (judges, args.profile_from) {
+            (Judges::Words, None) => Protocol::ZeroShot,
+            (Judges::Words, Some(_)) => Protocol::FewShot,
+            _ => Protocol::Transductive,
+        }),
+        neighbours: (judges != Judges::Words).then(|| args.folder.about(&args.method)),
         reference_method: reference.transpose()?.map(|entry| entry.name.into()),
         references: args.profile_from.unwrap_or(0),
         calibration: args.profile_from.map(|_| "the references, each held out in turn".into()),
@@ -293,12 +323,30 @@ fn measure_model(args: &RunArgs, layout: Layout) -> anyhow::Result<ExitCode> {
             None => None,
         };
         let detector = enrolled.as_ref().unwrap_or(&alone);
+        let known = |run: &Option<Run>, sample: &Sample| -> blemish::Result<Option<Looked>> {
+            Ok(run.as_ref().map(|run| run.known(sample)).transpose()?.flatten())
+        };
+        // The bar counts the photos that are looked at: with each other, that is before the first result.
+        let together = match judges {
+            Judges::Words => None,
+            _ if samples.iter().map(|s| known(&run, s)).all(|k| matches!(k, Ok(Some(_)))) => None,
+            _ => {
+                let with_words = judges == Judges::Auto;
+                let folder = args.folder.folder(&args.method, &model, product, None, with_words)?;
+                Some(together(folder, samples, args.folder.seed(), depth, &bar)?)
+            }
+        };
         let mut look = |sample: &Sample| -> blemish::Result<Looked> {
-            bar.inc(1);
-            if let Some(known) = run.as_ref().map(|run| run.known(sample)).transpose()?.flatten() {
+            if together.is_none() {
+                bar.inc(1);
+            }
+            if let Some(known) = known(&run, sample)? {
                 return Ok(known);
             }
-            let finding = detector.inspect(&Photo::open(&sample.photo, depth)?, product)?;
+            let finding = match &together {
+                Some((judged, index)) => judged.finding(index[&*sample.photo]),
+                None => detector.inspect(&Photo::open(&sample.photo, depth)?, product)?,
+            };
             let found = Looked { score: finding.score, map: finding.map };
             if let Some(run) = &mut run {
                 run.keep(sample, &found, blemish::render::tiff)?;
@@ -327,6 +375,28 @@ fn measure_model(args: &RunArgs, layout: Layout) -> anyhow::Result<ExitCode> {
     }
     report.print(layout, args.set.format)?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// The photos of a product, judged by each other, and the index of each in what was judged.
+fn together<'a>(
+    mut folder: Folder,
+    samples: &[&'a Sample],
+    seed: u64,
+    depth: BitDepth,
+    bar: &ProgressBar,
+) -> anyhow::Result<(Judged, HashMap<&'a Path, usize>)> {
+    let photos: Vec<PathBuf> = samples.iter().map(|sample| sample.photo.clone()).collect();
+    let contents = Contents::of(&photos, seed);
+    let looked = contents.look(&mut folder, &photos, depth, &|_| true, bar);
+    let mut index = HashMap::new();
+    for (photo, sample) in samples.iter().enumerate() {
+        match looked.index(&contents, photo) {
+            Some(Ok(i)) => _ = index.insert(&*sample.photo, i),
+            Some(Err(error)) => anyhow::bail!("{error}"),
+            None => unreachable!("all are wanted"),
+        }
+    }
+    Ok((folder.finish()?, index))
 }
 
 impl RunArgs {
@@ -363,7 +433,7 @@ impl RunArgs {
         depth: BitDepth,
     ) -> anyhow::Result<Detector> {
         let photos = self.references(count, layout, folder)?;
-        let entry = self.method.entry()?;
+        let entry = self.method.words()?;
         let options = EnrollOptions {
             method: entry,
             parts: model.parts.clone(),

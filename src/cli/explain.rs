@@ -79,6 +79,7 @@ struct JsonEffect<'a> {
 
 pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let depth = args.method.begin()?;
+    args.method.check_words()?;
     let prompts = Prompts::open(&args.words.file)?;
     prompts.expand(&args.words.product)?;
     let inputs = Inputs::find(&args.photos, None);

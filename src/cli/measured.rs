@@ -31,6 +31,10 @@ pub struct About {
     /// A folder of maps, where another program made them.
     pub maps: Option<String>,
     pub method: Option<String>,
+    /// None for maps that another program made.
+    pub protocol: Option<Protocol>,
+    /// How the photos of a product were compared with each other.
+    pub neighbours: Option<String>,
     pub reference_method: Option<String>,
     /// Good photos of each product that photos were compared with: none is zero-shot.
     pub references: usize,
@@ -47,6 +51,18 @@ pub struct About {
     pub adapter_sha256: Option<String>,
     pub adapter_training_data: Option<String>,
     pub adapter_licence: Option<String>,
+}
+
+/// What a score depends on besides the photo, the words and the model.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Protocol {
+    /// Nothing.
+    ZeroShot,
+    /// Good photos of the training part.
+    FewShot,
+    /// The other photos of the test part.
+    Transductive,
 }
 
 /// What is known of a product before it is measured.
@@ -111,7 +127,21 @@ fn published(about: &About, products: &[&str]) -> Vec<Published> {
     file.published.into_iter().filter(same).collect()
 }
 
+impl Protocol {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::ZeroShot => "zero-shot",
+            Self::FewShot => "few-shot",
+            Self::Transductive => "transductive",
+        }
+    }
+}
+
 impl Report {
+    fn protocol(&self) -> &'static str {
+        self.about.protocol.map_or("-", Protocol::name)
+    }
+
     /// `stray`: files beside the set's that are no part of it.
     pub fn new(about: About, curve: Curve, products: Vec<Row>, stray: &[PathBuf]) -> Self {
         let names: Vec<&str> = products.iter().map(|row| &*row.scores.product).collect();
@@ -171,7 +201,7 @@ impl Report {
     fn csv(&self) -> anyhow::Result<Vec<u8>> {
         let mut csv = csv::Writer::from_writer(Vec::new());
         let limits: Vec<&String> = self.mean.au_pro.keys().collect();
-        let fixed = ["product", "kind", "good", "bad"];
+        let fixed = ["product", "kind", "protocol", "good", "bad"];
         let images = ["image_auroc", "map_maximum_auroc", "image_ap", "image_f1_max"];
         let pixels = ["pixel_auroc", "pixel_ap", "pixel_f1_max"];
         let areas = limits.iter().map(|limit| format!("au_pro_{limit}"));
@@ -191,7 +221,14 @@ impl Report {
             let areas = limits.iter().map(|limit| m.au_pro.get(*limit).copied());
             let numbers = numbers.into_iter().chain(areas);
             let numbers = numbers.map(|n| n.map_or(String::new(), |n| n.to_string()));
-            let named = [product.to_string(), kind.into(), good.to_string(), m.photos.to_string()];
+            let protocol = self.protocol().to_string();
+            let named = [
+                product.to_string(),
+                kind.into(),
+                protocol,
+                good.to_string(),
+                m.photos.to_string(),
+            ];
             csv.write_record(named.into_iter().chain(numbers).collect::<Vec<_>>())
         };
         for Row { scores, .. } in &self.products {
@@ -228,9 +265,10 @@ fn table(out: &mut impl Write, layout: Layout, report: &Report) -> std::io::Resu
     let (title, limit) = if layout == Layout::Loco { ("AU-sPRO", 0.05) } else { ("AU-PRO", 0.3) };
     writeln!(
         out,
-        "{:>5} {:>5}  {:>6} {:>6} {:>6}  {:>6} {:>6} {:>6}  {title:>7}  product",
-        "good", "bad", "AUROC", "AP", "F1", "pixels", "AP", "F1"
+        "{:>5} {:>5}  {:>6} {:>6} {:>6}  {:>6} {:>6} {:>6}  {title:>7}  {:<12}  product",
+        "good", "bad", "AUROC", "AP", "F1", "pixels", "AP", "F1", "protocol"
     )?;
+    let protocol = report.protocol();
     let cell = |value: Option<f64>| value.map_or("-".into(), |v| format!("{v:.3}"));
     let mut line = |good: &str, bad: &str, m: &Metrics, name: &str| {
         let [auroc, ap, f1] = [m.image_auroc, m.image_ap, m.image_f1_max].map(cell);
@@ -239,7 +277,7 @@ fn table(out: &mut impl Write, layout: Layout, report: &Report) -> std::io::Resu
         writeln!(
             out,
             "{good:>5} {bad:>5}  {auroc:>6} {ap:>6} {f1:>6}  {pixels:>6} {pixel_ap:>6} {pixel_f1:>6}  \
-             {pro:>7}  {name}"
+             {pro:>7}  {protocol:<12}  {name}"
         )
     };
     for Row { named: Named { name: called, leak, .. }, scores } in &report.products {
@@ -282,6 +320,9 @@ fn table(out: &mut impl Write, layout: Layout, report: &Report) -> std::io::Resu
         let method = about.reference_method.as_deref().unwrap_or_default();
         let (n, s) = (about.references, if about.references == 1 { "" } else { "s" });
         writeln!(out, "not zero-shot: compared with {n} good training photo{s} by {method}")?;
+    }
+    if about.protocol == Some(Protocol::Transductive) {
+        writeln!(out, "not zero-shot: every photo was compared with others of the test part")?;
     }
     if let Some(adapter) = &about.adapter {
         let data = about.adapter_training_data.as_deref().unwrap_or("data that is not known");

@@ -5,7 +5,7 @@ use blemish::html::{Page, Picture, Section};
 use blemish::{BitDepth, Error, Mask, Photo, Run, render};
 
 use super::eval::by_product;
-use super::measured::{Report, Row};
+use super::measured::{Protocol, Report, Row};
 
 /// Photos of each sort that are shown of a product.
 const PICTURES: usize = 3;
@@ -22,6 +22,7 @@ pub fn of(report: &Report, layout: Layout, run: &Run, samples: &[Sample]) -> any
         ),
         ("input".into(), format!("{} pixels, {}", about.size.unwrap_or(0), text(&about.fit))),
         ("method".into(), text(&about.method)),
+        ("protocol".into(), about.protocol.map_or("-".into(), |p| p.name().to_string())),
         ("prompts".into(), text(&about.prompts)),
         ("curves of regions".into(), report.curve.clone()),
     ];
@@ -33,9 +34,18 @@ pub fn of(report: &Report, layout: Layout, run: &Run, samples: &[Sample]) -> any
         );
         facts.push(("references".into(), value));
     }
-    let calibration = text(&about.calibration).replace('-', "none");
-    let value = format!("{calibration}; nothing is normalised over the test photos");
-    facts.push(("calibration".into(), value));
+    let calibration = about.calibration.as_deref().unwrap_or("none");
+    let normalised = match about.protocol {
+        Some(Protocol::Transductive) => {
+            "scores and maps are put on the scale of the product's test photos"
+        }
+        Some(_) => "nothing is normalised over the test photos",
+        None => "what the maps were normalised over is not known",
+    };
+    facts.push(("calibration".into(), format!("{calibration}; {normalised}")));
+    if let Some(neighbours) = &about.neighbours {
+        facts.push(("photos compared with each other".into(), neighbours.clone()));
+    }
     if about.adapter.is_some() {
         let value = format!(
             "{} (SHA-256 {}), trained on {}",
@@ -58,6 +68,9 @@ pub fn of(report: &Report, layout: Layout, run: &Run, samples: &[Sample]) -> any
             "Not zero-shot: every photo was compared with {} good ones of the training part.",
             about.references
         ));
+    }
+    if about.protocol == Some(Protocol::Transductive) {
+        warnings.push("Not zero-shot but transductive: every photo was compared with others of the test part.".into());
     }
     for row in &report.products {
         if row.named.leak == Some(true) {

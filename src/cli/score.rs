@@ -1,24 +1,18 @@
 //! `blemish score`: an anomaly score and a map for every photo.
 
 use std::collections::HashSet;
-use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::sync::Arc;
-use std::sync::mpsc::sync_channel;
-use std::time::Instant;
 
-use blemish::files::write_whole;
-use blemish::render::{self, Scale};
-use blemish::report::{AdapterRow, DefectRow, Format, IgnoredRow, Printer, Record, SCHEMA};
-use blemish::{
-    Adapter, Calibration, Clip, Decision, Detector, Error, Finding, Fit, Photo, Prepared, Product,
-    Profile, Prompts, Role, TextCache,
-};
+use blemish::report::Format;
+use blemish::{Error, Profile, Role};
 use clap::ValueEnum;
 
-use super::inputs::{Inputs, with_suffix};
-use super::setup::{MethodArgs, ProductArgs, name_of, progress_bar};
+use super::folder::{self, Contents, FolderArgs};
+use super::inputs::Inputs;
+use super::results::Results;
+use super::scorer::Scorer;
+use super::setup::{Judges, MethodArgs, ProductArgs};
 
 /// Score photos of a product, from its name alone.
 #[derive(clap::Args)]
@@ -37,37 +31,45 @@ pub struct Args {
     #[arg(required = true)]
     photos: Vec<PathBuf>,
     #[command(flatten)]
-    product: ProductArgs,
+    pub product: ProductArgs,
     /// A product that was enrolled (`blemish enroll`): its words, good parts and line between ok and ng.
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["product", "prompts", "detect", "ignore", "method",
-          "adapter", "blocks", "fit", "size", "activation", "bit_depth"])]
-    profile: Option<PathBuf>,
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["product", "prompts", "detect", "ignore",
+          "adapter", "blocks", "fit", "size", "activation", "bit_depth", "roi"])]
+    pub profile: Option<PathBuf>,
     /// Another share of good parts that may be called ng than the profile's, 0..1.
     #[arg(long, value_name = "RATE")]
-    false_alarm: Option<f64>,
+    pub false_alarm: Option<f64>,
     /// Write heat-map overlays (PNG, at the photos' size) into this folder, mirroring theirs.
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
     /// Also write each map as a float32 TIFF, and one for each kind of defect.
     #[arg(long, requires = "out")]
-    save_map: bool,
+    pub save_map: bool,
     /// Colours of the overlays: the same for all photos, or stretched for each. With --profile the good parts fix them, and
     /// what hardly goes beyond those stays grey; `image` shows where each photo is hottest.
     #[arg(long, value_enum, default_value = "run", requires = "out")]
-    scale: ScaleOf,
+    pub scale: ScaleOf,
     /// Score one part of the photos, I of N from 0; N alone takes I from JOB_COMPLETION_INDEX or SLURM_ARRAY_TASK_ID. The
     /// parts' results one after another are those of all photos.
     #[arg(long, value_name = "I/N", value_parser = super::shard::parse)]
     shard: Option<(usize, usize)>,
+    /// A picture of the photos' shape, white where to look: what is black never counts.
+    #[arg(long, value_name = "MASK")]
+    pub roi: Option<PathBuf>,
     /// How to print results; a table by default on a terminal, JSON Lines otherwise.
     #[arg(long, value_enum)]
-    format: Option<Format>,
+    pub format: Option<Format>,
     #[command(flatten)]
-    method: MethodArgs,
+    pub method: MethodArgs,
+    #[command(flatten)]
+    pub folder: FolderArgs,
+    /// Where the folder seems to hold two products, compare the photos of each with each other alone.
+    #[arg(long, help_heading = folder::HEADING)]
+    pub apart: bool,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
-enum ScaleOf {
+pub enum ScaleOf {
     Run,
     Image,
 }
@@ -85,11 +87,10 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
         }
         super::decide::check_rate(rate)?;
     }
+    let judges = args.judges()?;
     let mut inputs = Inputs::find(&args.photos, args.out.as_deref());
-    let found = inputs.photos.len();
-    let mut failed = inputs.errors.len();
     inputs.errors.iter().for_each(|error| eprintln!("blemish: {error}"));
-    if found == 0 {
+    if inputs.photos.is_empty() {
         return Ok(ExitCode::FAILURE);
     }
     // What cannot work is said before the model is loaded.
@@ -99,7 +100,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
             (None, defect_files(kinds))
         }
         None => {
-            let (_, prompts) = args.product.prompts(args.method.entry()?)?;
+            let (_, prompts) = args.product.prompts(args.method.words()?)?;
             let groups = prompts.expand(&args.product.names)?;
             let files = defect_files(groups.iter().map(|(role, name, _)| (*role, *name)));
             (Some(prompts), files)
@@ -123,264 +124,49 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let photos = std::mem::take(&mut inputs.photos).into_iter().zip(targets).enumerate();
     let (photos, targets): (Vec<PathBuf>, Vec<Option<PathBuf>>) =
         photos.filter(|(i, _)| i % parts == part).map(|(_, photo)| photo).unzip();
-    inputs.photos = photos;
-    let scorer = match (profile, &prompts) {
-        (Some(profile), _) => Scorer::enrolled(args, profile, defect_files)?,
-        (None, Some(prompts)) => Scorer::new(args, prompts, defect_files)?,
+    let folder = Contents::for_folder(judges, &photos, args.folder.seed());
+    let (scorer, model) = match (profile, &prompts) {
+        (Some(profile), _) => (Scorer::enrolled(args, profile, defect_files)?, None),
+        (None, Some(prompts)) => {
+            let (scorer, model) = Scorer::new(args, prompts, defect_files)?;
+            (scorer, Some(model))
+        }
         (None, None) => unreachable!("words come from a profile or from prompts"),
     };
-
-    let stdout = std::io::stdout().lock();
-    let default = if stdout.is_terminal() { Format::Table } else { Format::Jsonl };
-    let mut printer = Printer::new(stdout, args.format.unwrap_or(default));
-    let bar = progress_bar(inputs.photos.len(), args.method.model.quiet);
-    let complain = |error: &dyn std::fmt::Display| bar.suspend(|| eprintln!("blemish: {error}"));
-    let mut noted = args.method.model.quiet;
-    let mut scored = 0;
-    std::thread::scope(|scope| {
-        // The next photo is read while this one is inspected.
-        let (sender, receiver) = sync_channel(1);
-        let (scorer, photos) = (&scorer, &inputs.photos);
-        scope.spawn(move || {
-            for path in photos {
-                let read = Photo::open(path, depth);
-                let ready = read.map(|photo| {
-                    let prepared = scorer.detector.prepare(&photo);
-                    (photo, prepared)
-                });
-                if sender.send(ready).is_err() {
-                    return;
-                }
-            }
-        });
-        for ((path, target), ready) in photos.iter().zip(&targets).zip(receiver) {
-            match ready.and_then(|(photo, prepared)| {
-                if let (Some(note), false) = (photo.note(), std::mem::replace(&mut noted, true)) {
-                    complain(&format!("note: {}: {note} (said once)", path.display()));
-                }
-                let (mut record, finding) = scorer.score(path, &prepared)?;
-                if let Some(target) = target {
-                    // A result that cannot be drawn is still a result.
-                    if let Err(error) = scorer.draw(&photo, &finding, target, &mut record) {
-                        failed += 1;
-                        complain(&error);
-                    }
-                }
-                Ok(record)
-            }) {
-                Ok(record) => {
-                    scored += 1;
-                    if !bar.suspend(|| super::printed(printer.print(&record)))? {
-                        return Ok(());
-                    }
-                }
-                Err(error) => {
-                    failed += 1;
-                    complain(&error);
-                }
-            }
-            bar.inc(1);
-        }
-        anyhow::Ok(())
-    })?;
-    bar.finish_and_clear();
-    if failed > 0 && !args.method.model.quiet {
-        eprintln!(
-            "blemish: {failed} {} above; {scored} of {} photos were scored",
-            if failed == 1 { "problem" } else { "problems" },
-            inputs.photos.len()
-        );
+    let failed = inputs.errors.len();
+    let mut results = Results::new(&scorer, photos, targets, depth, failed);
+    match (folder, model) {
+        (Some(contents), Some(model)) => folder::score(&mut results, &contents, &model, judges)?,
+        (_, model) => results.one_by_one(model.as_ref())?,
     }
-    Ok(if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(results.finish())
 }
 
-/// Everything that is the same for all photos of a run.
-struct Scorer<'a> {
-    args: &'a Args,
-    detector: Detector,
-    product: Product,
-    /// What the names of the defects' maps end in.
-    defect_files: Vec<String>,
-    clip: Arc<Clip>,
-    adapter: Option<Arc<Adapter>>,
-    fit: Fit,
-    profile: Option<Enrolled>,
-}
-
-struct Enrolled {
-    profile: Profile,
-    calibration: Calibration,
-    false_alarm: f64,
-}
-
-impl<'a> Scorer<'a> {
-    /// By words alone.
-    fn new(args: &'a Args, prompts: &Prompts, defect_files: Vec<String>) -> anyhow::Result<Self> {
-        let model = args.method.open()?;
-        let cache = TextCache::from_env();
-        Ok(Self {
-            defect_files,
-            args,
-            detector: args.method.detector(&model)?,
-            product: args.method.model.product(
-                &model.clip,
-                &args.product.names,
-                prompts,
-                &cache,
-            )?,
-            clip: model.clip,
-            adapter: model.parts.adapter,
-            fit: args.method.fit,
-            profile: None,
-        })
-    }
-
-    fn enrolled(
-        args: &'a Args,
-        profile: Profile,
-        defect_files: Vec<String>,
-    ) -> anyhow::Result<Self> {
-        let clip = Arc::new(args.method.model.open_for(&profile)?);
-        let false_alarm = args.false_alarm.unwrap_or(profile.about().false_alarm);
-        let calibration = profile.calibration();
-        let detector = profile.detector(clip.clone())?;
-        if !args.method.model.quiet {
-            super::decide::say_what_is_promised(calibration.photos(), false_alarm);
-        }
-        Ok(Self {
-            defect_files,
-            args,
-            detector,
-            product: profile.product().clone(),
-            clip,
-            adapter: profile.adapter().cloned().map(Arc::new),
-            fit: profile.about().fit,
-            profile: Some(Enrolled { profile, calibration, false_alarm }),
-        })
-    }
-
-    fn score(&self, path: &Path, prepared: &Prepared) -> blemish::Result<(Record, Finding)> {
-        let region = self.profile.as_ref().and_then(|e| e.profile.about().region.as_ref());
-        region.map_or(Ok(()), |region| region.check(path, prepared.placement.photo_size()))?;
-        let start = Instant::now();
-        let finding = self.detector.judge(&self.detector.look(prepared)?, &self.product)?;
-        let milliseconds = start.elapsed().as_secs_f64() * 1e3;
-        let (peak_x, peak_y, peak) = finding.map.peak();
-        let defects = finding.kinds.iter().filter(|kind| kind.is_defect);
-        let best = &finding.kinds[finding.kind];
-        let enrolled = self.profile.as_ref();
-        let about = enrolled.map(|e| e.profile.about());
-        let photos = enrolled.map(|e| e.calibration.photos());
-        let p_value = enrolled.and_then(|e| e.calibration.p_value(finding.score));
-        let verdict = enrolled.map(|e| match p_value {
-            Some(p) => Decision::new(p, e.calibration.photos(), e.false_alarm),
-            None => Decision::Uncertain,
-        });
-        let record = Record {
-            schema: SCHEMA,
-            path: path.to_string_lossy().into_owned(),
-            product: self.product.name().to_string(),
-            product_english: self.product.english().to_string(),
-            score: finding.score,
-            p_value,
-            calibration_photos: photos,
-            false_alarm: enrolled.map(|e| e.false_alarm),
-            verdict: verdict.map(Decision::name),
-            peak_x,
-            peak_y,
-            peak,
-            width: finding.map.width,
-            height: finding.map.height,
-            coverage: finding.coverage,
-            defect: best.is_defect.then(|| best.name.clone()),
-            defects: defects
-                .map(|kind| DefectRow {
-                    name: kind.name.clone(),
-                    english: kind.english.clone(),
-                    counts: kind.counts,
-                    score: kind.score,
-                    peak: kind.map.peak().1,
-                    map: None,
-                })
-                .collect(),
-            score_before_ignoring: finding.score_before_ignoring,
-            discounted_by: finding.discounted_by.map(|i| finding.ignored[i].name.clone()),
-            ignored: finding
-                .ignored
-                .iter()
-                .map(|thing| IgnoredRow {
-                    name: thing.name.clone(),
-                    english: thing.english.clone(),
-                    counts: thing.counts,
-                    score: thing.score,
-                    area: thing.area,
-                })
-                .collect(),
-            method: self.detector.method().name().to_string(),
-            reference_method: about.map(|about| about.reference_method.clone()),
-            references: about.map(|about| about.references.len()),
-            profile: self.args.profile.as_ref().map(|file| file.to_string_lossy().into_owned()),
-            profile_sha256: enrolled.map(|e| e.profile.sha256().to_string()),
-            model: self.clip.name().to_string(),
-            model_sha256: self.clip.sha256().to_string(),
-            adapter: self.adapter.as_ref().map(|a| self.adapter_row(a)),
-            size: self.clip.size(),
-            fit: name_of(self.fit),
-            milliseconds: (milliseconds * 10.0).round() / 10.0,
-            overlay: None,
-            map: None,
+impl Args {
+    /// How the photos are judged: never by each other where a profile's line between ok and ng has to hold, or where
+    /// only a part of them is there.
+    fn judges(&self) -> anyhow::Result<Judges> {
+        let judges = self.method.judges(Judges::Auto);
+        let refuse = |setting: &str, why: &str| {
+            Err(Error::Setting { setting: setting.into(), why: why.into() }.into())
         };
-        Ok((record, finding))
-    }
-
-    fn adapter_row(&self, adapter: &Adapter) -> AdapterRow {
-        let about = adapter.about();
-        AdapterRow {
-            file: adapter.name().to_string(),
-            sha256: adapter.sha256().to_string(),
-            training_data: about.training_data.clone(),
-            licence: about.licence.clone(),
-            trained_on_product: adapter.knows_products().then(|| self.is_trained_on(adapter)),
+        if self.profile.is_some() && self.method.is_given() && judges != Judges::Auto {
+            return refuse("--method", "a profile brings its own; leave it out, or take auto");
         }
-    }
-
-    fn is_trained_on(&self, adapter: &Adapter) -> bool {
-        let names = [self.product.name(), self.product.english()];
-        !adapter.trained_on(names.iter().flat_map(|names| names.split(", "))).is_empty()
-    }
-
-    /// Writes the overlay, and the maps if wanted, and notes where.
-    fn draw(
-        &self,
-        photo: &Photo,
-        finding: &Finding,
-        target: &Path,
-        record: &mut Record,
-    ) -> blemish::Result<()> {
-        let scale = match self.args.scale {
-            ScaleOf::Run => self.profile.as_ref().map_or(Scale::default(), |enrolled| {
-                let (low, high) = enrolled.profile.about().scale;
-                Scale { low, high }
-            }),
-            ScaleOf::Image => Scale::of(&finding.map),
+        if self.shard.is_some() && judges == Judges::Mutual {
+            return refuse("--shard", "--method mutual needs all photos at once");
+        }
+        let judges = match judges {
+            Judges::Auto if self.profile.is_some() || self.shard.is_some() => Judges::Words,
+            judges => judges,
         };
-        let overlay = with_suffix(target, "png");
-        let masks: Vec<&[bool]> = finding.ignored.iter().map(|thing| &*thing.mask).collect();
-        write_whole(&overlay, &render::overlay(photo, &finding.map, &masks, scale))?;
-        record.overlay = Some(overlay.to_string_lossy().into_owned());
-        if self.args.save_map {
-            let map = with_suffix(target, "tiff");
-            write_whole(&map, &render::tiff(&finding.map))?;
-            record.map = Some(map.to_string_lossy().into_owned());
-            let defects = finding.kinds.iter().filter(|kind| kind.is_defect);
-            let files = defects.zip(&self.defect_files).zip(&mut record.defects);
-            for ((kind, file), row) in files {
-                let map = with_suffix(target, file);
-                write_whole(&map, &render::tiff(&finding.map_of(kind)))?;
-                row.map = Some(map.to_string_lossy().into_owned());
-            }
+        if let (Judges::Words, Some(flag)) = (judges, self.folder.given()) {
+            return refuse(flag, "is for --method mutual and auto, without --profile and --shard");
         }
-        Ok(())
+        if self.apart && judges == Judges::Words {
+            return refuse("--apart", "is for --method mutual and auto");
+        }
+        Ok(judges)
     }
 }
 

@@ -70,7 +70,8 @@ impl ProductArgs {
 pub struct MethodArgs {
     #[command(flatten)]
     pub model: ModelArgs,
-    /// How to tell good from defective [default: fused where there is an adapter, else winclip].
+    /// How to tell good from defective [default of `score`: auto; else fused where there is an adapter, and winclip
+    /// where there is none].
     #[arg(id = "method", long, value_name = "METHOD",
           value_parser = clap::builder::PossibleValuesParser::new(methods()))]
     name: Option<String>,
@@ -78,7 +79,8 @@ pub struct MethodArgs {
     /// own, as `tiny` has].
     #[arg(long, value_name = "FILE")]
     adapter: Option<PathBuf>,
-    /// Blocks whose patches the adapter takes, from 1 [default: what the adapter says; 6,12,18,24 for a .pth].
+    /// Blocks whose patches are compared, from 1: with words by the adapter [default: what the adapter says; 6,12,18,24 for
+    /// a .pth], with each other by mutual and auto [default: quarters of the tower].
     #[arg(long, value_name = "N,...", value_delimiter = ',')]
     blocks: Option<Vec<usize>>,
     /// How a photo becomes square.
@@ -103,10 +105,35 @@ enum DeviceKind {
     Metal,
 }
 
+/// How the photos of a folder are judged.
+#[derive(Clone, Copy, PartialEq)]
+pub enum Judges {
+    /// Each alone.
+    Words,
+    /// By each other.
+    Mutual,
+    /// By what is there: words alone for a few photos, words and each other for a folder of them.
+    Auto,
+}
+
+/// Methods that compare the photos of a folder with each other.
+const FOLDER_METHODS: [(&str, &str, Judges); 2] = [
+    (
+        "mutual",
+        "MuSc: the photos of one folder against each other; words name the defects (`score`, `eval`)",
+        Judges::Mutual,
+    ),
+    (
+        "auto",
+        "Words, and from 8 photos of one product on each other too (`score`, `eval`)",
+        Judges::Auto,
+    ),
+];
+
 fn methods() -> impl Iterator<Item = clap::builder::PossibleValue> {
-    blemish::METHODS
-        .iter()
-        .map(|entry| clap::builder::PossibleValue::new(entry.name).help(entry.about))
+    let alone = blemish::METHODS.iter().map(|entry| (entry.name, entry.about));
+    let all = alone.chain(FOLDER_METHODS.map(|(name, about, _)| (name, about)));
+    all.map(|(name, about)| clap::builder::PossibleValue::new(name).help(about))
 }
 
 /// A model, and what its method needs besides.
@@ -232,9 +259,44 @@ impl MethodArgs {
         Ok(BitDepth::new(self.bit_depth)?)
     }
 
-    /// The method that was asked for, or else the best that the model has the parts for.
-    pub fn entry(&self) -> blemish::Result<&'static MethodEntry> {
-        if let Some(name) = &self.name {
+    /// Whether photos are compared with each other; `default`: when no method was asked for.
+    pub fn judges(&self, default: Judges) -> Judges {
+        let Some(name) = &self.name else { return default };
+        let found = FOLDER_METHODS.iter().find(|(method, ..)| method == name);
+        found.map_or(Judges::Words, |(.., judges)| *judges)
+    }
+
+    /// Whether a method was asked for.
+    pub fn is_given(&self) -> bool {
+        self.name.is_some()
+    }
+
+    /// Refuses methods that compare photos with each other.
+    pub fn check_words(&self) -> blemish::Result<()> {
+        match &self.name {
+            Some(name) if self.judges(Judges::Words) != Judges::Words => {
+                let why = "compares the photos of a folder with each other, for `score` and `eval`; give one that \
+                           judges each alone"
+                    .to_string();
+                Err(Error::Setting { setting: format!("--method {name}"), why })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// The blocks whose patches are compared with each other; none for the default.
+    pub fn mutual_blocks(&self) -> Option<Vec<usize>> {
+        self.blocks.clone().filter(|_| self.judges(Judges::Words) != Judges::Words)
+    }
+
+    /// The blocks whose patches the adapter takes; none for its own.
+    fn adapter_blocks(&self) -> Option<&[usize]> {
+        self.blocks.as_deref().filter(|_| self.judges(Judges::Words) == Judges::Words)
+    }
+
+    /// The method that judges by words: the one that was asked for, or else the best that the model has the parts for.
+    pub fn words(&self) -> blemish::Result<&'static MethodEntry> {
+        if let (Some(name), Judges::Words) = (&self.name, self.judges(Judges::Words)) {
             return blemish::method(name);
         }
         let model = self.model.name();
@@ -245,10 +307,10 @@ impl MethodArgs {
 
     /// Opens the model, and the adapter if the method takes one.
     pub fn open(&self) -> anyhow::Result<Model> {
-        let entry = self.entry()?;
+        let entry = self.words()?;
         let takes_adapter = entry.takes_adapter;
         for (flag, given) in
-            [("adapter", self.adapter.is_some()), ("blocks", self.blocks.is_some())]
+            [("adapter", self.adapter.is_some()), ("blocks", self.adapter_blocks().is_some())]
         {
             if given && !takes_adapter {
                 let why = format!("--method {} takes none; use april-gan or fused", entry.name);
@@ -256,7 +318,7 @@ impl MethodArgs {
             }
         }
         // A file that is named is read before a model is downloaded.
-        let blocks = self.blocks.as_deref();
+        let blocks = self.adapter_blocks();
         let named = self.adapter.as_ref().map(|file| Adapter::open(file, blocks)).transpose()?;
         let model = self.model.name();
         self.model.pull(model)?;
@@ -290,7 +352,7 @@ impl MethodArgs {
 
     /// The model with its method.
     pub fn detector(&self, model: &Model) -> anyhow::Result<Detector> {
-        let method = self.entry()?.make(&model.parts)?;
+        let method = self.words()?.make(&model.parts)?;
         model.clip.check(&method.taps())?;
         Ok(Detector::with(model.clip.clone(), method, self.fit))
     }

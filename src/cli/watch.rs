@@ -43,6 +43,7 @@ struct Row<'a> {
 
 pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let depth = args.method.begin()?;
+    args.method.check_words()?;
     let file = &args.words.file;
     let mut saved = std::fs::read(file).map_err(|e| Error::Prompts {
         file: file.display().to_string(),

@@ -189,6 +189,11 @@ pub struct Judged {
 }
 
 impl Judged {
+    /// How many photos there are.
+    pub fn photos(&self) -> usize {
+        self.folder.len()
+    }
+
     /// What was found in a photo, by its index in the order of adding.
     ///
     /// # Panics
