@@ -1,37 +1,18 @@
 //! Curves of a training run as a picture.
 
-use std::io::Cursor;
-use std::sync::Once;
-
-use image::{ExtendedColorType, ImageEncoder, codecs::png::PngEncoder};
 use plotters::prelude::*;
-use plotters::style::{FontStyle, register_font};
 
 use crate::Point;
+use crate::canvas::{Area, LETTERS, png as drawn};
 
 const SIZE: (u32, u32) = (900, 700);
-const LETTERS: &str = "blemish";
 
 /// Loss above, pixel AUROC and AU-PRO of the photos that judge below, over epochs: a PNG.
 pub fn png(points: &[Point]) -> Vec<u8> {
-    static FONT: Once = Once::new();
-    FONT.call_once(|| {
-        let font = epaint_default_fonts::UBUNTU_LIGHT;
-        // A font that cannot be read would leave the picture without letters, nothing worse.
-        let _ = register_font(LETTERS, FontStyle::Normal, font);
-    });
-    let mut rgb = vec![255; (SIZE.0 * SIZE.1 * 3) as usize];
-    draw(points, &mut rgb).expect("a picture of a fixed size, drawn in memory");
-    let mut file = Cursor::new(Vec::new());
-    PngEncoder::new(&mut file)
-        .write_image(&rgb, SIZE.0, SIZE.1, ExtendedColorType::Rgb8)
-        .expect("a picture of its own size, written to memory");
-    file.into_inner()
+    drawn(SIZE, |area| draw(points, area))
 }
 
-fn draw(points: &[Point], rgb: &mut [u8]) -> Result<(), Box<dyn std::error::Error>> {
-    let root = BitMapBackend::with_buffer(rgb, SIZE).into_drawing_area();
-    root.fill(&WHITE)?;
+fn draw(points: &[Point], root: &Area) -> Result<(), Box<dyn std::error::Error>> {
     let end = points.last().map_or(1.0, |point| point.epoch).max(1e-9);
     let losses = points.iter().map(|point| point.loss);
     let top = losses.fold(0.0, f64::max).max(1e-9) * 1.05;
@@ -80,7 +61,6 @@ fn draw(points: &[Point], rgb: &mut [u8]) -> Result<(), Box<dyn std::error::Erro
             .label_font(letters)
             .draw()?;
     }
-    root.present()?;
     Ok(())
 }
 

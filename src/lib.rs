@@ -26,6 +26,7 @@
 #![warn(missing_docs)]
 
 mod adapter;
+mod canvas;
 mod clip;
 pub mod curves;
 pub mod data;
@@ -42,6 +43,7 @@ mod prompt;
 mod reference;
 pub mod render;
 pub mod report;
+pub mod sheet;
 mod train;
 
 pub use adapter::{About, Adapter, TrainingSet, training_sets};

@@ -4,12 +4,12 @@ use std::path::Path;
 
 const FLOORS: &[(&str, &[&str])] = &[
     ("ground", &["error"]),
-    ("kernels, pictures, files", &["data", "files", "image", "metrics", "ops"]),
+    ("kernels, pictures, files", &["canvas", "data", "files", "image", "metrics", "ops"]),
     ("model", &["clip"]),
     ("words and layers", &["adapter", "prompt", "reference"]),
     ("methods", &["detect"]),
     ("training, measuring, enrolling", &["eval", "profile", "train"]),
-    ("output", &["curves", "html", "render", "report"]),
+    ("output", &["curves", "html", "render", "report", "sheet"]),
 ];
 
 /// Which floor owns the types that `lib.rs` re-exports, by the module they are declared in.

@@ -13,7 +13,8 @@ use clap::builder::PossibleValue;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 
-use super::inputs::Inputs;
+use super::inputs::{Inputs, with_suffix};
+use super::mine::{MinedRow, mine};
 use super::score::check_writable;
 use super::setup::{Format, MethodArgs, ProductArgs};
 
@@ -26,6 +27,8 @@ use super::setup::{Format, MethodArgs, ProductArgs};
 #[command(after_help = "Examples:
   blemish enroll --product \"metal nut\" --reference good/ -o nut.blemish
   blemish enroll --product \"metal nut\" --reference good/ --limit 8 --calibrate more_good/ --false-alarm 0.01 -o nut.blemish
+  blemish enroll --product \"metal nut\" --mine unsorted/ -o nut.blemish     # look at nut.blemish.png
+  blemish enroll --product \"metal nut\" --mine unsorted/ --drop 0042.png -o nut.blemish
   blemish enroll --product \"gear\" --reference good/ --roi mask.png --reference-method padim -o gear.blemish
 
 Then: blemish score photos/ --profile nut.blemish. An odd photo among the references is marked; leave it out if it
@@ -34,11 +37,22 @@ pub struct Args {
     #[command(flatten)]
     product: ProductArgs,
     /// Photos of good parts: files, folders or patterns in quotes.
-    #[arg(long, value_name = "PHOTOS", required = true, num_args = 1..)]
+    #[arg(long, value_name = "PHOTOS", required_unless_present = "mine", num_args = 1..)]
     reference: Vec<PathBuf>,
-    /// Take the first N references only, in order of name.
+    /// Photos that nobody has sorted, most of them good: the most typical ones become the references, those that most of the
+    /// others resemble. They are shown on a contact sheet, to be looked through.
+    #[arg(long, value_name = "PHOTOS", num_args = 1.., conflicts_with = "reference")]
+    mine: Vec<PathBuf>,
+    /// Leave these photos of --mine out, by name: others take their places. Give it again for several.
+    #[arg(long, value_name = "NAME", requires = "mine")]
+    pub drop: Vec<PathBuf>,
+    /// Where to write the contact sheet [default: the product file's name with .png].
+    #[arg(long, value_name = "FILE", requires = "mine")]
+    sheet: Option<PathBuf>,
+    /// Take the first N references only, in order of name; with --mine N of them, at most half of the folder [default: all,
+    /// 16 with --mine].
     #[arg(long, value_name = "N")]
-    limit: Option<usize>,
+    pub limit: Option<usize>,
     /// Further photos of good parts, which draw the line between ok and ng and are not compared with.
     #[arg(long, value_name = "PHOTOS", num_args = 1..)]
     calibrate: Vec<PathBuf>,
@@ -55,10 +69,10 @@ pub struct Args {
     false_alarm: f64,
     /// A picture of the photos' shape, white where to look: what is black never counts.
     #[arg(long, value_name = "MASK")]
-    roi: Option<PathBuf>,
-    /// Of what is drawn by lot: simulated damage, PaDiM's dimensions, the coreset, clusters.
+    pub roi: Option<PathBuf>,
+    /// Of what is drawn by lot: the order of --mine, simulated damage, PaDiM's dimensions, the coreset, clusters.
     #[arg(long, value_name = "N", default_value_t = 0)]
-    seed: u64,
+    pub seed: u64,
     /// The product file to write; an older one is replaced.
     #[arg(long, short, value_name = "FILE")]
     out: PathBuf,
@@ -66,7 +80,18 @@ pub struct Args {
     #[arg(long, value_enum)]
     format: Option<Format>,
     #[command(flatten)]
-    method: MethodArgs,
+    pub method: MethodArgs,
+}
+
+impl Args {
+    fn photos(&self) -> &[PathBuf] {
+        if self.mine.is_empty() { &self.reference } else { &self.mine }
+    }
+
+    /// Where the contact sheet goes.
+    pub fn sheet(&self) -> PathBuf {
+        self.sheet.clone().unwrap_or_else(|| with_suffix(&self.out, "png"))
+    }
 }
 
 pub fn reference_methods() -> impl Iterator<Item = PossibleValue> {
@@ -85,7 +110,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     }
     check_target(&args.out)?;
     let (mut references, calibration) =
-        (Inputs::find(&args.reference, None), Inputs::find(&args.calibrate, None));
+        (Inputs::find(args.photos(), None), Inputs::find(&args.calibrate, None));
     let errors = references.errors.iter().chain(&calibration.errors);
     let mut failed = errors.clone().count();
     errors.for_each(|error| eprintln!("blemish: {error}"));
@@ -93,7 +118,9 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
         return Ok(ExitCode::FAILURE);
     }
     references.photos.sort();
-    references.photos.truncate(args.limit.unwrap_or(usize::MAX));
+    if args.mine.is_empty() {
+        references.photos.truncate(args.limit.unwrap_or(usize::MAX));
+    }
     if !args.method.model.quiet {
         for twice in &references.repeated {
             eprintln!("blemish: note: {} is given twice and counts once", twice.display());
@@ -105,10 +132,18 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let model = args.method.open()?;
     let cache = TextCache::from_env();
     let product = args.method.model.product(&model.clip, &args.product.names, &prompts, &cache)?;
+    let mut mined = None;
+    if !args.mine.is_empty() {
+        let found = mine(args, &references.photos, &model, &product, depth)?;
+        found.errors.iter().for_each(|error| eprintln!("blemish: {error}"));
+        failed += found.errors.len();
+        references.photos = found.photos;
+        mined = Some(found.rows);
+    }
     let bar = Bar::new(args.method.model.quiet);
     let options = EnrollOptions {
         method: entry,
-        parts: model.parts,
+        parts: model.parts.clone(),
         references: reference_method(args.reference_method.as_deref(), entry.name)?,
         blocks: args.reference_blocks.clone(),
         fit: args.method.fit,
@@ -135,7 +170,9 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
         }
     }
     profile.save(&args.out)?;
-    let summary = Summary::of(&profile, &args.out);
+    let mined =
+        mined.map(|photos| MinedSummary { photos, sheet: args.sheet().display().to_string() });
+    let summary = Summary::of(&profile, &args.out, mined);
     let mut out = std::io::stdout().lock();
     let default = if out.is_terminal() { Format::Table } else { Format::Json };
     super::printed(match args.format.unwrap_or(default) {
@@ -146,6 +183,13 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     })?;
     if !args.method.model.quiet {
         super::decide::say_what_is_promised(summary.calibration_photos, args.false_alarm);
+        if let (Some(mined), true) = (&summary.mined, args.calibrate.is_empty()) {
+            eprintln!(
+                "blemish: note: look through {}, and leave out defective parts with --drop. The line between ok and ng is drawn by \
+                 typical parts: ordinary ones will be called ng more often than promised; --calibrate mends that",
+                mined.sheet
+            );
+        }
     }
     Ok(if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
@@ -213,10 +257,18 @@ struct Summary<'a> {
     /// Scores above it are ng; none where there are too few photos for the rate.
     threshold: Option<f32>,
     readiness: &'a blemish::Readiness,
+    mined: Option<MinedSummary>,
+}
+
+/// Where the references come from, with --mine.
+#[derive(Serialize)]
+struct MinedSummary {
+    sheet: String,
+    photos: Vec<MinedRow>,
 }
 
 impl<'a> Summary<'a> {
-    fn of(profile: &'a Profile, file: &Path) -> Self {
+    fn of(profile: &'a Profile, file: &Path, mined: Option<MinedSummary>) -> Self {
         let (about, calibration) = (profile.about(), profile.calibration());
         let odd = about.references.iter().filter(|r| r.is_odd).map(|r| &*r.file);
         Self {
@@ -231,12 +283,27 @@ impl<'a> Summary<'a> {
             false_alarm: about.false_alarm,
             threshold: calibration.threshold(about.false_alarm),
             readiness: &about.readiness,
+            mined,
         }
     }
 
     fn table(&self, out: &mut impl Write) -> std::io::Result<()> {
         let Self { profile, product, method, reference_method, .. } = self;
         writeln!(out, "{profile}: {product}, {method} with {reference_method}")?;
+        if let Some(MinedSummary { sheet, photos }) = &self.mined {
+            writeln!(
+                out,
+                "taken of {} photos as the most typical and well spread: see {sheet}",
+                photos[0].of
+            )?;
+            for MinedRow { file, score, rank, .. } in photos {
+                writeln!(
+                    out,
+                    "{score:>7.3}  {rank:>4}. of the folder  {}",
+                    file.replace(char::is_control, "?")
+                )?;
+            }
+        }
         writeln!(out, "{:>7}  good part, judged by the others", "score")?;
         let mut references: Vec<&ReferenceAbout> = self.references.iter().collect();
         references.sort_by_key(|reference| &reference.file);

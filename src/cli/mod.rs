@@ -9,6 +9,7 @@ mod folder;
 mod inputs;
 mod measured;
 mod merge;
+mod mine;
 mod models;
 mod page;
 mod profile;

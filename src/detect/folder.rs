@@ -15,7 +15,7 @@ use super::sides::Sides;
 use super::spreads::{Both, median};
 use super::{Detector, Finding, Method, Verdict};
 use crate::ops::unit_rows;
-use crate::reference::{Distances, Mutual, MutualOptions, Places, rescored};
+use crate::reference::{Distances, Mutual, MutualOptions, Places, rescored, spread_out};
 use crate::{Clip, Error, Fit, Photo, Placement, Prepared, Product, Region, Result, Taps};
 
 /// What words count for beside the neighbours: measured in `docs/measured.md`.
@@ -216,6 +216,35 @@ impl Judged {
     /// words alone.
     pub fn mutual_score(&self, photo: usize) -> Option<f32> {
         self.mutual.as_ref().map(|(distances, _)| distances[photo].score)
+    }
+
+    /// Up to `count` photos that stand for the folder, best first: of the half with the lowest mutual scores the lowest, and
+    /// then each time the one whose image embedding is farthest from those taken (a coreset), so that the folder's
+    /// variety is there. Those of `left_out` are passed over. Fewer where the half has fewer; none by words alone.
+    ///
+    /// # Errors
+    /// [`Error::Tensor`].
+    pub fn typical(&self, count: usize, left_out: &dyn Fn(usize) -> bool) -> Result<Vec<usize>> {
+        let order = self.by_score();
+        let half: Vec<u32> =
+            order.iter().take(order.len().div_ceil(2)).map(|photo| *photo as u32).collect();
+        let half: Vec<u32> = half.into_iter().filter(|photo| !left_out(*photo as usize)).collect();
+        if half.is_empty() || count == 0 {
+            return Ok(vec![]);
+        }
+        let images: Vec<&Tensor> = self.folder.iter().map(|photo| &photo.image).collect();
+        let images = unit_rows(&Tensor::stack(&images, 0)?)?;
+        let rows = images.index_select(&Tensor::new(&half[..], images.device())?, 0)?;
+        let taken = spread_out(&rows, 0, count)?;
+        Ok(taken.into_iter().map(|i| half[i as usize] as usize).collect())
+    }
+
+    /// All photos in ascending order of their mutual scores; none by words alone.
+    pub fn by_score(&self) -> Vec<usize> {
+        let Some((distances, _)) = &self.mutual else { return vec![] };
+        let mut order: Vec<usize> = (0..distances.len()).collect();
+        order.sort_by(|a, b| distances[*a].score.total_cmp(&distances[*b].score));
+        order
     }
 
     /// Whether the photos' scores fall into two groups of which neither is a minority: then it is open which of them is

@@ -22,6 +22,11 @@ pub(super) fn coreset(rows: &Tensor, count: usize, options: FitOptions) -> Resul
     greedy(&projected(rows, &mut random)?, first, count, options.progress)
 }
 
+/// The same of few rows as they are, from a first one.
+pub(crate) fn spread_out(rows: &Tensor, first: u32, count: usize) -> Result<Vec<u32>> {
+    greedy(rows, first, count, &|_| {})
+}
+
 fn greedy(rows: &Tensor, first: u32, count: usize, progress: &dyn Fn(f64)) -> Result<Vec<u32>> {
     let (total, width) = rows.dims2()?;
     let values = cpu_slice(rows)?;

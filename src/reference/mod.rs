@@ -21,6 +21,7 @@ use crate::ops::cpu_slice;
 use crate::{Error, Features, Result, Shape, Taps};
 use association::{Association, BlockBanks};
 use components::Components;
+pub(crate) use coreset::spread_out;
 use gaussian::Gaussians;
 pub use mutual::{Mutual, MutualOptions, rescored};
 use padim::Padim;

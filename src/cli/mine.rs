@@ -1,0 +1,148 @@
+//! Good parts of a folder that nobody has sorted: the photos that most of the others resemble.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use blemish::files::write_whole;
+use blemish::sheet::{self, Thumbnail};
+use blemish::{BitDepth, Error, Folder, FolderOptions, Photo, Product, Region};
+use serde::Serialize;
+
+use super::enroll::Args;
+use super::folder::Contents;
+use super::setup::{Model, progress_bar};
+
+/// References that are taken unless told otherwise.
+const TYPICAL: usize = 16;
+/// Photos that are shown beside them, the oddest of the folder.
+const ODD: usize = 6;
+
+/// The photos that are taken, and those that could not be read.
+pub struct Mined {
+    pub photos: Vec<PathBuf>,
+    pub rows: Vec<MinedRow>,
+    pub errors: Vec<String>,
+}
+
+/// Why a photo is taken.
+#[derive(Serialize)]
+pub struct MinedRow {
+    pub file: String,
+    /// MuSc's score: how far its oddest patch is from its nearest twins on the mean.
+    pub score: f32,
+    /// From 1 for the most typical.
+    pub rank: usize,
+    /// Of so many photos.
+    pub of: usize,
+}
+
+/// Picks the most typical photos, and lays them out on a sheet.
+pub fn mine(
+    args: &Args,
+    photos: &[PathBuf],
+    model: &Model,
+    product: &Product,
+    depth: BitDepth,
+) -> anyhow::Result<Mined> {
+    let quiet = args.method.model.quiet;
+    let sheet_file = args.sheet();
+    let real = |path: &Path| path.canonicalize().ok();
+    if let Some(there) =
+        real(&sheet_file).filter(|there| photos.iter().any(|p| real(p).as_ref() == Some(there)))
+    {
+        let why = format!("is one of the photos ({})", there.display());
+        return Err(
+            Error::Setting { setting: format!("--sheet {}", sheet_file.display()), why }.into()
+        );
+    }
+    let region = args.roi.as_ref();
+    let region =
+        region.map(|mask| Region::open(mask, model.clip.size(), args.method.fit)).transpose()?;
+    let options = FolderOptions {
+        fit: args.method.fit,
+        region: region.map(Arc::new),
+        ..FolderOptions::default()
+    };
+    let words = args.method.words()?.make(&model.parts)?;
+    let mut folder = Folder::new(model.clip.clone(), words, product.clone(), options)?;
+    let contents = Contents::of(photos, args.seed);
+    let bar = progress_bar(photos.len(), quiet);
+    let looked = contents.look(&mut folder, photos, depth, &|_| true, &bar);
+    bar.finish_and_clear();
+    let found = (0..photos.len()).map(|photo| looked.index(&contents, photo));
+    let errors = found.clone().filter_map(|found| Some(found?.err()?.to_string())).collect();
+    // Of a content the first photo; of a photo in the folder where it lies.
+    let mut files: Vec<Option<&Path>> = vec![None; folder.photos()];
+    for (i, photo) in found.zip(photos) {
+        if let Some(Ok(i)) = i {
+            files[i].get_or_insert(photo);
+        }
+    }
+    let files: Vec<&Path> = files.into_iter().flatten().collect();
+    if folder.two_products()?.is_some() && !quiet {
+        eprintln!(
+            "blemish: warning: the folder seems to hold two products; look at the sheet, or mine a folder of each"
+        );
+    }
+    let dropped = dropped(&args.drop, &files)?;
+    let judged = folder.finish()?;
+    if let (Some(upper), false) = (judged.without_bulk(), quiet) {
+        eprintln!(
+            "blemish: warning: the photos fall into two groups by their scores, {upper} of {} in the upper one: look at \
+             the sheet whether the lower ones are the good ones",
+            judged.photos()
+        );
+    }
+    let taken = judged.typical(args.limit.unwrap_or(TYPICAL), &|photo| dropped[photo])?;
+    if taken.is_empty() {
+        let why = "leaves no typical photo; strike out fewer".to_string();
+        return Err(Error::Setting { setting: "--drop".into(), why }.into());
+    }
+    let order = judged.by_score();
+    let row = |photo: usize| MinedRow {
+        file: files[photo].display().to_string(),
+        score: judged.mutual_score(photo).unwrap_or_default(),
+        rank: 1 + order.iter().position(|other| *other == photo).unwrap_or_default(),
+        of: order.len(),
+    };
+    let odd: Vec<usize> =
+        order.iter().rev().filter(|photo| !taken.contains(photo)).take(ODD).copied().collect();
+    let sections = [
+        (format!("{}: taken as good. Strike out with --drop NAME", product.name()), &taken),
+        ("The oddest of the folder, not taken".to_string(), &odd),
+    ];
+    let thumbnail = |photo: &usize| -> anyhow::Result<Thumbnail> {
+        let row = row(*photo);
+        let name = files[*photo].file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let lines = vec![name, format!("{:.3}, {} of {}", row.score, row.rank, row.of)];
+        Ok(Thumbnail::new(&Photo::open(files[*photo], depth)?, lines))
+    };
+    let sections = sections.into_iter().map(|(title, photos)| {
+        Ok((title, photos.iter().map(thumbnail).collect::<anyhow::Result<Vec<_>>>()?))
+    });
+    write_whole(&sheet_file, &sheet::png(&sections.collect::<anyhow::Result<Vec<_>>>()?))?;
+    Ok(Mined {
+        photos: taken.iter().map(|photo| files[*photo].to_path_buf()).collect(),
+        rows: taken.into_iter().map(row).collect(),
+        errors,
+    })
+}
+
+/// Which photos are struck out: by name, or by any part of the path's end.
+fn dropped(names: &[PathBuf], files: &[&Path]) -> anyhow::Result<Vec<bool>> {
+    let mut dropped = vec![false; files.len()];
+    for name in names {
+        let mut found = false;
+        for (file, dropped) in files.iter().zip(&mut dropped) {
+            let is_it = file.ends_with(name);
+            (*dropped, found) = (*dropped || is_it, found || is_it);
+        }
+        if !found {
+            let why = "is none of the folder's photos; give its name as on the sheet".to_string();
+            return Err(
+                Error::Setting { setting: format!("--drop {}", name.display()), why }.into()
+            );
+        }
+    }
+    Ok(dropped)
+}
