@@ -58,13 +58,7 @@ pub fn samples(root: &Path, layout: Option<Layout>) -> Result<Vec<Sample>> {
         Layout::Mvtec | Layout::Loco => {
             let mut all = Vec::new();
             for product in products(root)? {
-                let found = mvtec(&product, layout)?;
-                if found.is_empty() {
-                    let why =
-                        "has no photos in test/<kind>/; take the folder away if it is no product";
-                    return Err(Error::data(&product, why));
-                }
-                all.extend(found);
+                all.extend(mvtec(&product, layout)?);
             }
             all
         }
@@ -78,6 +72,21 @@ pub fn samples(root: &Path, layout: Option<Layout>) -> Result<Vec<Sample>> {
         return Err(Error::data(root, why));
     }
     Ok(samples)
+}
+
+/// The products' folders that hold no test photos.
+///
+/// # Errors
+/// [`Error::Read`].
+pub fn empty_products(root: &Path, layout: Layout) -> Result<Vec<PathBuf>> {
+    if !matches!(layout, Layout::Mvtec | Layout::Loco) {
+        return Ok(vec![]);
+    }
+    let mut empty = products(root)?;
+    let photos = empty.iter().map(|product| mvtec(product, layout)).collect::<Result<Vec<_>>>()?;
+    let mut photos = photos.iter();
+    empty.retain(|_| photos.next().is_some_and(Vec::is_empty));
+    Ok(empty)
 }
 
 /// What lies in the folders of these samples and is no part of the set: a file that is neither a photo nor a mask of
@@ -399,8 +408,8 @@ mod tests {
         let expected = ["test/empty", "test/notes.txt", "ground_truth/bent/7_mask.png"];
         assert_eq!(strays, expected.map(|f| Path::new("nut").join(f)));
         std::fs::create_dir_all(root.join("mvtec/void/test")).unwrap();
-        let error = samples(&root.join("mvtec"), None).unwrap_err().to_string();
-        assert!(error.contains("void: has no photos in test/"), "{error}");
+        let empty = empty_products(&root.join("mvtec"), Layout::Mvtec).unwrap();
+        assert_eq!(empty, [root.join("mvtec/void")]);
         let error = samples(&root.join("mvtec/nut/test/bent"), None).unwrap_err().to_string();
         assert!(error.contains("no photos in folders"), "{error}");
         std::fs::write(root.join("raw/split_csv/1cls.csv"), csv.replace("pcb/a.JPG", "../a"))

@@ -67,7 +67,7 @@ pub fn files_sha256(paths: &[PathBuf]) -> Result<String> {
 }
 
 /// SHA-256 of some bytes, in hexadecimal.
-pub(crate) fn sha256(bytes: &[u8]) -> String {
+pub fn sha256(bytes: &[u8]) -> String {
     hex(&Sha256::digest(bytes))
 }
 

@@ -92,10 +92,16 @@ pub struct FolderRow {
     pub sha256: String,
     /// With how many of the others each was compared.
     pub against: usize,
+    /// Blocks whose patches were compared.
+    pub blocks: Vec<usize>,
+    /// Neighbourhoods that patches were averaged over.
+    pub degrees: Vec<usize>,
+    /// Cells within which patches were compared, if not all were.
+    pub align: Option<usize>,
+    /// Whether scores of photos that resemble each other were brought nearer.
+    pub rescored: bool,
     /// The seed of the ring's order.
     pub seed: u64,
-    /// Whether words had a say in the score and the map too.
-    pub with_words: bool,
     /// MuSc's score: how far the oddest patch is from its nearest twins on the mean, 0..2; 0..1 where it was rescored.
     pub score: f32,
     /// The group, where the folder seems to hold two products: 0 or 1.

@@ -88,18 +88,20 @@ mod tests {
 
     #[test]
     fn every_photo_is_on_the_sheet() {
-        let photo = |width: usize, height: usize, grey: u8| {
-            let photo = Photo::from_rgb(width, height, vec![grey; width * height * 3]).unwrap();
+        // Colours, which letters do not have.
+        let photo = |width: usize, height: usize, red: u8| {
+            let photo =
+                Photo::from_rgb(width, height, [red, 0, 200].repeat(width * height)).unwrap();
             Thumbnail::new(&photo, vec!["a very long name of a file, 0001.png".into()])
         };
         let photos: Vec<Thumbnail> =
             (0..8).map(|i| photo(300 - 30 * i, 20 + 40 * i, 100 + i as u8)).collect();
         assert_eq!(photos[0].lines[0].chars().count(), FIT);
         assert!(photos[0].lines[0].ends_with("0001.png"));
-        let sheet = png(&[("taken".into(), photos), ("left out".into(), vec![photo(1, 500, 9)])]);
+        let sheet = png(&[("taken".into(), photos), ("left out".into(), vec![photo(16, 500, 9)])]);
         let sheet = image::load_from_memory(&sheet).unwrap().into_rgb8();
-        for grey in (100..108).chain([9]) {
-            assert!(sheet.pixels().any(|pixel| pixel.0 == [grey; 3]), "{grey}");
+        for red in (100..108).chain([9]) {
+            assert!(sheet.pixels().any(|pixel| pixel.0 == [red, 0, 200]), "{red}");
         }
     }
 }

@@ -5,7 +5,7 @@ mod common;
 
 use std::collections::HashMap;
 
-use blemish::{BitDepth, Features, Fit, Mutual, MutualOptions, Photo, Taps, rescored};
+use blemish::{BitDepth, Distances, Features, Fit, Mutual, MutualOptions, Photo, Taps, rescored};
 use candle_core::Tensor;
 use common::{fixture, model, tensors, values};
 
@@ -20,11 +20,15 @@ fn photos() -> Vec<Features> {
     list.lines().map(see).collect()
 }
 
-/// Grids and scores, one photo after another.
-fn judged(photos: &[Features], options: MutualOptions) -> (Vec<f32>, Vec<f32>) {
+fn found(photos: &[Features], options: MutualOptions) -> Vec<Distances> {
     let mut mutual = Mutual::new(options).unwrap();
     photos.iter().for_each(|photo| mutual.add(photo).unwrap());
-    let found = mutual.finish().unwrap();
+    mutual.finish().unwrap()
+}
+
+/// Grids and scores, one photo after another.
+fn judged(photos: &[Features], options: MutualOptions) -> (Vec<f32>, Vec<f32>) {
+    let found = found(photos, options);
     (found.iter().flat_map(|d| d.map.clone()).collect(), found.iter().map(|d| d.score).collect())
 }
 
@@ -50,6 +54,8 @@ fn grids_maps_and_scores_are_those_of_the_official_code() {
     let (grids, scores) = judged(&photos, MutualOptions::default());
     close("grid", &grids);
     close("score", &scores);
+    let maps = found(&photos, MutualOptions::default());
+    close("map", &maps.iter().flat_map(|d| d.map_at(112)).collect::<Vec<_>>());
     let embeddings: Vec<Tensor> = photos.iter().map(|photo| photo.image.clone()).collect();
     let embeddings = Tensor::stack(&embeddings, 0).unwrap();
     close("score.rscin", &rescored(&scores, &embeddings, &[1, 2, 3]).unwrap());

@@ -75,7 +75,7 @@ pub struct Args {
     pub seed: u64,
     /// The product file to write; an older one is replaced.
     #[arg(long, short, value_name = "FILE")]
-    out: PathBuf,
+    pub out: PathBuf,
     /// How to print the summary; a table by default on a terminal, JSON otherwise.
     #[arg(long, value_enum)]
     format: Option<Format>,
@@ -118,6 +118,8 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
         return Ok(ExitCode::FAILURE);
     }
     references.photos.sort();
+    // A sheet of an earlier run may lie among the photos.
+    references.photos.retain(|photo| *photo != args.sheet() || args.sheet.is_some());
     if args.mine.is_empty() {
         references.photos.truncate(args.limit.unwrap_or(usize::MAX));
     }
@@ -135,8 +137,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let mut mined = None;
     if !args.mine.is_empty() {
         let found = mine(args, &references.photos, &model, &product, depth)?;
-        found.errors.iter().for_each(|error| eprintln!("blemish: {error}"));
-        failed += found.errors.len();
+        failed += found.unreadable;
         references.photos = found.photos;
         mined = Some(found.rows);
     }

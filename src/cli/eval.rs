@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use blemish::data::{Layout, Sample, good_training_photos, samples, stray};
+use blemish::data::{Layout, Sample, empty_products, good_training_photos, samples, stray};
 use blemish::files::files_sha256;
 use blemish::{
     Adapter, BitDepth, Curve, Detector, EnrollOptions, Error, Folder, Judged, Looked, Maps, Photo,
@@ -156,7 +156,17 @@ impl Set {
                 return Err(Error::Setting { setting: format!("--category {wanted}"), why }.into());
             }
         }
-        all.retain(|s| self.category.is_empty() || self.category.contains(&s.product));
+        let is_wanted = |product: &str| {
+            self.category.is_empty() || self.category.iter().any(|wanted| wanted == product)
+        };
+        all.retain(|s| is_wanted(&s.product));
+        let empty = empty_products(&self.root, layout)?.into_iter().find(|product| {
+            product.file_name().is_some_and(|name| is_wanted(&name.to_string_lossy()))
+        });
+        if let Some(path) = empty {
+            let why = "has no photos in test/<kind>/; choose others with --category".into();
+            return Err(Error::Data { path, why }.into());
+        }
         for (product, samples) in by_product(&all) {
             for (is_anomalous, wanted) in [
                 (false, "good photos (they belong in good/, ok/ or normal/)"),
@@ -185,7 +195,8 @@ pub fn by_product(all: &[Sample]) -> BTreeMap<&str, Vec<&Sample>> {
 fn measure_maps(args: &MapsArgs) -> anyhow::Result<ExitCode> {
     let all = args.set.samples(args.layout)?;
     let maps = Maps::new(&args.maps);
-    let strays = maps.stray(&all)?;
+    let mut strays = maps.stray(&all)?;
+    strays.extend(stray(&args.set.root, args.layout, &all)?);
     let bar = progress_bar(all.len(), args.quiet);
     let mut products = Vec::new();
     for samples in by_product(&all).values() {
@@ -198,8 +209,8 @@ fn measure_maps(args: &MapsArgs) -> anyhow::Result<ExitCode> {
     bar.finish_and_clear();
     let maps = Some(args.maps.display().to_string());
     let about = About { maps, ..About::default() };
-    let report = Report::new(about, args.set.curve, products, &strays);
-    report.print(args.layout, args.set.format)?;
+    let report = Report::new(about, args.set.curve, products, strays);
+    report.print(args.layout, args.set.format, args.quiet)?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -213,6 +224,9 @@ fn measure_model(args: &RunArgs, layout: Layout) -> anyhow::Result<ExitCode> {
     match (judges, args.folder.given()) {
         (Judges::Words, Some(flag)) => return refuse(flag, "is for --method mutual and auto"),
         (Judges::Words, None) => {}
+        (_, Some(_)) if args.folder.check().is_err() => {
+            return Ok(args.folder.check().map(|()| ExitCode::SUCCESS)?);
+        }
         _ if args.shard.is_some() => {
             return refuse("--shard", "a part of the photos cannot be compared with all others");
         }
@@ -222,6 +236,7 @@ fn measure_model(args: &RunArgs, layout: Layout) -> anyhow::Result<ExitCode> {
         _ => {}
     }
     let all = args.set.samples(layout)?;
+    let strays = stray(&args.set.root, layout, &all)?;
     let by_product = by_product(&all);
     let several = by_product.len() > 1;
     if several && !args.product.is_empty() {
@@ -327,23 +342,26 @@ fn measure_model(args: &RunArgs, layout: Layout) -> anyhow::Result<ExitCode> {
             Ok(run.as_ref().map(|run| run.known(sample)).transpose()?.flatten())
         };
         // The bar counts the photos that are looked at: with each other, that is before the first result.
-        let together = match judges {
+        let judged = match judges {
             Judges::Words => None,
-            _ if samples.iter().map(|s| known(&run, s)).all(|k| matches!(k, Ok(Some(_)))) => None,
+            _ if run.as_ref().is_some_and(|run| samples.iter().all(|s| run.has(s))) => None,
             _ => {
                 let with_words = judges == Judges::Auto;
-                let folder = args.folder.folder(&args.method, &model, product, None, with_words)?;
-                Some(together(folder, samples, args.folder.seed(), depth, &bar)?)
+                let contents = Contents::of(&photos(samples), args.folder.seed());
+                let count = contents.count();
+                let empty =
+                    args.folder.folder(&args.method, &model, product, None, (with_words, count))?;
+                Some(judge_together(empty, &contents, samples, depth, &bar)?)
             }
         };
         let mut look = |sample: &Sample| -> blemish::Result<Looked> {
-            if together.is_none() {
+            if judged.is_none() {
                 bar.inc(1);
             }
             if let Some(known) = known(&run, sample)? {
                 return Ok(known);
             }
-            let finding = match &together {
+            let finding = match &judged {
                 Some((judged, index)) => judged.finding(index[&*sample.photo]),
                 None => detector.inspect(&Photo::open(&sample.photo, depth)?, product)?,
             };
@@ -368,29 +386,30 @@ fn measure_model(args: &RunArgs, layout: Layout) -> anyhow::Result<ExitCode> {
     if args.shard.is_some() {
         return Ok(ExitCode::SUCCESS);
     }
-    let strays = stray(&args.set.root, layout, &all)?;
-    let report = Report::new(about, args.set.curve, products, &strays);
+    let report = Report::new(about, args.set.curve, products, strays);
     if let Some(run) = &run {
         report.write(layout, run, &all)?;
     }
-    report.print(layout, args.set.format)?;
+    report.print(layout, args.set.format, args.method.model.quiet)?;
     Ok(ExitCode::SUCCESS)
 }
 
+fn photos(samples: &[&Sample]) -> Vec<PathBuf> {
+    samples.iter().map(|sample| sample.photo.clone()).collect()
+}
+
 /// The photos of a product, judged by each other, and the index of each in what was judged.
-fn together<'a>(
+fn judge_together<'a>(
     mut folder: Folder,
+    contents: &Contents,
     samples: &[&'a Sample],
-    seed: u64,
     depth: BitDepth,
     bar: &ProgressBar,
 ) -> anyhow::Result<(Judged, HashMap<&'a Path, usize>)> {
-    let photos: Vec<PathBuf> = samples.iter().map(|sample| sample.photo.clone()).collect();
-    let contents = Contents::of(&photos, seed);
-    let looked = contents.look(&mut folder, &photos, depth, &|_| true, bar);
+    let seen = contents.look(&mut folder, &photos(samples), depth, &|_| true, bar);
     let mut index = HashMap::new();
     for (photo, sample) in samples.iter().enumerate() {
-        match looked.index(&contents, photo) {
+        match seen.index(contents, photo) {
             Some(Ok(i)) => _ = index.insert(&*sample.photo, i),
             Some(Err(error)) => anyhow::bail!("{error}"),
             None => unreachable!("all are wanted"),

@@ -1,24 +1,20 @@
 //! The photos of a folder, compared with each other: what `score` and `eval` share.
 
 use std::collections::{BTreeMap, HashMap};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::sync_channel;
 use std::time::Instant;
 
-use blemish::files::files_sha256;
+use blemish::files::{files_sha256, sha256};
 use blemish::report::FolderRow;
 use blemish::{
     BitDepth, Error, Folder, FolderOptions, Judged, MutualOptions, Photo, Product, Region,
 };
 use indicatif::ProgressBar;
-use sha2::{Digest, Sha256};
 
 use super::results::Results;
 use super::setup::{Judges, MethodArgs, Model, progress_bar};
-
-/// Fewer photos than this say too little about each other for `auto`.
-pub const ENOUGH: usize = 8;
 
 pub const HEADING: &str = "Photos compared with each other (--method mutual, auto)";
 
@@ -61,22 +57,33 @@ impl FolderArgs {
         self.seed.unwrap_or(0)
     }
 
-    /// An empty folder; `with_words`: whether words have a say in scores, too.
+    fn options(&self) -> MutualOptions {
+        let default = MutualOptions::default();
+        MutualOptions {
+            degrees: self.degrees.clone().unwrap_or(default.degrees),
+            against: self.against.unwrap_or(default.against),
+            align: self.align,
+        }
+    }
+
+    /// Whether the flags can be followed.
+    pub fn check(&self) -> blemish::Result<()> {
+        self.options().check()
+    }
+
+    /// An empty folder for so many photos; `with_words`: whether words have a say in scores, too.
     pub fn folder(
         &self,
         method: &MethodArgs,
         model: &Model,
         product: &Product,
         region: Option<Arc<Region>>,
-        with_words: bool,
+        (with_words, count): (bool, usize),
     ) -> anyhow::Result<Folder> {
-        let default = MutualOptions::default();
+        let mutual = self.options();
         let options = FolderOptions {
-            mutual: MutualOptions {
-                degrees: self.degrees.clone().unwrap_or(default.degrees),
-                against: self.against.unwrap_or(default.against),
-                align: self.align,
-            },
+            // What more would be held for is not there.
+            mutual: MutualOptions { against: mutual.against.min(count + 1), ..mutual },
             blocks: method.mutual_blocks(),
             with_words,
             rescore: self.rescore,
@@ -89,20 +96,17 @@ impl FolderArgs {
 
     /// With how many others each photo of so many is compared.
     fn others(&self, photos: usize) -> usize {
-        let against = self.against.unwrap_or(MutualOptions::default().against);
-        (against / 2 * 2).min(photos - 1)
+        (self.options().against / 2 * 2).min(photos - 1)
     }
 
     /// What the numbers depend on, to be noted.
     pub fn about(&self, method: &MethodArgs) -> String {
-        let default = MutualOptions::default();
-        let degrees = self.degrees.as_ref().unwrap_or(&default.degrees);
+        let MutualOptions { degrees, against, align } = self.options();
         let blocks = method.mutual_blocks();
         let blocks = blocks.map_or("quarters of the tower".into(), |blocks| format!("{blocks:?}"));
         format!(
-            "at most {} others, blocks {blocks}, degrees {degrees:?}, {}{}seed {}",
-            self.against.unwrap_or(default.against),
-            self.align.map_or(String::new(), |cells| format!("within {cells} cells, ")),
+            "at most {against} others, blocks {blocks}, degrees {degrees:?}, {}{}seed {}",
+            align.map_or(String::new(), |cells| format!("within {cells} cells, ")),
             if self.rescore { "rescored, " } else { "" },
             self.seed()
         )
@@ -119,13 +123,22 @@ pub struct Contents {
 
 impl Contents {
     /// The photos, if they are to be compared with each other: for `auto` there have to be enough.
-    pub fn for_folder(judges: Judges, photos: &[PathBuf], seed: u64) -> Option<Self> {
-        let contents = match judges {
-            Judges::Auto if photos.len() < ENOUGH => return None,
-            Judges::Words => return None,
-            Judges::Mutual | Judges::Auto => Self::of(photos, seed),
-        };
-        (judges == Judges::Mutual || contents.ring.len() >= ENOUGH).then_some(contents)
+    pub fn for_folder(
+        judges: Judges,
+        photos: &[PathBuf],
+        seed: u64,
+    ) -> blemish::Result<Option<Self>> {
+        if judges == Judges::Words || judges == Judges::Auto && photos.len() < Folder::ENOUGH {
+            return Ok(None);
+        }
+        let contents = Self::of(photos, seed);
+        if judges == Judges::Mutual
+            && contents.count() < 2
+            && contents.places.iter().all(Result::is_ok)
+        {
+            return Err(blemish::single_photo());
+        }
+        Ok((judges == Judges::Mutual || contents.count() >= Folder::ENOUGH).then_some(contents))
     }
 
     pub fn of(photos: &[PathBuf], seed: u64) -> Self {
@@ -142,10 +155,18 @@ impl Contents {
             Folder::order(&known.iter().map(|(sha256, _)| *sha256).collect::<Vec<_>>(), seed);
         let ring: Vec<(String, usize)> =
             order.into_iter().map(|i| (known[i].0.to_string(), known[i].1)).collect();
-        let place = |sha256: String| ring.iter().position(|(other, _)| *other == sha256);
-        let places = hashes.into_iter().map(|sha256| sha256.map(|s| place(s).unwrap_or_default()));
-        let places = places.collect();
+        let place: HashMap<&str, usize> =
+            ring.iter().enumerate().map(|(place, (sha256, _))| (&**sha256, place)).collect();
+        let places = hashes.iter().map(|sha256| sha256.as_ref().ok().map(|s| place[&**s]));
+        let places: Vec<Option<usize>> = places.collect();
+        let places = hashes.into_iter().zip(places);
+        let places = places.map(|(hash, place)| hash.map(|_| place.unwrap_or_default())).collect();
         Self { ring, places }
+    }
+
+    /// How many there are.
+    pub fn count(&self) -> usize {
+        self.ring.len()
     }
 
     /// Photos whose content another one has, with that one.
@@ -165,11 +186,11 @@ impl Contents {
         depth: BitDepth,
         wanted: &dyn Fn(usize) -> bool,
         bar: &ProgressBar,
-    ) -> Looked {
+    ) -> Gathered {
         let chosen: Vec<usize> = (0..self.ring.len()).filter(|place| wanted(*place)).collect();
         let paths: Vec<&PathBuf> =
             chosen.iter().map(|place| &photos[self.ring[*place].1]).collect();
-        let mut looked = Looked::default();
+        let mut gathered = Gathered::default();
         let mut hashes = Vec::new();
         std::thread::scope(|scope| {
             // The next photo is read while this one is looked at.
@@ -183,32 +204,31 @@ impl Contents {
                 }
             });
             for ((&place, path), photo) in chosen.iter().zip(&paths).zip(receiver) {
-                let start = Instant::now();
                 let prepared = photo.and_then(|photo| {
-                    let note = photo.note().filter(|_| looked.note.is_none());
-                    looked.note =
-                        note.map(|n| format!("{}: {n}", path.display())).or(looked.note.take());
+                    if let (Some(note), None) = (photo.note(), &gathered.note) {
+                        gathered.note = Some(format!("{}: {note}", path.display()));
+                    }
                     folder.prepare(path, &photo)
                 });
+                let start = Instant::now();
                 let found = prepared.and_then(|prepared| folder.add(&prepared));
                 if found.is_ok() {
-                    looked.milliseconds.push(start.elapsed().as_secs_f64() * 1e3);
+                    gathered.milliseconds.push(start.elapsed().as_secs_f64() * 1e3);
                     hashes.push(&*self.ring[place].0);
                 }
-                looked.found.insert(place, found.map(|()| hashes.len() - 1));
+                gathered.found.insert(place, found.map(|()| hashes.len() - 1));
                 bar.inc(1);
             }
         });
         hashes.sort_unstable();
-        let all = Sha256::digest(hashes.concat());
-        looked.sha256 = all.iter().map(|byte| format!("{byte:02x}")).collect();
-        looked
+        gathered.sha256 = sha256(hashes.concat().as_bytes());
+        gathered
     }
 }
 
 /// What came of looking at photos.
 #[derive(Default)]
-pub struct Looked {
+pub struct Gathered {
     /// By its place in the ring the index of a content in the folder.
     found: HashMap<usize, Result<usize, Error>>,
     /// Of each photo in the folder.
@@ -219,7 +239,7 @@ pub struct Looked {
     pub sha256: String,
 }
 
-impl Looked {
+impl Gathered {
     /// A photo's index in the folder, or why it is not there; none for one that was not wanted.
     pub fn index<'a>(
         &'a self,
@@ -238,6 +258,14 @@ impl Looked {
     }
 }
 
+/// What is wrong with a photo, by its own name: a copy has the mistake of what it copies.
+pub fn named(photo: &Path, error: &Error) -> String {
+    match error {
+        Error::Photo { why, .. } => format!("{}: {why}", photo.display()),
+        other => other.to_string(),
+    }
+}
+
 /// Scores the photos of a folder by each other.
 pub fn score(
     results: &mut Results,
@@ -250,115 +278,129 @@ pub fn score(
     let quiet = args.method.model.quiet;
     let with_words = judges == Judges::Auto;
     let (photos, depth) = (results.photos.clone(), results.depth);
-    let copies = contents.copies(&photos);
-    if let (Some((copy, of)), false) = (copies.first(), quiet) {
-        let others = match copies.len() {
-            1 => String::new(),
-            count => format!(", and so have {} others", count - 1),
+    let bar = results.bar.clone();
+    let say = |text: &str| {
+        if !quiet {
+            bar.suspend(|| eprintln!("blemish: {text}"));
+        }
+    };
+    if let [(copy, of), others @ ..] = &contents.copies(&photos)[..] {
+        let others = match others.len() {
+            0 => String::new(),
+            count => format!(" ({count} more files are copies)"),
         };
         let (copy, of) = (copy.display(), of.display());
-        eprintln!("blemish: note: {copy} has the same content as {of}{others}: each counts once");
+        say(&format!("note: {copy} has the same content as {of}{others}: each counts once"));
     }
-    let empty = || {
-        args.folder.folder(&args.method, model, &scorer.product, scorer.region.clone(), with_words)
-    };
     let look = |wanted: &dyn Fn(usize) -> bool, bar: &ProgressBar| -> anyhow::Result<_> {
-        let mut folder = empty()?;
-        let looked = contents.look(&mut folder, &photos, depth, wanted, bar);
-        Ok((folder, looked))
+        let (words, region) = ((with_words, contents.count()), scorer.region.clone());
+        let mut folder = args.folder.folder(&args.method, model, &scorer.product, region, words)?;
+        let gathered = contents.look(&mut folder, &photos, depth, wanted, bar);
+        Ok((folder, gathered))
     };
-    let (folder, looked) = look(&|_| true, &results.bar)?;
-    let groups = folder.two_products()?;
-    let found: Vec<Option<usize>> =
-        (0..photos.len()).map(|photo| looked.index(contents, photo)?.ok()).collect();
-    let group_of = |photo: usize| Some(groups.as_ref()?[found[photo]?]);
-    for photo in 0..photos.len() {
-        if let Some(Err(error)) = looked.index(contents, photo) {
-            results.fail(error);
+    let (folder, gathered) = look(&|_| true, &results.bar)?;
+    gathered.note.iter().for_each(|note| results.note(note));
+    for (photo, path) in photos.iter().enumerate() {
+        if let Some(Err(error)) = gathered.index(contents, photo) {
+            results.fail(&named(path, error));
         }
     }
-    looked.note.iter().for_each(|note| results.note(note));
-    let bar = results.bar.clone();
-    let warn = |text: &str| bar.suspend(|| eprintln!("blemish: warning: {text}"));
-    if groups.is_some() && !quiet {
-        let of = |group: bool| -> Vec<usize> {
-            (0..photos.len()).filter(|photo| group_of(*photo) == Some(group)).collect()
+    if folder.photos() < 2 && !with_words {
+        results.fail(&"--method mutual: fewer than two photos can be read, and they are compared with each other");
+        return Ok(());
+    }
+    let groups = folder.two_products()?;
+    let group_of: Vec<Option<bool>> = (0..photos.len())
+        .map(|photo| Some(groups.as_ref()?[gathered.index(contents, photo)?.ok()?]))
+        .collect();
+    if groups.is_some() {
+        let of = |group: bool| {
+            let own: Vec<usize> =
+                (0..photos.len()).filter(|photo| group_of[*photo] == Some(group)).collect();
+            format!("{} photos like {}", own.len(), photos[own[0]].display())
         };
-        let [first, second] = [of(false), of(true)];
-        let example = |of: &[usize]| photos[of[0]].display().to_string();
         let done = match (args.apart, with_words) {
-            (true, _) => "they are scored apart",
+            (true, _) => "each is scored by itself",
             (false, true) => {
-                "they are scored by words alone; --apart scores them apart, --method mutual together"
+                "they are scored by words alone; --apart scores each by itself, --method mutual all together"
             }
-            (false, false) => "score them apart with --apart",
+            (false, false) => "--apart scores each by itself",
         };
-        warn(&format!(
-            "the folder seems to hold two products, {} photos like {} and {} like {}: {done}",
-            first.len(),
-            example(&first),
-            second.len(),
-            example(&second)
+        let (first, second) = (of(false), of(true));
+        say(&format!(
+            "warning: the folder seems to hold two products, {first} and {second}: {done}"
         ));
     }
-    let mut parts: Vec<(Judged, Looked)> = Vec::new();
+    // Each folder that was judged, with the photos in it.
+    let mut parts: Vec<(Judged, Gathered)> = Vec::new();
     match &groups {
         Some(groups) if args.apart => {
             for group in [false, true] {
-                let own = |place: usize| looked.at(place).is_some_and(|i| groups[i] == group);
+                let own = |place: usize| gathered.at(place).is_some_and(|i| groups[i] == group);
                 let bar = progress_bar(groups.iter().filter(|g| **g == group).count(), quiet);
                 let (folder, again) = look(&own, &bar)?;
                 bar.finish_and_clear();
-                parts.push((folder.finish()?, again));
+                // A photo may have changed since it was looked at first.
+                for (photo, path) in photos.iter().enumerate() {
+                    if let (Some(Err(error)), Some(_)) =
+                        (again.index(contents, photo), group_of[photo])
+                    {
+                        results.fail(&named(path, error));
+                    }
+                }
+                let judged =
+                    if folder.photos() < 2 { folder.by_words() } else { folder.finish()? };
+                parts.push((judged, again));
             }
         }
-        groups if with_words && (groups.is_some() || folder.photos() < ENOUGH) => {
-            parts.push((folder.by_words(), looked));
+        groups if with_words && (groups.is_some() || folder.photos() < Folder::ENOUGH) => {
+            parts.push((folder.by_words(), gathered));
         }
-        _ => parts.push((folder.finish()?, looked)),
+        _ => parts.push((folder.finish()?, gathered)),
     }
-    for (judged, _) in parts.iter().filter(|_| !quiet) {
+    for (judged, gathered) in &parts {
         if let Some(upper) = judged.without_bulk() {
-            warn(&format!(
-                "the scores of {} photos fall into two groups, {upper} in the upper one: it is open which is normal. \
-                 What most photos share counts as normal, a defect too",
+            say(&format!(
+                "warning: the scores of {} photos fall into two groups, {upper} in the upper one: it is open which is \
+                 normal. What most photos share counts as normal, a defect too",
                 judged.photos()
+            ));
+        }
+        if judged.is_mutual() {
+            say(&format!(
+                "note: each score depends on the others of these {} photos (transductive; set {})",
+                judged.photos(),
+                &gathered.sha256[..12]
             ));
         }
     }
     let words = args.method.words()?.name;
     for (photo, path) in photos.iter().enumerate() {
-        let part = parts.iter().find_map(|(judged, looked)| {
-            Some((judged, looked, looked.index(contents, photo)?.ok()?))
+        let found = parts.iter().find_map(|(judged, gathered)| {
+            Some((judged, gathered, gathered.index(contents, photo)?.ok()?))
         });
-        let Some((judged, looked, i)) = part else { continue };
-        let finding = judged.finding(i);
+        let Some((judged, gathered, i)) = found else { continue };
         let row = judged.mutual_score(i).map(|score| FolderRow {
             photos: judged.photos(),
-            sha256: looked.sha256.clone(),
+            sha256: gathered.sha256.clone(),
             against: args.folder.others(judged.photos()),
+            blocks: judged.blocks().to_vec(),
+            degrees: args.folder.options().degrees,
+            align: args.folder.align,
+            rescored: args.folder.rescore,
             seed: args.folder.seed(),
-            with_words,
             score,
-            group: group_of(photo).map(u8::from),
+            group: group_of[photo].map(u8::from),
         });
         let method = match (&row, with_words) {
             (None, _) => words.to_string(),
             (Some(_), true) => format!("{words}+mutual"),
             (Some(_), false) => "mutual".into(),
         };
-        let record = scorer.record(path, &finding, &method, looked.milliseconds[i], row);
+        let finding = judged.finding(i);
+        let record = scorer.record(path, &finding, &method, gathered.milliseconds[i], row);
         if !results.keep(photo, record, &finding, None)? {
             return Ok(());
-        }
-    }
-    for (judged, looked) in parts.iter().filter(|_| !quiet) {
-        if judged.mutual_score(0).is_some() {
-            eprintln!(
-                "blemish: note: each score depends on the others of these {} photos (transductive; set {})",
-                judged.photos(),
-                &looked.sha256[..12]
-            );
         }
     }
     Ok(())

@@ -22,6 +22,8 @@ pub struct Report {
     pub mean: Metrics,
     /// What others published of the same model, input size, method and set.
     pub published: Vec<Published>,
+    /// Files beside the set's that were not used.
+    pub stray: Vec<PathBuf>,
     /// What has to be known of the files.
     pub warnings: Vec<String>,
 }
@@ -138,22 +140,32 @@ impl Protocol {
 }
 
 impl Report {
-    fn protocol(&self) -> &'static str {
-        self.about.protocol.map_or("-", Protocol::name)
+    /// Of a product (or of all): an adapter that was trained on it has seen more than the protocol says.
+    fn protocol(&self, leak: Option<bool>) -> &'static str {
+        match leak {
+            Some(true) => "trained-on",
+            _ => self.about.protocol.map_or("-", Protocol::name),
+        }
+    }
+
+    /// Some where an adapter was trained on one of the products.
+    fn has_leak(&self) -> Option<bool> {
+        self.products.iter().any(|row| row.named.leak == Some(true)).then_some(true)
     }
 
     /// `stray`: files beside the set's that are no part of it.
-    pub fn new(about: About, curve: Curve, products: Vec<Row>, stray: &[PathBuf]) -> Self {
+    pub fn new(about: About, curve: Curve, products: Vec<Row>, stray: Vec<PathBuf>) -> Self {
         let names: Vec<&str> = products.iter().map(|row| &*row.scores.product).collect();
         let published = published(&about, &names);
         let metrics =
             products.iter().map(|row| (row.scores.product.clone(), row.scores.all.clone()));
         let mean = mean(&metrics.collect());
         let mut warnings = Vec::new();
-        if let [first, others @ ..] = stray {
+        if let [first, others @ ..] = &stray[..] {
             let others = match others.len() {
                 0 => String::new(),
-                count => format!(", and {count} others"),
+                1 => ", nor is another file".into(),
+                count => format!(", nor are {count} other files"),
             };
             warnings.push(format!("{} is no part of the set{others}: not used", first.display()));
         }
@@ -161,16 +173,16 @@ impl Report {
             products.iter().filter_map(|r| Some((&r.scores.product, r.scores.plateau?)))
         {
             warnings.push(format!(
-                "{product}: so many pixels score {value} that MVTec's script stops at these maps"
+                "{product}: so many pixels score {value} that MVTec's script stops at these maps; add a little noise for it"
             ));
         }
         let curve = super::setup::name_of(curve);
-        Self { about, curve, products, mean, published, warnings }
+        Self { about, curve, products, mean, published, stray, warnings }
     }
 
-    pub fn print(&self, layout: Layout, format: Format) -> anyhow::Result<()> {
-        for warning in &self.warnings {
-            eprintln!("warning: {warning}");
+    pub fn print(&self, layout: Layout, format: Format, quiet: bool) -> anyhow::Result<()> {
+        for warning in self.warnings.iter().filter(|_| !quiet) {
+            eprintln!("blemish: warning: {warning}");
         }
         let mut out = std::io::stdout().lock();
         super::printed(match format {
@@ -207,37 +219,39 @@ impl Report {
         let areas = limits.iter().map(|limit| format!("au_pro_{limit}"));
         let header = fixed.into_iter().chain(images).chain(pixels).map(String::from).chain(areas);
         csv.write_record(header.collect::<Vec<_>>())?;
-        let mut line = |product: &str, kind: &str, good: usize, metrics: &Metrics| {
-            let m = metrics;
-            let numbers = [
-                m.image_auroc,
-                m.map_maximum_auroc,
-                m.image_ap,
-                m.image_f1_max,
-                m.pixel_auroc,
-                m.pixel_ap,
-                m.pixel_f1_max,
-            ];
-            let areas = limits.iter().map(|limit| m.au_pro.get(*limit).copied());
-            let numbers = numbers.into_iter().chain(areas);
-            let numbers = numbers.map(|n| n.map_or(String::new(), |n| n.to_string()));
-            let protocol = self.protocol().to_string();
-            let named = [
-                product.to_string(),
-                kind.into(),
-                protocol,
-                good.to_string(),
-                m.photos.to_string(),
-            ];
-            csv.write_record(named.into_iter().chain(numbers).collect::<Vec<_>>())
-        };
-        for Row { scores, .. } in &self.products {
-            line(&scores.product, "", scores.good, &scores.all)?;
+        let mut line =
+            |product: &str, kind: &str, protocol: &str, good: usize, metrics: &Metrics| {
+                let m = metrics;
+                let numbers = [
+                    m.image_auroc,
+                    m.map_maximum_auroc,
+                    m.image_ap,
+                    m.image_f1_max,
+                    m.pixel_auroc,
+                    m.pixel_ap,
+                    m.pixel_f1_max,
+                ];
+                let areas = limits.iter().map(|limit| m.au_pro.get(*limit).copied());
+                let numbers = numbers.into_iter().chain(areas);
+                let numbers = numbers.map(|n| n.map_or(String::new(), |n| n.to_string()));
+                let named = [
+                    product.to_string(),
+                    kind.into(),
+                    protocol.into(),
+                    good.to_string(),
+                    m.photos.to_string(),
+                ];
+                csv.write_record(named.into_iter().chain(numbers).collect::<Vec<_>>())
+            };
+        for Row { named, scores } in &self.products {
+            let protocol = self.protocol(named.leak);
+            line(&scores.product, "", protocol, scores.good, &scores.all)?;
             for (kind, metrics) in &scores.kinds {
-                line(&scores.product, kind, scores.good, metrics)?;
+                line(&scores.product, kind, protocol, scores.good, metrics)?;
             }
         }
-        line("mean", "", self.products.iter().map(|row| row.scores.good).sum(), &self.mean)?;
+        let good = self.products.iter().map(|row| row.scores.good).sum();
+        line("mean", "", self.protocol(self.has_leak()), good, &self.mean)?;
         Ok(csv
             .into_inner()
             .map_err(|e| Error::Write { path: "metrics.csv".into(), cause: e.into_error() })?)
@@ -268,9 +282,8 @@ fn table(out: &mut impl Write, layout: Layout, report: &Report) -> std::io::Resu
         "{:>5} {:>5}  {:>6} {:>6} {:>6}  {:>6} {:>6} {:>6}  {title:>7}  {:<12}  product",
         "good", "bad", "AUROC", "AP", "F1", "pixels", "AP", "F1", "protocol"
     )?;
-    let protocol = report.protocol();
     let cell = |value: Option<f64>| value.map_or("-".into(), |v| format!("{v:.3}"));
-    let mut line = |good: &str, bad: &str, m: &Metrics, name: &str| {
+    let mut line = |protocol: &str, good: &str, bad: &str, m: &Metrics, name: &str| {
         let [auroc, ap, f1] = [m.image_auroc, m.image_ap, m.image_f1_max].map(cell);
         let [pixels, pixel_ap, pixel_f1] = [m.pixel_auroc, m.pixel_ap, m.pixel_f1_max].map(cell);
         let pro = cell(m.au_pro(limit));
@@ -289,16 +302,18 @@ fn table(out: &mut impl Write, layout: Layout, report: &Report) -> std::io::Resu
         let called = if called.is_empty() { String::new() } else { format!(" ({called:?})") };
         let name = format!("{}{called}{mark}", scores.product);
         let (good, bad) = (scores.good.to_string(), scores.anomalous.to_string());
-        line(&good, &bad, &scores.all, &name)?;
+        let protocol = report.protocol(*leak);
+        line(protocol, &good, &bad, &scores.all, &name)?;
         if scores.kinds.len() > 1 {
             for (kind, metrics) in &scores.kinds {
-                line("", &metrics.photos.to_string(), metrics, &format!("  {kind}"))?;
+                line(protocol, "", &metrics.photos.to_string(), metrics, &format!("  {kind}"))?;
             }
         }
     }
     if report.products.len() > 1 {
-        let leak = report.products.iter().any(|row| row.named.leak == Some(true));
-        line("", "", &report.mean, if leak { "mean  (LEAK)" } else { "mean" })?;
+        let leak = report.has_leak();
+        let name = if leak.is_some() { "mean  (LEAK)" } else { "mean" };
+        line(report.protocol(leak), "", "", &report.mean, name)?;
     }
     let about = &report.about;
     writeln!(out, "AUROC, AP and highest F1 of photos and of pixels, {title} up to {limit}")?;

@@ -60,9 +60,9 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
         serde_json::from_value(about.settings)?,
         args.curve,
         products,
-        &stray(&about.root, layout, &all)?,
+        stray(&about.root, layout, &all)?,
     );
     report.write(layout, &run, &all)?;
-    report.print(layout, args.format)?;
+    report.print(layout, args.format, false)?;
     Ok(ExitCode::SUCCESS)
 }

@@ -5,11 +5,11 @@ use std::sync::Arc;
 
 use blemish::files::write_whole;
 use blemish::sheet::{self, Thumbnail};
-use blemish::{BitDepth, Error, Folder, FolderOptions, Photo, Product, Region};
+use blemish::{BitDepth, Error, Folder, FolderOptions, Photo, Product};
 use serde::Serialize;
 
 use super::enroll::Args;
-use super::folder::Contents;
+use super::folder::{Contents, named};
 use super::setup::{Model, progress_bar};
 
 /// References that are taken unless told otherwise.
@@ -21,7 +21,8 @@ const ODD: usize = 6;
 pub struct Mined {
     pub photos: Vec<PathBuf>,
     pub rows: Vec<MinedRow>,
-    pub errors: Vec<String>,
+    /// How many photos could not be read.
+    pub unreadable: usize,
 }
 
 /// Why a photo is taken.
@@ -46,18 +47,23 @@ pub fn mine(
 ) -> anyhow::Result<Mined> {
     let quiet = args.method.model.quiet;
     let sheet_file = args.sheet();
+    if sheet_file == args.out {
+        let why = "is the product file; give another name".to_string();
+        return Err(
+            Error::Setting { setting: format!("--sheet {}", sheet_file.display()), why }.into()
+        );
+    }
     let real = |path: &Path| path.canonicalize().ok();
     if let Some(there) =
         real(&sheet_file).filter(|there| photos.iter().any(|p| real(p).as_ref() == Some(there)))
     {
-        let why = format!("is one of the photos ({})", there.display());
+        let why = format!("is one of the photos ({}); give another --sheet", there.display());
         return Err(
             Error::Setting { setting: format!("--sheet {}", sheet_file.display()), why }.into()
         );
     }
     let region = args.roi.as_ref();
-    let region =
-        region.map(|mask| Region::open(mask, model.clip.size(), args.method.fit)).transpose()?;
+    let region = region.map(|mask| model.region(mask, args.method.fit)).transpose()?;
     let options = FolderOptions {
         fit: args.method.fit,
         region: region.map(Arc::new),
@@ -67,10 +73,24 @@ pub fn mine(
     let mut folder = Folder::new(model.clip.clone(), words, product.clone(), options)?;
     let contents = Contents::of(photos, args.seed);
     let bar = progress_bar(photos.len(), quiet);
-    let looked = contents.look(&mut folder, photos, depth, &|_| true, &bar);
+    let gathered = contents.look(&mut folder, photos, depth, &|_| true, &bar);
     bar.finish_and_clear();
-    let found = (0..photos.len()).map(|photo| looked.index(&contents, photo));
-    let errors = found.clone().filter_map(|found| Some(found?.err()?.to_string())).collect();
+    let found = (0..photos.len()).map(|photo| gathered.index(&contents, photo));
+    let mut unreadable = 0;
+    for (path, found) in photos.iter().zip(found.clone()) {
+        if let Some(Err(error)) = found {
+            unreadable += 1;
+            eprintln!("blemish: {}", named(path, error));
+        }
+    }
+    if folder.photos() < 2 {
+        let why = format!(
+            "needs two photos that differ, and {} of {} can be used; give good parts with --reference",
+            folder.photos(),
+            photos.len()
+        );
+        return Err(Error::Setting { setting: "--mine".into(), why }.into());
+    }
     // Of a content the first photo; of a photo in the folder where it lies.
     let mut files: Vec<Option<&Path>> = vec![None; folder.photos()];
     for (i, photo) in found.zip(photos) {
@@ -124,25 +144,28 @@ pub fn mine(
     Ok(Mined {
         photos: taken.iter().map(|photo| files[*photo].to_path_buf()).collect(),
         rows: taken.into_iter().map(row).collect(),
-        errors,
+        unreadable,
     })
 }
 
-/// Which photos are struck out: by name, or by any part of the path's end.
+/// Which photos are struck out: by name, or more of their paths where names are not enough.
 fn dropped(names: &[PathBuf], files: &[&Path]) -> anyhow::Result<Vec<bool>> {
     let mut dropped = vec![false; files.len()];
     for name in names {
-        let mut found = false;
-        for (file, dropped) in files.iter().zip(&mut dropped) {
-            let is_it = file.ends_with(name);
-            (*dropped, found) = (*dropped || is_it, found || is_it);
-        }
-        if !found {
-            let why = "is none of the folder's photos; give its name as on the sheet".to_string();
-            return Err(
-                Error::Setting { setting: format!("--drop {}", name.display()), why }.into()
-            );
-        }
+        let found: Vec<usize> = (0..files.len()).filter(|i| files[*i].ends_with(name)).collect();
+        let why = match &found[..] {
+            [one] => {
+                dropped[*one] = true;
+                continue;
+            }
+            [] => "is none of the folder's photos; give its name as it is listed".to_string(),
+            [one, other, ..] => format!(
+                "may be {} or {}; give more of its path",
+                files[*one].display(),
+                files[*other].display()
+            ),
+        };
+        return Err(Error::Setting { setting: format!("--drop {}", name.display()), why }.into());
     }
     Ok(dropped)
 }

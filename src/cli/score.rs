@@ -14,7 +14,7 @@ use super::results::Results;
 use super::scorer::Scorer;
 use super::setup::{Judges, MethodArgs, ProductArgs};
 
-/// Score photos of a product, from its name alone.
+/// Score photos of a product, from its name and from each other.
 #[derive(clap::Args)]
 #[command(after_help = "Examples:
   blemish score photos/ --product \"metal nut\" --out out/
@@ -23,7 +23,8 @@ use super::setup::{Judges, MethodArgs, ProductArgs};
   blemish score photos/ --product \"metal nut\" --model ViT-B-16-plus-240 --out out/ --save-map
   blemish score photos/ --profile nut.blemish --out out/
 
-Scores run from 0 to 1, higher is more anomalous; compare them within one product and model. Exit
+Scores run from 0 to 1, higher is more anomalous; compare them within one product and model, and those of photos that
+judged each other (from 8 on; --method fused judges each by words alone) within one run. Exit
 code: 0 when every photo was scored; 1 when some could not be, or the model or the output is not to be
 had; 2 for a mistake in the command.")]
 pub struct Args {
@@ -124,7 +125,15 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let photos = std::mem::take(&mut inputs.photos).into_iter().zip(targets).enumerate();
     let (photos, targets): (Vec<PathBuf>, Vec<Option<PathBuf>>) =
         photos.filter(|(i, _)| i % parts == part).map(|(_, photo)| photo).unzip();
-    let folder = Contents::for_folder(judges, &photos, args.folder.seed());
+    let folder = Contents::for_folder(judges, &photos, args.folder.seed())?;
+    if let (None, Judges::Auto, Some(flag), false) =
+        (&folder, judges, args.folder.given(), args.method.model.quiet)
+    {
+        let few = blemish::Folder::ENOUGH;
+        eprintln!(
+            "blemish: note: {flag} has no effect on fewer than {few} photos, which are judged by words alone"
+        );
+    }
     let (scorer, model) = match (profile, &prompts) {
         (Some(profile), _) => (Scorer::enrolled(args, profile, defect_files)?, None),
         (None, Some(prompts)) => {
@@ -160,12 +169,11 @@ impl Args {
             Judges::Auto if self.profile.is_some() || self.shard.is_some() => Judges::Words,
             judges => judges,
         };
-        if let (Judges::Words, Some(flag)) = (judges, self.folder.given()) {
+        let given = self.folder.given().or(self.apart.then_some("--apart"));
+        if let (Judges::Words, Some(flag)) = (judges, given) {
             return refuse(flag, "is for --method mutual and auto, without --profile and --shard");
         }
-        if self.apart && judges == Judges::Words {
-            return refuse("--apart", "is for --method mutual and auto");
-        }
+        self.folder.check()?;
         Ok(judges)
     }
 }

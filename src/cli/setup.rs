@@ -1,13 +1,13 @@
 //! The flags that commands share, and what they stand for.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
 use blemish::{
     Activation, Adapter, BitDepth, Clip, Detector, Error, Fit, MethodEntry, ModelOptions, Parts,
-    Photo, Product, Profile, Prompts, Seen, TextCache,
+    Photo, Product, Profile, Prompts, Region, Seen, TextCache,
 };
 use candle_core::Device;
 use clap::ValueEnum;
@@ -79,8 +79,8 @@ pub struct MethodArgs {
     /// own, as `tiny` has].
     #[arg(long, value_name = "FILE")]
     adapter: Option<PathBuf>,
-    /// Blocks whose patches are compared, from 1: with words by the adapter [default: what the adapter says; 6,12,18,24 for
-    /// a .pth], with each other by mutual and auto [default: quarters of the tower].
+    /// Blocks whose patches are compared, from 1. With --method mutual or --method auto: with those of other photos [default:
+    /// quarters of the tower]. Else: with words, by the adapter [default: what it says; 6,12,18,24 for a .pth].
     #[arg(long, value_name = "N,...", value_delimiter = ',')]
     blocks: Option<Vec<usize>>,
     /// How a photo becomes square.
@@ -125,7 +125,7 @@ const FOLDER_METHODS: [(&str, &str, Judges); 2] = [
     ),
     (
         "auto",
-        "Words, and from 8 photos of one product on each other too (`score`, `eval`)",
+        "Words, and the other photos too: with `score` from 8 photos of one product on, with `eval` always",
         Judges::Auto,
     ),
 ];
@@ -140,6 +140,13 @@ fn methods() -> impl Iterator<Item = clap::builder::PossibleValue> {
 pub struct Model {
     pub clip: Arc<Clip>,
     pub parts: Parts,
+}
+
+impl Model {
+    /// A mask, on the model's input.
+    pub fn region(&self, mask: &Path, fit: Fit) -> blemish::Result<Region> {
+        Region::open(mask, (self.clip.size(), self.clip.grid()), fit)
+    }
 }
 
 impl ModelArgs {

@@ -5,7 +5,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use candle_core::Tensor;
+use candle_core::{Device, Tensor};
 
 use super::finding::{Outcome, Square};
 use super::fused::log_odds;
@@ -13,10 +13,12 @@ use super::groups::{two_groups, two_means};
 use super::referenced::{at_side, best_log_odds, best_of, gentle, logistic};
 use super::sides::Sides;
 use super::spreads::{Both, median};
-use super::{Detector, Finding, Method, Verdict};
+use super::{Detector, Finding, Method, PatchMap, Verdict};
 use crate::ops::unit_rows;
 use crate::reference::{Distances, Mutual, MutualOptions, Places, rescored, spread_out};
-use crate::{Clip, Error, Fit, Photo, Placement, Prepared, Product, Region, Result, Taps};
+use crate::{
+    Clip, Error, Features, Fit, Photo, Placement, Prepared, Product, Region, Result, Taps,
+};
 
 /// What words count for beside the neighbours: measured in `docs/measured.md`.
 const WORDS: f32 = 0.5;
@@ -53,16 +55,40 @@ pub struct Folder {
     seen: Vec<Waiting>,
 }
 
+/// No words: every kind is as near as the normal ones.
+struct Mute;
+
+impl Method for Mute {
+    fn name(&self) -> &'static str {
+        "none"
+    }
+
+    fn taps(&self) -> Taps {
+        Taps::default()
+    }
+
+    fn judge(&self, photos: &[&Features], product: &Product) -> Result<Vec<Vec<Verdict>>> {
+        let verdict = |photo: &&Features| {
+            let map = PatchMap { side: photo.grid, values: vec![0.5; photo.grid * photo.grid] };
+            vec![Verdict { score: 0.5, map }; product.kinds().len()]
+        };
+        Ok(photos.iter().map(verdict).collect())
+    }
+}
+
 /// What is kept of a photo until the others are known.
 struct Waiting {
     words: Vec<Verdict>,
-    /// `[embedding]`.
-    image: Tensor,
+    /// The image embedding.
+    image: Vec<f32>,
     placement: Placement,
     size: usize,
 }
 
 impl Folder {
+    /// Fewer photos than this say too little about each other.
+    pub const ENOUGH: usize = 8;
+
     /// No photos yet; `words`: the method that judges by words.
     ///
     /// # Errors
@@ -76,14 +102,21 @@ impl Folder {
     ) -> Result<Self> {
         let quarter = |i: usize| (clip.shape().blocks * i).div_ceil(4);
         let blocks = options.blocks.clone().unwrap_or_else(|| (1..=4).map(quarter).collect());
-        if blocks.is_empty() || blocks.contains(&0) {
-            return Err(Error::setting("--blocks", "give at least one block, counted from 1"));
+        let last = clip.shape().blocks;
+        if blocks.is_empty() || blocks.iter().any(|block| !(1..=last).contains(block)) {
+            let why = format!("give blocks of the model, from 1 to {last}");
+            return Err(Error::setting("--blocks", why));
         }
+        // Without names there is nothing for words to say.
+        let words = match options.with_words || product.kinds().len() > 1 {
+            true => words,
+            false => Box::new(Mute),
+        };
         let sides = Sides { words: words.into(), other: Taps { blocks, ..Taps::default() } };
         clip.check(&sides.taps())?;
         let mut mutual = Mutual::new(options.mutual.clone())?;
         if let Some(region) = &options.region {
-            mutual = mutual.within(region.places(clip.grid())?);
+            mutual = mutual.within(region.places(clip.grid()));
         }
         let mut detector = Detector::with(clip, Box::new(sides.clone()), options.fit);
         if let Some(region) = &options.region {
@@ -123,7 +156,7 @@ impl Folder {
         super::check_numbers(&words, self.sides.name())?;
         self.mutual.add(&blocks)?;
         let size = seen.features.size;
-        let image = seen.features.image.to_device(&candle_core::Device::Cpu)?;
+        let image = seen.features.image.to_vec1()?;
         self.seen.push(Waiting { words, image, placement: seen.placement, size });
         Ok(())
     }
@@ -135,7 +168,8 @@ impl Folder {
 
     /// Each photo by words alone.
     pub fn by_words(self) -> Judged {
-        Judged { folder: self.seen, product: self.product, options: self.options, mutual: None }
+        let (seen, blocks) = (self.seen, self.sides.other.blocks);
+        Judged { folder: seen, product: self.product, options: self.options, blocks, mutual: None }
     }
 
     /// Each photo by all others.
@@ -143,41 +177,45 @@ impl Folder {
     /// # Errors
     /// [`Error::Setting`] for a single photo.
     pub fn finish(self) -> Result<Judged> {
-        let Self { product, mutual, options, seen, .. } = self;
+        let Self { product, mutual, options, seen, sides, .. } = self;
+        let blocks = sides.other.blocks;
         let mut distances = mutual.finish()?;
         if options.rescore {
-            let images: Vec<&Tensor> = seen.iter().map(|photo| &photo.image).collect();
             let scores: Vec<f32> = distances.iter().map(|d| d.score).collect();
-            let scores = rescored(&scores, &Tensor::stack(&images, 0)?, &NEIGHBOURS)?;
+            let scores = rescored(&scores, &images(&seen)?, &NEIGHBOURS)?;
             distances.iter_mut().zip(scores).for_each(|(d, score)| d.score = score);
         }
-        let scale = Scale::of(&seen, &distances, &product, &options)?;
-        Ok(Judged { folder: seen, product, options, mutual: Some((distances, scale)) })
+        let scale = Scale::of(&seen, &distances, &product, &options);
+        Ok(Judged { folder: seen, product, options, blocks, mutual: Some((distances, scale)) })
     }
 
-    /// The photos' image embeddings, `[photos, embedding]`, at unit length.
-    fn images(&self) -> Result<Tensor> {
-        let images: Vec<&Tensor> = self.seen.iter().map(|photo| &photo.image).collect();
-        Ok(unit_rows(&Tensor::stack(&images, 0)?)?)
-    }
-
-    /// Whether the photos fall into two groups that look like two products: for each photo its group, and none where
-    /// they look like one. Two clusters of the image embeddings (2-means) that explain more of their spread than the
-    /// folders of one product did that it was tried on (`docs/measured.md`).
+    /// Whether the photos look like two products: for each photo its group, and none where they look like one. Two clusters of
+    /// the image embeddings (2-means) are two products where they explain more of the embeddings' spread, and lie farther
+    /// apart, than those of one product did in the folders that this was tried on (`docs/measured.md`), and the smaller one
+    /// has a fifth of the photos: fewer are odd photos of one product.
     ///
     /// # Errors
     /// [`Error::Tensor`].
     pub fn two_products(&self) -> Result<Option<Vec<bool>>> {
-        const FEW: usize = 8;
+        const APART: f32 = 0.12;
         let count = self.seen.len();
-        if count < FEW {
+        if count < Self::ENOUGH {
             return Ok(None);
         }
-        let (groups, explained) = two_means(&self.images()?.to_vec2::<f32>()?);
+        let (groups, explained, apart) = two_means(&images(&self.seen)?.to_vec2::<f32>()?);
         let own = groups.iter().filter(|group| **group).count();
-        let is_split = explained > 0.25 + 2.0 / count as f32 && own.min(count - own) > 1;
+        let is_split = explained > 0.25 + 2.0 / count as f32
+            && apart > APART
+            && 5 * own.min(count - own) >= count;
         Ok(is_split.then_some(groups))
     }
+}
+
+/// Image embeddings, `[photos, embedding]`, at unit length.
+fn images(photos: &[Waiting]) -> Result<Tensor> {
+    let width = photos.first().map_or(0, |photo| photo.image.len());
+    let all: Vec<f32> = photos.iter().flat_map(|photo| photo.image.iter().copied()).collect();
+    Ok(unit_rows(&Tensor::from_vec(all, (photos.len(), width), &Device::Cpu)?)?)
 }
 
 /// A folder that was judged.
@@ -185,6 +223,7 @@ pub struct Judged {
     folder: Vec<Waiting>,
     product: Product,
     options: FolderOptions,
+    blocks: Vec<usize>,
     mutual: Option<(Vec<Distances>, Scale)>,
 }
 
@@ -192,6 +231,16 @@ impl Judged {
     /// How many photos there are.
     pub fn photos(&self) -> usize {
         self.folder.len()
+    }
+
+    /// Whether the photos judged each other.
+    pub fn is_mutual(&self) -> bool {
+        self.mutual.is_some()
+    }
+
+    /// The blocks whose patches are compared.
+    pub fn blocks(&self) -> &[usize] {
+        &self.blocks
     }
 
     /// What was found in a photo, by its index in the order of adding.
@@ -218,23 +267,21 @@ impl Judged {
         self.mutual.as_ref().map(|(distances, _)| distances[photo].score)
     }
 
-    /// Up to `count` photos that stand for the folder, best first: of the half with the lowest mutual scores the lowest, and
-    /// then each time the one whose image embedding is farthest from those taken (a coreset), so that the folder's
-    /// variety is there. Those of `left_out` are passed over. Fewer where the half has fewer; none by words alone.
+    /// Up to `count` photos that stand for the folder, best first: of the half with the lowest mutual scores (of all but those
+    /// of `left_out`) the lowest, and then each time the one whose image embedding is farthest from those taken (a
+    /// coreset), so that the folder's variety is there. Fewer where the half has fewer; none by words alone.
     ///
     /// # Errors
     /// [`Error::Tensor`].
     pub fn typical(&self, count: usize, left_out: &dyn Fn(usize) -> bool) -> Result<Vec<usize>> {
-        let order = self.by_score();
-        let half: Vec<u32> =
-            order.iter().take(order.len().div_ceil(2)).map(|photo| *photo as u32).collect();
-        let half: Vec<u32> = half.into_iter().filter(|photo| !left_out(*photo as usize)).collect();
+        let mut half = self.by_score();
+        half.retain(|photo| !left_out(*photo));
+        half.truncate(half.len().div_ceil(2));
+        let half: Vec<u32> = half.into_iter().map(|photo| photo as u32).collect();
         if half.is_empty() || count == 0 {
             return Ok(vec![]);
         }
-        let images: Vec<&Tensor> = self.folder.iter().map(|photo| &photo.image).collect();
-        let images = unit_rows(&Tensor::stack(&images, 0)?)?;
-        let rows = images.index_select(&Tensor::new(&half[..], images.device())?, 0)?;
+        let rows = images(&self.folder)?.index_select(&Tensor::new(&half[..], &Device::Cpu)?, 0)?;
         let taken = spread_out(&rows, 0, count)?;
         Ok(taken.into_iter().map(|i| half[i as usize] as usize).collect())
     }
@@ -250,10 +297,9 @@ impl Judged {
     /// Whether the photos' scores fall into two groups of which neither is a minority: then it is open which of them is
     /// normal. How many are in the upper one.
     pub fn without_bulk(&self) -> Option<usize> {
-        const FEW: usize = 8;
         let (distances, _) = self.mutual.as_ref()?;
         let count = distances.len();
-        if count < FEW {
+        if count < Folder::ENOUGH {
             return None;
         }
         let (upper, explained) = two_groups(distances.iter().map(|d| d.score).collect());
@@ -280,12 +326,12 @@ impl Scale {
         distances: &[Distances],
         product: &Product,
         options: &FolderOptions,
-    ) -> Result<Self> {
+    ) -> Self {
         let share = if options.with_words { WORDS } else { 0.0 };
         let grid = distances.first().map_or(0, |d| d.map.len().isqrt());
         let side = seen.first().and_then(|photo| photo.words.first()).map_or(grid, |v| v.map.side);
         let inside = match &options.region {
-            Some(region) => region.places(grid)?.at(grid, side),
+            Some(region) => region.places(grid).at(grid, side),
             None => Places::default(),
         };
         let far: Vec<Vec<f32>> = distances.iter().map(|d| at_side(&d.map, grid, side)).collect();
@@ -312,7 +358,7 @@ impl Scale {
         };
         let mut peaks: Vec<f32> = odds.iter().zip(&far).map(highest).collect();
         let peak = median(&mut peaks).max(1.0);
-        Ok(Self { photos, places, peak, inside, grid, side })
+        Self { photos, places, peak, inside, grid, side }
     }
 
     /// Moves a photo's verdicts by words to where words and neighbours together put it; kinds stay as far from each other

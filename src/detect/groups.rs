@@ -7,7 +7,9 @@ pub(super) fn two_groups(mut scores: Vec<f32>) -> (usize, f64) {
     let left = |at: &usize| squares(&scores[..*at]) + squares(&scores[*at..]);
     let cuts = (1..scores.len()).map(|at| (at, left(&at)));
     let Some((at, left)) = cuts.min_by(|a, b| a.1.total_cmp(&b.1)) else { return (0, 0.0) };
-    (scores.len() - at, 1.0 - left / squares(&scores).max(f64::MIN_POSITIVE))
+    let all = squares(&scores);
+    // Of equal scores nothing is to be explained.
+    if all < 1e-12 * scores.len() as f64 { (0, 0.0) } else { (scores.len() - at, 1.0 - left / all) }
 }
 
 /// The sum of squared differences from the mean.
@@ -16,9 +18,9 @@ fn squares(values: &[f32]) -> f64 {
     values.iter().map(|v| (f64::from(*v) - mean).powi(2)).sum()
 }
 
-/// Two clusters of rows, and the share of their spread around the mean that they explain, 0..1. Begins with the row that is
-/// farthest from the mean and the one farthest from that.
-pub(super) fn two_means(rows: &[Vec<f32>]) -> (Vec<bool>, f32) {
+/// Two clusters of rows of unit length; the share of their spread around the mean that they explain, 0..1, and the
+/// cosine distance of their centres. Begins with the row that is farthest from the mean and the one farthest from that.
+pub(super) fn two_means(rows: &[Vec<f32>]) -> (Vec<bool>, f32, f32) {
     const ROUNDS: usize = 50;
     let mean = |of: &dyn Fn(usize) -> bool| -> Vec<f32> {
         let chosen: Vec<&Vec<f32>> = (0..rows.len()).filter(|i| of(*i)).map(|i| &rows[i]).collect();
@@ -45,7 +47,10 @@ pub(super) fn two_means(rows: &[Vec<f32>]) -> (Vec<bool>, f32) {
     let within: f32 =
         rows.iter().zip(&groups).map(|(row, group)| far(row, &centres[usize::from(*group)])).sum();
     let total: f32 = rows.iter().map(|row| far(row, &middle)).sum();
-    (groups, 1.0 - within / total.max(f32::MIN_POSITIVE))
+    let dot = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f32>();
+    let [a, b] = &centres;
+    let apart = 1.0 - dot(a, b) / (dot(a, a) * dot(b, b)).sqrt().max(f32::MIN_POSITIVE);
+    (groups, 1.0 - within / total.max(f32::MIN_POSITIVE), apart)
 }
 
 #[cfg(test)]
@@ -57,6 +62,7 @@ mod tests {
         let (upper, explained) = two_groups(vec![0.9, 0.1, 0.15, 0.95, 0.05, 0.12]);
         assert!(upper == 2 && explained > 0.98, "{upper} {explained}");
         assert_eq!(two_groups(vec![0.5]), (0, 0.0));
+        assert_eq!(two_groups(vec![0.5; 9]), (0, 0.0));
     }
 
     #[test]
@@ -65,8 +71,8 @@ mod tests {
             let side = if i < 6 { 0.0 } else { 1.0 };
             vec![side + (i % 3) as f32 * 0.01, 0.5 - side]
         };
-        let (groups, explained) = two_means(&(0..10).map(row).collect::<Vec<_>>());
-        assert!(explained > 0.99, "{explained}");
+        let (groups, explained, apart) = two_means(&(0..10).map(row).collect::<Vec<_>>());
+        assert!(explained > 0.99 && apart > 0.9, "{explained} {apart}");
         assert!((0..10).all(|i| groups[i] == groups[usize::from(i >= 6) * 6]), "{groups:?}");
         assert_ne!(groups[0], groups[9]);
     }

@@ -29,8 +29,8 @@ pub use referenced::Pair;
 pub(crate) use referenced::{Held, Referenced, Rule, Twin};
 pub use winclip::WinClip;
 
-/// A way to tell good from defective. It says what it needs of each photo's features first, and judges
-/// one photo or many together afterwards, so that methods which compare photos with each other fit too.
+/// A way to tell good from defective in photos by themselves: it says what it needs of each photo's features first, and
+/// judges one or many afterwards. Photos of a folder that judge each other are a [`Folder`].
 pub trait Method: Send + Sync {
     /// The name that `--method` takes.
     fn name(&self) -> &'static str;

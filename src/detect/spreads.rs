@@ -2,12 +2,12 @@
 
 /// Median and spread of some values: the median deviation, as wide as a normal distribution's standard deviation.
 #[derive(Clone, Copy)]
-pub(super) struct Line {
+pub(super) struct Middle {
     middle: f32,
     spread: f32,
 }
 
-impl Line {
+impl Middle {
     pub fn of(mut values: Vec<f32>) -> Self {
         let middle = median(&mut values);
         values.iter_mut().for_each(|value| *value = (*value - middle).abs());
@@ -36,36 +36,32 @@ pub(super) fn median(values: &mut [f32]) -> f32 {
 /// Words and neighbours together, of photos or of places.
 #[derive(Clone, Copy)]
 pub(super) struct Both {
-    words: Line,
-    neighbours: Line,
+    words: Middle,
+    neighbours: Middle,
     /// What words count for.
     share: f32,
-    together: Line,
+    together: Middle,
 }
 
 impl Both {
     pub fn of(words: Vec<f32>, neighbours: Vec<f32>, share: f32) -> Self {
-        let whole = Line { middle: 0.0, spread: 1.0 };
+        let whole = Middle { middle: 0.0, spread: 1.0 };
         let pairs: Vec<(f32, f32)> =
             words.iter().copied().zip(neighbours.iter().copied()).collect();
         let mut both = Self {
-            words: Line::of(words),
-            neighbours: Line::of(neighbours),
+            words: Middle::of(words),
+            neighbours: Middle::of(neighbours),
             share,
             together: whole,
         };
         both.together =
-            Line::of(pairs.into_iter().map(|(w, n)| both.spreads_above(w, n)).collect());
+            Middle::of(pairs.into_iter().map(|(w, n)| both.spreads_above(w, n)).collect());
         both
     }
 
     pub fn spreads_above(&self, words: f32, neighbours: f32) -> f32 {
-        let own = self.neighbours.spreads_above(neighbours);
-        let sum = match self.share {
-            0.0 => own,
-            share => own + share * self.words.spreads_above(words),
-        };
-        self.together.spreads_above(sum)
+        let words = self.share * self.words.spreads_above(words);
+        self.together.spreads_above(self.neighbours.spreads_above(neighbours) + words)
     }
 }
 
@@ -75,10 +71,10 @@ mod tests {
 
     #[test]
     fn a_minority_moves_neither_middle_nor_spread() {
-        let line = Line::of(vec![1.0, 2.0, 3.0, 4.0, 900.0]);
+        let line = Middle::of(vec![1.0, 2.0, 3.0, 4.0, 900.0]);
         assert_eq!((line.middle, line.spread), (3.0, 1.4826));
-        assert_eq!(Line::of(vec![1.0, 2.0]).middle, 1.5);
-        assert_eq!(Line::of(vec![0.5; 9]).spreads_above(0.5), 0.0);
+        assert_eq!(Middle::of(vec![1.0, 2.0]).middle, 1.5);
+        assert_eq!(Middle::of(vec![0.5; 9]).spreads_above(0.5), 0.0);
     }
 
     #[test]

@@ -9,6 +9,9 @@ use super::Looked;
 use crate::data::Sample;
 use crate::{AnomalyMap, Error, Result};
 
+/// What maps' files end in.
+const ENDINGS: [&str; 4] = ["tiff", "tif", "TIFF", "TIF"];
+
 /// A folder of maps.
 pub struct Maps {
     folder: PathBuf,
@@ -37,8 +40,11 @@ impl Maps {
         let mut found = Vec::new();
         for product in products {
             let files = walkdir::WalkDir::new(self.folder.join(product)).sort_by_file_name();
-            for entry in files.into_iter().filter_map(|entry| entry.ok()) {
-                let is_map = known.contains(&entry.path().with_extension(""));
+            for entry in files {
+                let entry = entry.map_err(|e| Error::read(&self.folder)(e.into()))?;
+                let ending = entry.path().extension().and_then(|ending| ending.to_str());
+                let is_map = ending.is_some_and(|ending| ENDINGS.contains(&ending))
+                    && known.contains(&entry.path().with_extension(""));
                 if entry.file_type().is_file() && !is_map {
                     found.push(entry.into_path());
                 }
@@ -58,8 +64,7 @@ impl Maps {
             name.push(format!(".{ending}"));
             PathBuf::from(name)
         };
-        let found: Vec<PathBuf> =
-            ["tiff", "tif", "TIFF", "TIF"].iter().map(with).filter(|path| path.is_file()).collect();
+        let found: Vec<PathBuf> = ENDINGS.iter().map(with).filter(|path| path.is_file()).collect();
         let path = match &found[..] {
             [one] => one,
             [] => return Err(Error::photo(&with(&"tiff"), "there is no map for this photo")),

@@ -205,7 +205,7 @@ pub fn evaluate(
         anomalous,
         all: Metrics { photos: anomalous, ..all },
         kinds: by_kind,
-        plateau: plateau(&everything).filter(|_| layout == Layout::Loco),
+        plateau: if layout == Layout::Loco { plateau(&everything) } else { None },
         photo_scores,
         overlap: if has_masks { sketch(&everything) } else { vec![] },
     })

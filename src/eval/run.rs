@@ -92,6 +92,11 @@ impl Run {
         &self.folder
     }
 
+    /// Whether a photo's result is there.
+    pub fn has(&self, sample: &Sample) -> bool {
+        self.scores.contains_key(&self.key(sample))
+    }
+
     /// What is known of a photo already.
     ///
     /// # Errors

@@ -13,6 +13,16 @@ pub(crate) struct Highest {
 
 impl Highest {
     pub const NONE: Self = Self { value: f32::NEG_INFINITY, at: 0 };
+
+    /// Meets further values, of which the first is number `first`.
+    pub fn meet(&mut self, first: usize, values: &[f32]) {
+        let highest = vectorised(HighestOf(values));
+        if highest > self.value {
+            // Once more for the place: cheaper than to carry it along.
+            let found = values.iter().position(|value| *value == highest).unwrap_or_default();
+            *self = Self { value: highest, at: (first + found) as u32 };
+        }
+    }
 }
 
 /// The same for many columns.
@@ -26,44 +36,29 @@ impl HighestOfColumns {
         Self { values: vec![f32::NEG_INFINITY; columns], at: vec![0; columns] }
     }
 
-    /// Meets a part of row number `row` that begins at column `first`: raises its columns, and `own`, the row's own
-    /// highest.
-    pub fn meet(&mut self, row: u32, first: usize, part: &[f32], own: &mut Highest) {
+    /// Meets a part of row number `row` that begins at column `first`.
+    pub fn meet(&mut self, row: u32, first: usize, part: &[f32]) {
         let columns = first..first + part.len();
         let (values, at) = (&mut self.values[columns.clone()], &mut self.at[columns]);
-        let highest = vectorised(Meet { part, row, values, at });
-        if highest > own.value {
-            // Once more for the place: cheaper than to carry it along.
-            let found = part.iter().position(|value| *value == highest).unwrap_or_default();
-            *own = Highest { value: highest, at: (first + found) as u32 };
-        }
+        vectorised(Raise { part, row, values, at });
     }
 
-    pub fn of(&self, column: usize) -> Highest {
-        Highest { value: self.values[column], at: self.at[column] }
+    /// Each column's.
+    pub fn all(&self) -> Vec<Highest> {
+        let columns = self.values.iter().zip(&self.at);
+        columns.map(|(&value, &at)| Highest { value, at }).collect()
     }
 }
 
-struct Meet<'a> {
-    part: &'a [f32],
-    row: u32,
-    values: &'a mut [f32],
-    at: &'a mut [u32],
-}
+struct HighestOf<'a>(&'a [f32]);
 
-impl WithSimd for Meet<'_> {
+impl WithSimd for HighestOf<'_> {
     type Output = f32;
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, _: S) -> f32 {
         const LANES: usize = 16;
-        let Self { part, row, values, at } = self;
-        for ((&new, best), at) in part.iter().zip(values).zip(at) {
-            let is_higher = new > *best;
-            *best = if is_higher { new } else { *best };
-            *at = if is_higher { row } else { *at };
-        }
-        let (chunks, rest) = part.as_chunks::<LANES>();
+        let (chunks, rest) = self.0.as_chunks::<LANES>();
         let mut lanes = [f32::NEG_INFINITY; LANES];
         for chunk in chunks {
             for (lane, &value) in lanes.iter_mut().zip(chunk) {
@@ -71,6 +66,27 @@ impl WithSimd for Meet<'_> {
             }
         }
         lanes.iter().chain(rest).fold(f32::NEG_INFINITY, |a, &b| if b > a { b } else { a })
+    }
+}
+
+struct Raise<'a> {
+    part: &'a [f32],
+    row: u32,
+    values: &'a mut [f32],
+    at: &'a mut [u32],
+}
+
+impl WithSimd for Raise<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) {
+        let Self { part, row, values, at } = self;
+        for ((&new, best), at) in part.iter().zip(values).zip(at) {
+            let is_higher = new > *best;
+            *best = if is_higher { new } else { *best };
+            *at = if is_higher { row } else { *at };
+        }
     }
 }
 
@@ -84,12 +100,16 @@ mod tests {
         let mut columns = HighestOfColumns::new(3);
         let mut rows = [Highest::NONE; 3];
         for (i, (row, own)) in matrix.iter().zip(&mut rows).enumerate() {
-            columns.meet(i as u32, 0, &row[..1], own);
-            columns.meet(i as u32, 1, &row[1..], own);
+            for part in [0..1, 1..3] {
+                columns.meet(i as u32, part.start, &row[part.clone()]);
+                own.meet(part.start, &row[part]);
+            }
         }
         let at = |h: Highest| (h.value, h.at);
         assert_eq!(rows.map(at), [(0.9, 1), (0.9, 1), (0.8, 0)]);
-        let columns: Vec<_> = (0..3).map(|i| at(columns.of(i))).collect();
-        assert_eq!(columns, [(0.8, 1), (0.9, 0), (0.7, 2)]);
+        assert_eq!(
+            columns.all().into_iter().map(at).collect::<Vec<_>>(),
+            [(0.8, 1), (0.9, 0), (0.7, 2)]
+        );
     }
 }

@@ -93,10 +93,10 @@ pub fn enroll(
     let pair = Pair::new(words, options.references, blocks.clone());
     clip.check(&pair.taps())?;
     let region = match &options.region {
-        Some(mask) => Some(Region::open(mask, clip.size(), options.fit)?),
+        Some(mask) => Some(Region::open(mask, (clip.size(), clip.grid()), options.fit)?),
         None => None,
     };
-    let places = region.as_ref().map_or(Ok(Places::default()), |r| r.places(clip.grid()))?;
+    let places = region.as_ref().map_or(Places::default(), |r| r.places(clip.grid()));
     let pixels = region.as_ref().map(|region| region.pixels.clone());
     let detector = Detector::with(clip.clone(), Box::new(pair.clone()), options.fit);
     let detector = detector.with_region(pixels.clone());

@@ -1,6 +1,6 @@
 //! The memory bank and its search: blocked matrix products, so that memory is bounded.
 
-use candle_core::{D, Tensor};
+use candle_core::{Device, Tensor};
 
 use std::ops::Range;
 
@@ -26,42 +26,23 @@ impl MemoryBank {
     /// For each row of `places`, `[places, width]`, its cosine distance to the nearest of the bank: 0..2.
     pub fn distances(&self, places: &Tensor) -> Result<Vec<f32>> {
         let places = unit_rows(&places.to_device(self.rows.device())?)?;
-        let mut best: Option<Tensor> = None;
-        for block in blocks(&self.rows)? {
-            let cosines = places.matmul(&block.t()?)?.max(D::Minus1)?;
-            best = Some(match best {
-                None => cosines,
-                Some(best) => cosines.maximum(&best)?,
-            });
-        }
-        let best = best.map_or(Ok(vec![]), |best| best.to_vec1::<f32>())?;
+        let best = search(&places, &self.rows, |products, _| Ok(products), None, None)?;
         // Rounding takes equal rows a little beyond a cosine of 1.
-        Ok(best.into_iter().map(|cosine| (1.0 - cosine).max(0.0)).collect())
+        Ok(best.into_iter().map(|best| (1.0 - best.value).max(0.0)).collect())
     }
 }
 
 /// For each row of `places`, `[places, width]`, the nearest row of `bank`, `[rows, width]`: its index (the first of
 /// several) and its Euclidean distance.
 pub(super) fn nearest(places: &Tensor, bank: &Tensor) -> Result<(Vec<u32>, Vec<f32>)> {
-    let mut best: Vec<(f32, u32)> = vec![(f32::INFINITY, 0); places.dim(0)?];
-    let mut start = 0;
-    for block in blocks(bank)? {
-        // |x - y|^2 without |x|^2, which is the same for all y.
+    // -|x - y|^2 without |x|^2, which is the same for all y.
+    let near = |products: Tensor, block: &Tensor| -> Result<Tensor> {
         let squares = block.sqr()?.sum(1)?.unsqueeze(0)?;
-        let far = squares.broadcast_sub(&(places.matmul(&block.t()?)? * 2.0)?)?;
-        let (values, indices) = (far.min(1)?.to_vec1::<f32>()?, far.argmin(1)?.to_vec1::<u32>()?);
-        for ((best, value), index) in best.iter_mut().zip(values).zip(indices) {
-            if value < best.0 {
-                *best = (value, start + index);
-            }
-        }
-        start += block.dim(0)? as u32;
-    }
-    let indices: Vec<u32> = best.into_iter().map(|(_, index)| index).collect();
-    // Once more as a difference: the short way loses what little separates neighbours.
-    let found = bank.index_select(&Tensor::new(&indices[..], bank.device())?, 0)?;
-    let distances = (places - found)?.sqr()?.sum(1)?.sqrt()?.to_vec1()?;
-    Ok((indices, distances))
+        Ok((products * 2.0)?.broadcast_sub(&squares)?)
+    };
+    let best = search(places, bank, near, None, None)?;
+    let distances = distances(places, &best, bank)?;
+    Ok((best.into_iter().map(|best| best.at).collect(), distances))
 }
 
 /// For each row of `a` its Euclidean distance to the nearest of those rows of `b` that `reach` allows it, and for each row
@@ -71,32 +52,66 @@ pub(super) fn nearest_both_ways(
     b: &Tensor,
     reach: &[Vec<Range<usize>>],
 ) -> Result<(Vec<f32>, Vec<f32>)> {
-    let (rows, columns) = (a.dim(0)?, b.dim(0)?);
-    let products = a.matmul(&b.t()?)?;
-    let products = cpu_slice(&products)?;
-    let mut of_b = HighestOfColumns::new(columns);
-    let mut of_a = vec![Highest::NONE; rows];
-    for (row, own) in of_a.iter_mut().enumerate() {
-        for part in &reach[row] {
-            let values = &products[row * columns..][part.clone()];
-            of_b.meet(row as u32, part.start, values, own);
+    let mut of_b = HighestOfColumns::new(b.dim(0)?);
+    let of_a = search(a, b, |products, _| Ok(products), Some(reach), Some(&mut of_b))?;
+    Ok((distances(a, &of_a, b)?, distances(b, &of_b.all(), a)?))
+}
+
+/// For each row of `a` the row of `b` that it is most similar to, of those that `reach` allows: blocked matrix products,
+/// of which `similarity` makes what is compared. `of_b` is told the same of the rows of `b`.
+fn search(
+    a: &Tensor,
+    b: &Tensor,
+    similarity: impl Fn(Tensor, &Tensor) -> Result<Tensor>,
+    reach: Option<&[Vec<Range<usize>>]>,
+    mut of_b: Option<&mut HighestOfColumns>,
+) -> Result<Vec<Highest>> {
+    let mut of_a = vec![Highest::NONE; a.dim(0)?];
+    let mut start = 0;
+    for block in blocks(b)? {
+        let columns = block.dim(0)?;
+        let similar = similarity(a.matmul(&block.t()?)?, &block)?.to_device(&Device::Cpu)?;
+        let similar = cpu_slice(&similar)?;
+        for (row, own) in of_a.iter_mut().enumerate() {
+            let values = &similar[row * columns..][..columns];
+            let mut meet = |part: Range<usize>| {
+                let (first, values) = (start + part.start, &values[part]);
+                own.meet(first, values);
+                if let Some(of_b) = &mut of_b {
+                    of_b.meet(row as u32, first, values);
+                }
+            };
+            match reach {
+                None => meet(0..columns),
+                Some(reach) => {
+                    for part in &reach[row] {
+                        let (from, to) = (part.start.max(start), part.end.min(start + columns));
+                        if from < to {
+                            meet(from - start..to - start);
+                        }
+                    }
+                }
+            }
         }
+        start += columns;
     }
-    // Once more as differences: the cosines of near twins differ from 1 by less than they are exact.
-    let (a, b, width) = (cpu_slice(a)?, cpu_slice(b)?, a.dim(1)?);
-    let distance = |from: &[f32], row: usize, to: &[f32], found: Highest| {
-        if found == Highest::NONE {
-            return f32::INFINITY;
-        }
+    Ok(of_a)
+}
+
+/// Euclidean distances of rows to what was found for them, infinite where nothing was: as differences, because products
+/// of near twins are less exact than what separates them.
+fn distances(from: &Tensor, found: &[Highest], to: &Tensor) -> Result<Vec<f32>> {
+    let (from, to) = (from.to_device(&Device::Cpu)?, to.to_device(&Device::Cpu)?);
+    let width = from.dim(1)?;
+    let (from, to) = (cpu_slice(&from)?, cpu_slice(&to)?);
+    let rows = from.chunks_exact(width).zip(found).map(|(row, found)| {
         let mut far = [f32::INFINITY];
-        let (row, other) =
-            (&from[row * width..][..width], &to[found.at as usize * width..][..width]);
-        lower_to_distance(&mut far, row, other);
+        if *found != Highest::NONE {
+            lower_to_distance(&mut far, row, &to[found.at as usize * width..][..width]);
+        }
         far[0].sqrt()
-    };
-    let from_a = of_a.iter().enumerate().map(|(i, found)| distance(&a, i, &b, *found)).collect();
-    let from_b = (0..columns).map(|i| distance(&b, i, &a, of_b.of(i))).collect();
-    Ok((from_a, from_b))
+    });
+    Ok(rows.collect())
 }
 
 fn blocks(rows: &Tensor) -> Result<impl Iterator<Item = Tensor>> {
@@ -109,7 +124,6 @@ fn blocks(rows: &Tensor) -> Result<impl Iterator<Item = Tensor>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use candle_core::Device;
 
     #[test]
     fn the_nearest_of_a_bank_larger_than_a_block_is_found() {

@@ -17,13 +17,14 @@ use std::collections::BTreeMap;
 use candle_core::{Device, Tensor};
 use rayon::prelude::*;
 
+use crate::image::enlarge_to_corners;
 use crate::ops::cpu_slice;
 use crate::{Error, Features, Result, Shape, Taps};
 use association::{Association, BlockBanks};
 use components::Components;
 pub(crate) use coreset::spread_out;
 use gaussian::Gaussians;
-pub use mutual::{Mutual, MutualOptions, rescored};
+pub use mutual::{Mutual, MutualOptions, rescored, single_photo};
 use padim::Padim;
 use patchcore::PatchCore;
 pub(crate) use region::places_of;
@@ -52,6 +53,14 @@ pub struct Distances {
     pub map: Vec<f32>,
     /// Of the whole photo.
     pub score: f32,
+}
+
+impl Distances {
+    /// The map at the model's input size, `[size, size]`: bilinear, the outermost patches' values on the outermost pixels, as
+    /// MuSc and April-GAN draw theirs.
+    pub fn map_at(&self, size: usize) -> Vec<f32> {
+        enlarge_to_corners(&self.map, self.map.len().isqrt(), size)
+    }
 }
 
 /// Which patches of a photo count: those of the region of interest, or all.

@@ -8,7 +8,6 @@ use rayon::prelude::*;
 
 use super::bank::nearest_both_ways;
 use super::{Distances, Places, neighbourhood_means, patches};
-use crate::image::enlarge_to_corners;
 use crate::ops::{cpu_slice, unit_rows};
 use crate::{Error, Features, Result};
 
@@ -36,9 +35,11 @@ impl Default for MutualOptions {
 }
 
 impl MutualOptions {
+    /// Whether these can be followed.
+    ///
     /// # Errors
-    /// [`Error::Setting`] for what makes no sense.
-    fn check(&self) -> Result<()> {
+    /// [`Error::Setting`] for degrees that are even and for fewer than 2 others.
+    pub fn check(&self) -> Result<()> {
         let even = |degree: &&usize| degree.is_multiple_of(2);
         if let Some(degree) = self.degrees.iter().find(even) {
             let why = "a neighbourhood has a patch in its middle: give odd numbers, such as 1,3,5";
@@ -65,14 +66,34 @@ pub struct Mutual {
     reach: Vec<Vec<Range<usize>>>,
     /// Of the first photo: all have to be alike.
     shape: Option<(usize, usize)>,
+    /// [`BUDGET`].
+    budget: usize,
 }
 
 /// A photo among those that it is compared with.
+#[derive(Default)]
 struct Member {
-    /// For each block and degree the patches, `[grid^2, width]`; none once nobody will be compared with it.
+    /// For each block and degree the patches, `[grid^2, width]`; none once it has met all that it will meet.
     sets: Vec<Tensor>,
-    /// For each block and degree the lowest distances of each patch in ascending order, `[grid^2, keep]`.
-    lowest: Vec<Vec<f32>>,
+    /// For each block and degree, and each patch, its lowest distances in ascending order; none likewise.
+    lowest: Vec<Vec<Vec<f32>>>,
+    /// Their means, then: `[grid^2]`.
+    map: Vec<f32>,
+}
+
+impl Member {
+    /// Takes the mean of the `keep` lowest distances, and forgets the rest.
+    fn close(&mut self, keep: usize) {
+        let sets = std::mem::take(&mut self.lowest);
+        let mean = |lowest: &Vec<f32>| {
+            let lowest = &lowest[..keep.min(lowest.len())];
+            lowest.iter().map(|d| f64::from(*d)).sum::<f64>() / lowest.len() as f64
+        };
+        let patch =
+            |i: usize| sets.iter().map(|set| mean(&set[i])).sum::<f64>() / sets.len() as f64;
+        self.map = (0..sets[0].len()).map(|i| patch(i) as f32).collect();
+        self.sets.clear();
+    }
 }
 
 impl Mutual {
@@ -83,7 +104,7 @@ impl Mutual {
     pub fn new(options: MutualOptions) -> Result<Self> {
         options.check()?;
         let (members, reach) = (vec![], vec![]);
-        Ok(Self { options, places: Places::default(), members, reach, shape: None })
+        Ok(Self { options, places: Places::default(), members, reach, shape: None, budget: BUDGET })
     }
 
     /// The same where only some patches count.
@@ -113,16 +134,18 @@ impl Mutual {
             }
         }
         let bytes: usize = sets.iter().map(|set| set.elem_count() * size_of::<f32>()).sum();
-        if bytes * (2 * half + 1) > BUDGET {
+        if bytes.saturating_mul(2 * half + 1) > self.budget {
             sets = sets.iter().map(|set| set.to_dtype(DType::F16)).collect::<Result<_, _>>()?;
         }
-        let empty = vec![f32::INFINITY; grid * grid * self.keep(2 * half)];
         let new = self.members.len();
-        self.members.push(Member { lowest: vec![empty; sets.len()], sets });
-        self.compare(new, new.saturating_sub(half)..new)?;
+        let others = new.saturating_sub(half)..new;
+        let found = self.compare(&sets, others.clone())?;
+        let lowest = vec![vec![vec![]; grid * grid]; sets.len()];
+        self.members.push(Member { sets, lowest, map: vec![] });
+        self.note(new, others, found);
         // Those at the beginning meet those at the end once more.
         if let Some(old) = new.checked_sub(half).filter(|old| *old >= half) {
-            self.members[old].sets.clear();
+            self.members[old].close(keep(2 * half));
         }
         Ok(())
     }
@@ -133,37 +156,30 @@ impl Mutual {
     /// [`Error::Setting`] for a single photo.
     pub fn finish(mut self) -> Result<Vec<Distances>> {
         let (count, half) = (self.members.len(), self.half());
-        let Some((grid, size)) = self.shape.filter(|_| count > 1) else {
-            let why = "compares photos with each other and needs two that differ; for one photo take --method winclip, \
-                       april-gan or fused, or enroll good parts and give --profile";
-            return Err(Error::setting("--method mutual", why));
+        let Some((_, size)) = self.shape.filter(|_| count > 1) else {
+            return Err(single_photo());
         };
         for first in 0..half.min(count) {
             // The pairs that are near in the ring but not in the row.
             let last = (first + half + 1).max((first + count).saturating_sub(half));
-            self.compare(first, last.min(count)..count)?;
+            let others = last.min(count)..count;
+            let found = self.compare(&self.members[first].sets, others.clone())?;
+            self.note(first, others, found);
         }
         let others = (2 * half).min(count - 1);
-        let (kept, keep) = (self.keep(2 * half), self.keep(others));
-        let distances = self.members.iter().map(|member| {
-            let mut map = vec![0f64; grid * grid];
-            for set in &member.lowest {
-                let means = set.chunks_exact(kept).map(|lowest| {
-                    lowest[..keep].iter().map(|d| f64::from(*d)).sum::<f64>() / keep as f64
-                });
-                map.iter_mut().zip(means).for_each(|(sum, mean)| *sum += mean);
+        let distances = self.members.into_iter().map(|mut member| {
+            if member.map.is_empty() {
+                member.close(keep(others));
             }
-            let sets = member.lowest.len() as f64;
-            let value = |(patch, sum): (usize, &f64)| {
-                if self.places.holds(patch) { (sum / sets) as f32 } else { 0.0 }
-            };
-            let map: Vec<f32> = map.iter().enumerate().map(value).collect();
-            let score = match self.places.0 {
-                Some(_) => self.places.farthest(&map).1,
-                // The map at the input's size: it meets not all of the grid's values.
-                None => enlarge_to_corners(&map, grid, size).into_iter().fold(0.0, f32::max),
-            };
-            Distances { map, score }
+            let mut map = member.map;
+            let patches = map.iter_mut().enumerate();
+            patches.filter(|(i, _)| !self.places.holds(*i)).for_each(|(_, value)| *value = 0.0);
+            let mut distances = self.places.distances(map);
+            if self.places.0.is_none() {
+                // The map at the input's size, which meets not all of the grid's values.
+                distances.score = distances.map_at(size).into_iter().fold(0.0, f32::max);
+            }
+            distances
         });
         Ok(distances.collect())
     }
@@ -173,37 +189,51 @@ impl Mutual {
         self.options.against / 2
     }
 
-    /// Of so many distances how many count.
-    fn keep(&self, others: usize) -> usize {
-        ((SHARE * others as f64) as usize).max(1)
-    }
-
-    /// Compares one photo with several, and notes it on both sides.
-    fn compare(&mut self, one: usize, others: Range<usize>) -> Result<()> {
-        let keep = self.keep(2 * self.half());
-        let own = self.members[one].sets.iter().map(full).collect::<Result<Vec<_>>>()?;
-        let pair = |other: &Member| -> Result<Vec<(Vec<f32>, Vec<f32>)>> {
+    /// Compares a photo's patches with those of others: for each of these, and each block and degree, the distances of the
+    /// photo's patches and those of the other's.
+    fn compare(&self, own: &[Tensor], others: Range<usize>) -> Result<Vec<Vec<BothWays>>> {
+        let own = own.iter().map(full).collect::<Result<Vec<_>>>()?;
+        let pair = |other: &Member| -> Result<Vec<BothWays>> {
             let sets = own.iter().zip(&other.sets);
             sets.map(|(a, b)| nearest_both_ways(a, &full(b)?, &self.reach)).collect()
         };
-        let found: Vec<_> = self.members[others.clone()].par_iter().map(pair).collect();
+        self.members[others].par_iter().map(pair).collect()
+    }
+
+    /// Notes on both sides what came of it.
+    fn note(&mut self, one: usize, others: Range<usize>, found: Vec<Vec<BothWays>>) {
+        let keep = keep(2 * self.half());
         for (other, found) in others.zip(found) {
-            for (set, (from_one, from_other)) in found?.into_iter().enumerate() {
+            for (set, (from_one, from_other)) in found.into_iter().enumerate() {
                 insert(&mut self.members[one].lowest[set], &from_one, keep);
                 insert(&mut self.members[other].lowest[set], &from_other, keep);
             }
         }
-        Ok(())
     }
 }
 
+/// Distances of one photo's patches to another, and the other way round.
+type BothWays = (Vec<f32>, Vec<f32>);
+
+/// What is said where there is nothing to compare with.
+pub fn single_photo() -> Error {
+    let why = "compares photos with each other and needs two that differ; for one photo take --method winclip, april-gan or \
+               fused, or enroll good parts and give --profile";
+    Error::setting("--method mutual", why)
+}
+
+/// Of so many distances how many count.
+fn keep(others: usize) -> usize {
+    ((SHARE * others as f64) as usize).max(1)
+}
+
 /// Notes each patch's new distance among its lowest.
-fn insert(lowest: &mut [f32], distances: &[f32], keep: usize) {
-    for (lowest, &distance) in lowest.chunks_exact_mut(keep).zip(distances) {
+fn insert(lowest: &mut [Vec<f32>], distances: &[f32], keep: usize) {
+    for (lowest, &distance) in lowest.iter_mut().zip(distances) {
         let at = lowest.partition_point(|other| *other <= distance);
         if at < keep {
-            lowest[at..].rotate_right(1);
-            lowest[at] = distance;
+            lowest.truncate(keep - 1);
+            lowest.insert(at, distance);
         }
     }
 }
@@ -219,7 +249,9 @@ fn reach(grid: usize, align: Option<usize>, places: &Places) -> Vec<Vec<Range<us
             return vec![];
         }
         let around = |at: usize| match align {
-            Some(cells) => at.saturating_sub(cells)..(at + cells + 1).min(grid),
+            Some(cells) => {
+                at.saturating_sub(cells)..at.saturating_add(cells).saturating_add(1).min(grid)
+            }
             None => 0..grid,
         };
         let (columns, mut ranges) = (around(patch % grid), Vec::<Range<usize>>::new());
@@ -274,4 +306,30 @@ pub fn rescored(scores: &[f32], embeddings: &Tensor, neighbours: &[usize]) -> Re
         Ok(neighbours.iter().map(average).sum::<f32>() / neighbours.len() as f32)
     };
     (0..scores.len()).into_par_iter().map(photo).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::photo;
+    use super::*;
+
+    #[test]
+    fn half_precision_is_near_enough() {
+        let judged = |budget: usize| {
+            let mut mutual = Mutual::new(MutualOptions::default()).unwrap();
+            mutual.budget = budget;
+            for seed in 0..4u32 {
+                let value = |i: u32| ((i * 7919 + seed * 104_729) % 1009) as f32 / 1009.0;
+                let rows: Vec<Vec<f32>> =
+                    (0..25).map(|row| (0..8).map(|i| value(row * 8 + i)).collect()).collect();
+                mutual.add(&photo(5, &rows)).unwrap();
+            }
+            mutual.finish().unwrap()
+        };
+        let (full, half) = (judged(BUDGET), judged(0));
+        for (full, half) in full.iter().zip(&half) {
+            assert_ne!(full.map, half.map);
+            assert!(full.map.iter().zip(&half.map).all(|(a, b)| (a - b).abs() < 2e-3));
+        }
+    }
 }

@@ -29,11 +29,11 @@ pub struct Region {
 }
 
 impl Region {
-    /// Where a picture is white, on a model's input of `size` pixels.
+    /// Where a picture is white, on a model's input of `size` pixels and `grid` patches a side.
     ///
     /// # Errors
-    /// [`Error::Photo`] for a file that is no picture.
-    pub fn open(mask: &Path, size: usize, fit: Fit) -> Result<Self> {
+    /// [`Error::Photo`] for a file that is no picture, and for one that is white on less than a patch.
+    pub fn open(mask: &Path, (size, grid): (usize, usize), fit: Fit) -> Result<Self> {
         let white = Mask::white(mask)?;
         let placement = Placement::new((white.width, white.height), size, fit);
         let pixel = |i: usize| {
@@ -44,20 +44,17 @@ impl Region {
         let pixels: Arc<[bool]> = (0..size * size).map(pixel).collect();
         let file = mask.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let about = RegionAbout { file, width: white.width, height: white.height };
-        Ok(Self { about, pixels })
+        let region = Self { about, pixels };
+        if region.places(grid).0.is_some_and(|places| places.contains(&true)) {
+            return Ok(region);
+        }
+        let why = "is white (brighter than half) nowhere, or nowhere for as much as a patch; paint white where to look";
+        Err(Error::photo(mask, why))
     }
 
     /// The patches that count.
-    ///
-    /// # Errors
-    /// [`Error::Photo`] when there are none.
-    pub(crate) fn places(&self, grid: usize) -> Result<Places> {
-        let places = places_of(&self.pixels, grid);
-        if places.0.as_ref().is_some_and(|places| places.contains(&true)) {
-            return Ok(places);
-        }
-        let why = "is white (brighter than half) nowhere, or nowhere for as much as a patch; paint white where to look";
-        Err(Error::photo(Path::new(&self.about.file), why))
+    pub(crate) fn places(&self, grid: usize) -> Places {
+        places_of(&self.pixels, grid)
     }
 }
 
