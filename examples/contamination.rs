@@ -37,7 +37,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         for seed in 0..DRAWS {
             let drawn = draw(&all, count, share, seed)?;
             for (way, sum) in sums.iter_mut().enumerate() {
-                let options = FolderOptions { with_words: way == 2, ..FolderOptions::default() };
+                let options = FolderOptions { with_words: way != 1, ..FolderOptions::default() };
                 let words = default_method(parts.adapter.is_some()).make(&parts)?;
                 let mut folder = Folder::new(clip.clone(), words, product.clone(), options)?;
                 let hashes: Vec<String> = drawn

@@ -224,16 +224,13 @@ fn measure_model(args: &RunArgs, layout: Layout) -> anyhow::Result<ExitCode> {
     match (judges, args.folder.given()) {
         (Judges::Words, Some(flag)) => return refuse(flag, "is for --method mutual and auto"),
         (Judges::Words, None) => {}
-        (_, Some(_)) if args.folder.check().is_err() => {
-            return Ok(args.folder.check().map(|()| ExitCode::SUCCESS)?);
-        }
         _ if args.shard.is_some() => {
             return refuse("--shard", "a part of the photos cannot be compared with all others");
         }
         _ if args.profile_from.is_some() => {
             return refuse("--profile-from", "good parts take the place of the other photos");
         }
-        _ => {}
+        _ => args.folder.check()?,
     }
     let all = args.set.samples(layout)?;
     let strays = stray(&args.set.root, layout, &all)?;

@@ -23,7 +23,8 @@ pub const HEADING: &str = "Photos compared with each other (--method mutual, aut
 #[command(next_help_heading = HEADING)]
 pub struct FolderArgs {
     /// Compare each photo with at most N others, half before it and half after in a ring whose order is drawn from
-    /// the photos' contents; time and memory grow with it. As many as there are photos: all, as MuSc's authors do.
+    /// the photos' contents; time and memory grow with it. As many as there are photos: all, as MuSc's authors do [default:
+    /// 24].
     #[arg(long, value_name = "N")]
     against: Option<usize>,
     /// Average each patch over neighbourhoods of these sides, in patches [default: 1,3,5].
@@ -157,10 +158,8 @@ impl Contents {
             order.into_iter().map(|i| (known[i].0.to_string(), known[i].1)).collect();
         let place: HashMap<&str, usize> =
             ring.iter().enumerate().map(|(place, (sha256, _))| (&**sha256, place)).collect();
-        let places = hashes.iter().map(|sha256| sha256.as_ref().ok().map(|s| place[&**s]));
-        let places: Vec<Option<usize>> = places.collect();
-        let places = hashes.into_iter().zip(places);
-        let places = places.map(|(hash, place)| hash.map(|_| place.unwrap_or_default())).collect();
+        let places = hashes.into_iter().map(|sha256| sha256.map(|sha256| place[&*sha256]));
+        let places = places.collect();
         Self { ring, places }
     }
 
@@ -398,7 +397,10 @@ pub fn score(
             (Some(_), false) => "mutual".into(),
         };
         let finding = judged.finding(i);
-        let record = scorer.record(path, &finding, &method, gathered.milliseconds[i], row);
+        let mut record = scorer.record(path, &finding, &method, gathered.milliseconds[i], row);
+        if !judged.has_words() {
+            record.adapter = None;
+        }
         if !results.keep(photo, record, &finding, None)? {
             return Ok(());
         }

@@ -21,6 +21,7 @@ use super::setup::{Judges, MethodArgs, ProductArgs};
   blemish score 'line3/*.jpg' --product zipper --format csv > scores.csv
   blemish score photos/ --product \"steel plate\" --prompts inspection --detect scratch,dent --ignore \"mill scale\"
   blemish score photos/ --product \"metal nut\" --model ViT-B-16-plus-240 --out out/ --save-map
+  blemish score photos/ --product \"metal nut\" --method mutual --against 200
   blemish score photos/ --profile nut.blemish --out out/
 
 Scores run from 0 to 1, higher is more anomalous; compare them within one product and model, and those of photos that
@@ -50,8 +51,8 @@ pub struct Args {
     /// what hardly goes beyond those stays grey; `image` shows where each photo is hottest.
     #[arg(long, value_enum, default_value = "run", requires = "out")]
     pub scale: ScaleOf,
-    /// Score one part of the photos, I of N from 0; N alone takes I from JOB_COMPLETION_INDEX or SLURM_ARRAY_TASK_ID. The
-    /// parts' results one after another are those of all photos.
+    /// Score one part of the photos by words alone, or with a profile: I of N from 0; N alone takes I from JOB_COMPLETION_INDEX
+    /// or SLURM_ARRAY_TASK_ID. The parts' results one after another are those of all photos.
     #[arg(long, value_name = "I/N", value_parser = super::shard::parse)]
     shard: Option<(usize, usize)>,
     /// A picture of the photos' shape, white where to look: what is black never counts.

@@ -45,6 +45,13 @@ pub struct FolderOptions {
     pub region: Option<Arc<Region>>,
 }
 
+impl FolderOptions {
+    /// Whether words are looked at: with a single kind of anomaly they have nothing to name.
+    fn has_words(&self, product: &Product) -> bool {
+        self.with_words || product.kinds().len() > 1
+    }
+}
+
 /// Photos of one product, added one by one.
 pub struct Folder {
     detector: Detector,
@@ -92,8 +99,7 @@ impl Folder {
     /// No photos yet; `words`: the method that judges by words.
     ///
     /// # Errors
-    /// [`Error::Setting`] for options that make no sense, and for what the model does not have; [`Error::Photo`] for a
-    /// region that no patch lies in.
+    /// [`Error::Setting`] for options that make no sense, and for what the model does not have.
     pub fn new(
         clip: Arc<Clip>,
         words: Box<dyn Method>,
@@ -107,11 +113,7 @@ impl Folder {
             let why = format!("give blocks of the model, from 1 to {last}");
             return Err(Error::setting("--blocks", why));
         }
-        // Without names there is nothing for words to say.
-        let words = match options.with_words || product.kinds().len() > 1 {
-            true => words,
-            false => Box::new(Mute),
-        };
+        let words = if options.has_words(&product) { words } else { Box::new(Mute) };
         let sides = Sides { words: words.into(), other: Taps { blocks, ..Taps::default() } };
         clip.check(&sides.taps())?;
         let mut mutual = Mutual::new(options.mutual.clone())?;
@@ -166,7 +168,7 @@ impl Folder {
         self.seen.len()
     }
 
-    /// Each photo by words alone.
+    /// Each photo by words alone: of no use where these have no say in scores and nothing to name.
     pub fn by_words(self) -> Judged {
         let (seen, blocks) = (self.seen, self.sides.other.blocks);
         Judged { folder: seen, product: self.product, options: self.options, blocks, mutual: None }
@@ -236,6 +238,11 @@ impl Judged {
     /// Whether the photos judged each other.
     pub fn is_mutual(&self) -> bool {
         self.mutual.is_some()
+    }
+
+    /// Whether words have a say in scores, or name what was found.
+    pub fn has_words(&self) -> bool {
+        self.options.has_words(&self.product)
     }
 
     /// The blocks whose patches are compared.
