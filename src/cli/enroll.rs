@@ -187,7 +187,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
         if let (Some(mined), true) = (&summary.mined, args.calibrate.is_empty()) {
             eprintln!(
                 "blemish: note: look through {}, and leave out defective parts with --drop. The line between ok and ng is drawn by \
-                 typical parts: ordinary ones will be called ng more often than promised; --calibrate mends that",
+                 typical parts: ordinary ones may be called ng more often than promised; --calibrate mends that",
                 mined.sheet
             );
         }

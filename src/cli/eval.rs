@@ -1,21 +1,21 @@
 //! `blemish eval`: how well a model and a method do on labelled photos, or maps that another program made.
 
-use std::collections::{BTreeMap, HashMap};
-use std::path::{Path, PathBuf};
+use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use blemish::data::{Layout, Sample, empty_products, good_training_photos, samples, stray};
 use blemish::files::files_sha256;
 use blemish::{
-    Adapter, BitDepth, Curve, Detector, EnrollOptions, Error, Folder, Judged, Looked, Maps, Photo,
-    Photos, Product, Prompts, Run, RunAbout, TextCache, enroll, evaluate,
+    Adapter, BitDepth, Curve, Detector, EnrollOptions, Error, Looked, Photo, Photos, Product,
+    Prompts, Run, RunAbout, TextCache, enroll, evaluate,
 };
 use clap::ValueEnum;
-use indicatif::ProgressBar;
 
 use super::folder::{Contents, FolderArgs};
 use super::measured::{About, Named, Protocol, Report, Row};
 use super::setup::{Format, Judges, MethodArgs, Model, progress_bar};
+use super::together;
 
 /// Measure a model and a method on labelled photos: AUROC, AP and F1 of scores and of pixels, AU-PRO; on MVTec LOCO
 /// AU-sPRO as its authors compute it.
@@ -43,42 +43,23 @@ enum What {
     Visa(RunArgs),
     /// Photos of one's own: good/ beside folders of defective ones, masks in ground_truth/<kind>/ where there are any.
     Folder(RunArgs),
-    Maps(MapsArgs),
-}
-
-/// Measure anomaly maps on disk: a TIFF a photo, in the layout that MVTec's scripts read.
-///
-/// `MAPS/<product>/test/<kind>/<photo>.tiff`: one number a pixel (float32 or uint8; float64 is rounded), at the photo's own
-/// size. A photo's score is its map's highest value.
-#[derive(clap::Args)]
-struct MapsArgs {
-    /// How the photos are laid out.
-    #[arg(value_enum)]
-    layout: Layout,
-    #[command(flatten)]
-    set: Set,
-    /// The folder of maps.
-    #[arg(long, value_name = "DIR")]
-    maps: PathBuf,
-    /// No progress; errors are still printed.
-    #[arg(long, short)]
-    quiet: bool,
+    Maps(super::maps::Args),
 }
 
 /// Which photos, and how the numbers are computed and printed.
 #[derive(clap::Args)]
-struct Set {
+pub struct Set {
     /// The photos' folder.
-    root: PathBuf,
+    pub root: PathBuf,
     /// Measure these products only; give it again for several.
     #[arg(long, value_name = "NAME")]
     category: Vec<String>,
     /// Thresholds of MVTec LOCO's curves.
     #[arg(long, value_enum, default_value = "exact")]
-    curve: Curve,
+    pub curve: Curve,
     /// How to print results.
     #[arg(long, value_enum, default_value = "table")]
-    format: Format,
+    pub format: Format,
 }
 
 #[derive(clap::Args)]
@@ -141,12 +122,12 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
         What::Loco(args) => measure_model(args, Layout::Loco),
         What::Visa(args) => measure_model(args, Layout::Visa),
         What::Folder(args) => measure_model(args, Layout::Folder),
-        What::Maps(args) => measure_maps(args),
+        What::Maps(args) => super::maps::run(args),
     }
 }
 
 impl Set {
-    fn samples(&self, layout: Layout) -> anyhow::Result<Vec<Sample>> {
+    pub fn samples(&self, layout: Layout) -> anyhow::Result<Vec<Sample>> {
         let mut all = samples(&self.root, Some(layout))?;
         for wanted in &self.category {
             if !all.iter().any(|sample| sample.product == *wanted) {
@@ -190,28 +171,6 @@ pub fn by_product(all: &[Sample]) -> BTreeMap<&str, Vec<&Sample>> {
         by_product.entry(&sample.product).or_default().push(sample);
     }
     by_product
-}
-
-fn measure_maps(args: &MapsArgs) -> anyhow::Result<ExitCode> {
-    let all = args.set.samples(args.layout)?;
-    let maps = Maps::new(&args.maps);
-    let mut strays = maps.stray(&all)?;
-    strays.extend(stray(&args.set.root, args.layout, &all)?);
-    let bar = progress_bar(all.len(), args.quiet);
-    let mut products = Vec::new();
-    for samples in by_product(&all).values() {
-        let scores = evaluate(samples, args.layout, args.set.curve, |sample| {
-            bar.inc(1);
-            maps.read(sample)
-        })?;
-        products.push(Row { named: Named::default(), scores });
-    }
-    bar.finish_and_clear();
-    let maps = Some(args.maps.display().to_string());
-    let about = About { maps, ..About::default() };
-    let report = Report::new(about, args.set.curve, products, strays);
-    report.print(args.layout, args.set.format, args.quiet)?;
-    Ok(ExitCode::SUCCESS)
 }
 
 fn measure_model(args: &RunArgs, layout: Layout) -> anyhow::Result<ExitCode> {
@@ -344,11 +303,11 @@ fn measure_model(args: &RunArgs, layout: Layout) -> anyhow::Result<ExitCode> {
             _ if run.as_ref().is_some_and(|run| samples.iter().all(|s| run.has(s))) => None,
             _ => {
                 let with_words = judges == Judges::Auto;
-                let contents = Contents::of(&photos(samples), args.folder.seed());
+                let contents = Contents::of(&together::photos(samples), args.folder.seed());
                 let count = contents.count();
                 let empty =
                     args.folder.folder(&args.method, &model, product, None, (with_words, count))?;
-                Some(judge_together(empty, &contents, samples, depth, &bar)?)
+                Some(together::judge(empty, &contents, samples, depth, &bar)?)
             }
         };
         let mut look = |sample: &Sample| -> blemish::Result<Looked> {
@@ -389,30 +348,6 @@ fn measure_model(args: &RunArgs, layout: Layout) -> anyhow::Result<ExitCode> {
     }
     report.print(layout, args.set.format, args.method.model.quiet)?;
     Ok(ExitCode::SUCCESS)
-}
-
-fn photos(samples: &[&Sample]) -> Vec<PathBuf> {
-    samples.iter().map(|sample| sample.photo.clone()).collect()
-}
-
-/// The photos of a product, judged by each other, and the index of each in what was judged.
-fn judge_together<'a>(
-    mut folder: Folder,
-    contents: &Contents,
-    samples: &[&'a Sample],
-    depth: BitDepth,
-    bar: &ProgressBar,
-) -> anyhow::Result<(Judged, HashMap<&'a Path, usize>)> {
-    let seen = contents.look(&mut folder, &photos(samples), depth, &|_| true, bar);
-    let mut index = HashMap::new();
-    for (photo, sample) in samples.iter().enumerate() {
-        match seen.index(contents, photo) {
-            Some(Ok(i)) => _ = index.insert(&*sample.photo, i),
-            Some(Err(error)) => anyhow::bail!("{error}"),
-            None => unreachable!("all are wanted"),
-        }
-    }
-    Ok((folder.finish()?, index))
 }
 
 impl RunArgs {

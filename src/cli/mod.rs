@@ -7,6 +7,7 @@ mod eval;
 mod explain;
 mod folder;
 mod inputs;
+mod maps;
 mod measured;
 mod merge;
 mod mine;
@@ -19,6 +20,7 @@ mod score;
 mod scorer;
 mod setup;
 mod shard;
+mod together;
 mod train;
 mod watch;
 

@@ -8,11 +8,12 @@ use blemish::report::Format;
 use blemish::{Error, Profile, Role};
 use clap::ValueEnum;
 
-use super::folder::{self, Contents, FolderArgs};
+use super::folder::{Contents, FolderArgs, HEADING};
 use super::inputs::Inputs;
 use super::results::Results;
 use super::scorer::Scorer;
 use super::setup::{Judges, MethodArgs, ProductArgs};
+use super::together;
 
 /// Score photos of a product, from its name and from each other.
 #[derive(clap::Args)]
@@ -66,7 +67,7 @@ pub struct Args {
     #[command(flatten)]
     pub folder: FolderArgs,
     /// Where the folder seems to hold two products, compare the photos of each with each other alone.
-    #[arg(long, help_heading = folder::HEADING)]
+    #[arg(long, help_heading = HEADING)]
     pub apart: bool,
 }
 
@@ -146,7 +147,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let failed = inputs.errors.len();
     let mut results = Results::new(&scorer, photos, targets, depth, failed);
     match (folder, model) {
-        (Some(contents), Some(model)) => folder::score(&mut results, &contents, &model, judges)?,
+        (Some(contents), Some(model)) => together::score(&mut results, &contents, &model, judges)?,
         (_, model) => results.one_by_one(model.as_ref())?,
     }
     Ok(results.finish())

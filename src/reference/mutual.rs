@@ -118,7 +118,7 @@ impl Mutual {
     /// [`Error::Tensor`] for features of another shape.
     ///
     /// # Panics
-    /// If it has other blocks than the photos before it.
+    /// If it has no blocks, or is of another size than the photos before it.
     pub fn add(&mut self, photo: &Features) -> Result<()> {
         let (grid, size) = (photo.grid, photo.size);
         assert!(*self.shape.get_or_insert((grid, size)) == (grid, size), "photos of one shape");
