@@ -25,7 +25,7 @@ pub struct Thumbnail {
 }
 
 impl Thumbnail {
-    /// With lines of text below it; long ones lose their beginning, as names of files differ at their end.
+    /// With lines of text below it; long ones lose their beginning, as paths differ at their end.
     ///
     /// # Panics
     /// If the photo has no pixels.

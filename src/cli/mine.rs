@@ -133,8 +133,8 @@ pub fn mine(
     ];
     let thumbnail = |photo: &usize| -> anyhow::Result<Thumbnail> {
         let row = row(*photo);
-        let name = files[*photo].file_name().unwrap_or_default().to_string_lossy().into_owned();
-        let lines = vec![name, format!("{:.3}, {} of {}", row.score, row.rank, row.of)];
+        let place = format!("{:.3}, {} of {}", row.score, row.rank, row.of);
+        let lines = vec![row.file, place];
         Ok(Thumbnail::new(&Photo::open(files[*photo], depth)?, lines))
     };
     let sections = sections.into_iter().map(|(title, photos)| {
