@@ -84,7 +84,7 @@ pub struct Record {
 }
 
 /// The photos of a folder that judged each other.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Default, Serialize)]
 pub struct FolderRow {
     /// How many: each content once.
     pub photos: usize,
@@ -109,7 +109,7 @@ pub struct FolderRow {
 }
 
 /// The layers that April-GAN draws with.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Default, Serialize)]
 pub struct AdapterRow {
     /// Its file.
     pub file: String,
@@ -245,7 +245,19 @@ fn columns(record: &Record) -> std::io::Result<Vec<(String, String)>> {
     let mut columns = Vec::new();
     // By way of the text, which has no more digits than a float32 needs.
     let value: Value = serde_json::from_str(&serde_json::to_string(record)?)?;
+    // What may be none has its columns all the same.
+    let parts = [
+        ("folder", serde_json::to_value(FolderRow::default())?),
+        ("adapter", serde_json::to_value(AdapterRow::default())?),
+    ];
     for (field, value) in value.as_object().into_iter().flatten() {
+        if let (Value::Null, Some((_, parts))) =
+            (value, parts.iter().find(|(name, _)| name == field))
+        {
+            let keys = parts.as_object().into_iter().flatten();
+            columns.extend(keys.map(|(key, _)| (format!("{field}.{key}"), String::new())));
+            continue;
+        }
         if let Some(parts) = value.as_object() {
             columns.extend(parts.iter().map(|(key, v)| (format!("{field}.{key}"), text(v))));
         }
@@ -332,8 +344,8 @@ mod tests {
         let csv = printed(Format::Csv);
         let mut reader = csv::Reader::from_reader(csv.as_bytes());
         let headers = reader.headers().unwrap().clone();
-        // `defects` and `ignored` are columns per name.
-        assert_eq!(headers.len(), values[0].as_object().unwrap().len() - 2 + 5);
+        // `defects` and `ignored` are columns per name, `folder` and `adapter` a column per part.
+        assert_eq!(headers.len(), values[0].as_object().unwrap().len() - 4 + 5 + 10 + 5);
         assert!(headers.iter().any(|h| h == "defects.scratch.score"));
         let rows: Vec<csv::StringRecord> = reader.records().map(Result::unwrap).collect();
         assert_eq!((rows.len(), &rows[0][1]), (2, "a, \"b\".png"));

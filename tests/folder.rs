@@ -308,6 +308,31 @@ fn words_and_regions_hold_where_photos_judge_each_other() {
         let highest = found[2..].iter().map(score).fold(0.0, f64::max);
         assert!(found[..2].iter().map(score).all(|score| score < highest), "{method}: {found:?}");
     }
+    // What is ignored is what words ignore where a photo is by itself, or less.
+    for method in ["mutual", "auto"] {
+        let words = [
+            "--prompts",
+            "inspection",
+            "--detect",
+            "scratch",
+            "--ignore",
+            "oil film,shadow,water drop",
+        ];
+        let with = |method| {
+            rows(&score(home, &[&["p", "--method", method][..], &words].concat()).success())
+        };
+        for (together, alone) in with(method).iter().zip(&with("fused")) {
+            for (a, b) in together["ignored"]
+                .as_array()
+                .unwrap()
+                .iter()
+                .zip(alone["ignored"].as_array().unwrap())
+            {
+                let area = |row: &Value| row["area"].as_f64().unwrap();
+                assert!(area(a) <= area(b) + 1e-9, "{method}: {a} {b}");
+            }
+        }
+    }
     // Words alone have regions too.
     let alone = rows(&score(home, &["p/00.png", "--roi", "roi.png"]).success());
     assert!((alone[0]["coverage"].as_f64().unwrap() - 0.5).abs() < 0.02);
@@ -401,6 +426,7 @@ fn eval_marks_what_depends_on_the_test_part() {
         .unwrap();
     run(&["--method", "mutual", "--out", "m", "--resume"]).success();
     assert_eq!(std::fs::read(home.join("m/metrics.json")).unwrap(), kept);
+    assert_eq!(mutual["adapter"], Value::Null, "no words, no layers");
     assert_eq!(value(run(&["--method", "auto"]).success())["method"], "fused+mutual");
     for (more, why) in [
         (
@@ -455,6 +481,15 @@ fn references_are_mined_from_an_unsorted_folder() {
         .stderr(contains("--drop 99.png: is none of the folder's photos"));
     enroll(&["--sheet", "p/05.png"]).code(2).stderr(contains("is one of the photos"));
     command(home, &["enroll", "--product", "plate", "-o", "x.blemish"]).assert().code(2);
+    for flag in ["--drop", "--sheet"] {
+        let both =
+            ["enroll", "--product", "plate", "--reference", "p", flag, "05.png", "-o", "x.blemish"];
+        command(home, &both).assert().code(2).stderr(contains(flag));
+    }
+    // A copy is struck out by either name.
+    std::fs::copy(home.join("p").join(name), home.join("p/twin.png")).unwrap();
+    assert!(!taken(&summary(&enroll(&["--drop", "twin.png"]).success())).contains(&first[1]));
+    std::fs::remove_file(home.join("p/twin.png")).unwrap();
 
     // The next single photo is decided at once.
     plate(90, true).save(home.join("next.png")).unwrap();

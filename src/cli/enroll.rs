@@ -44,10 +44,10 @@ pub struct Args {
     #[arg(long, value_name = "PHOTOS", num_args = 1.., conflicts_with = "reference")]
     mine: Vec<PathBuf>,
     /// Leave these photos of --mine out, by name: others take their places. Give it again for several.
-    #[arg(long, value_name = "NAME", requires = "mine")]
+    #[arg(long, value_name = "NAME", requires = "mine", conflicts_with = "reference")]
     pub drop: Vec<PathBuf>,
     /// Where to write the contact sheet [default: the product file's name with .png].
-    #[arg(long, value_name = "FILE", requires = "mine")]
+    #[arg(long, value_name = "FILE", requires = "mine", conflicts_with = "reference")]
     sheet: Option<PathBuf>,
     /// Take the first N references only, in order of name; with --mine N of them, at most half of the folder [default: all,
     /// 16 with --mine].

@@ -218,7 +218,32 @@ fn measure_model(args: &RunArgs, layout: Layout) -> anyhow::Result<ExitCode> {
     }
     let alone = args.method.detector(&model)?;
     let reference = args.profile_from.map(|_| args.reference_method(alone.method().name()));
-    let described = adapter.map(Adapter::about);
+    let cache = TextCache::from_env();
+    let mut words = BTreeMap::new();
+    for &folder in by_product.keys() {
+        let names = match args.names {
+            _ if !args.product.is_empty() => args.product.clone(),
+            _ if !several && prompts.names_product() => vec![],
+            Names::Folder => vec![folder.to_string()],
+            Names::Spaced => vec![folder.replace('_', " ")],
+        };
+        let product = args.method.model.product(&model.clip, &names, &prompts, &cache)?;
+        let is_known = adapter.is_none_or(Adapter::knows_products);
+        let named = Named {
+            name: product.name().to_string(),
+            words_sha256: product.words_sha256(),
+            leak: is_known.then(|| leaks.contains(&folder)),
+            references_sha256: match args.profile_from {
+                Some(count) => Some(files_sha256(&args.references(count, layout, folder)?)?),
+                None => None,
+            },
+        };
+        words.insert(folder.to_string(), (product, named));
+    }
+    // Without words there are no layers for them.
+    let has_words = judges != Judges::Mutual || words.values().any(|(p, _)| p.kinds().len() > 1);
+    let used = adapter.filter(|_| has_words);
+    let described = used.map(Adapter::about);
     let about = About {
         maps: None,
         method: Some(match judges {
@@ -242,33 +267,11 @@ fn measure_model(args: &RunArgs, layout: Layout) -> anyhow::Result<ExitCode> {
         activation: Some(model.clip.activation().name().into()),
         bit_depth: Some(depth.bits()),
         prompts: Some(file.display().to_string()),
-        adapter: adapter.map(|a| a.name().into()),
-        adapter_sha256: adapter.map(|a| a.sha256().into()),
+        adapter: used.map(|a| a.name().into()),
+        adapter_sha256: used.map(|a| a.sha256().into()),
         adapter_training_data: described.and_then(|a| a.training_data.clone()),
         adapter_licence: described.and_then(|a| a.licence.clone()),
     };
-    let cache = TextCache::from_env();
-    let mut words = BTreeMap::new();
-    for &folder in by_product.keys() {
-        let names = match args.names {
-            _ if !args.product.is_empty() => args.product.clone(),
-            _ if !several && prompts.names_product() => vec![],
-            Names::Folder => vec![folder.to_string()],
-            Names::Spaced => vec![folder.replace('_', " ")],
-        };
-        let product = args.method.model.product(&model.clip, &names, &prompts, &cache)?;
-        let is_known = adapter.is_none_or(Adapter::knows_products);
-        let named = Named {
-            name: product.name().to_string(),
-            words_sha256: product.words_sha256(),
-            leak: is_known.then(|| leaks.contains(&folder)),
-            references_sha256: match args.profile_from {
-                Some(count) => Some(files_sha256(&args.references(count, layout, folder)?)?),
-                None => None,
-            },
-        };
-        words.insert(folder.to_string(), (product, named));
-    }
     let run_about = RunAbout {
         root: std::path::absolute(&args.set.root)?,
         layout: super::setup::name_of(layout),

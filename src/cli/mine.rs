@@ -91,20 +91,20 @@ pub fn mine(
         );
         return Err(Error::Setting { setting: "--mine".into(), why }.into());
     }
-    // Of a content the first photo; of a photo in the folder where it lies.
-    let mut files: Vec<Option<&Path>> = vec![None; folder.photos()];
+    // Of each photo in the folder the files that hold it.
+    let mut copies: Vec<Vec<&Path>> = vec![vec![]; folder.photos()];
     for (i, photo) in found.zip(photos) {
         if let Some(Ok(i)) = i {
-            files[i].get_or_insert(photo);
+            copies[i].push(photo);
         }
     }
-    let files: Vec<&Path> = files.into_iter().flatten().collect();
+    let files: Vec<&Path> = copies.iter().map(|copies| copies[0]).collect();
     if folder.two_products()?.is_some() && !quiet {
         eprintln!(
             "blemish: warning: the folder seems to hold two products; look at the sheet, or mine a folder of each"
         );
     }
-    let dropped = dropped(&args.drop, &files)?;
+    let dropped = dropped(&args.drop, &copies)?;
     let judged = folder.finish()?;
     if let (Some(upper), false) = (judged.without_bulk(), quiet) {
         eprintln!(
@@ -149,10 +149,11 @@ pub fn mine(
 }
 
 /// Which photos are struck out: by name, or more of their paths where names are not enough.
-fn dropped(names: &[PathBuf], files: &[&Path]) -> anyhow::Result<Vec<bool>> {
+fn dropped(names: &[PathBuf], files: &[Vec<&Path>]) -> anyhow::Result<Vec<bool>> {
     let mut dropped = vec![false; files.len()];
     for name in names {
-        let found: Vec<usize> = (0..files.len()).filter(|i| files[*i].ends_with(name)).collect();
+        let is_it = |i: &usize| files[*i].iter().any(|file| file.ends_with(name));
+        let found: Vec<usize> = (0..files.len()).filter(is_it).collect();
         let why = match &found[..] {
             [one] => {
                 dropped[*one] = true;
@@ -161,8 +162,8 @@ fn dropped(names: &[PathBuf], files: &[&Path]) -> anyhow::Result<Vec<bool>> {
             [] => "is none of the folder's photos; give its name as it is listed".to_string(),
             [one, other, ..] => format!(
                 "may be {} or {}; give more of its path",
-                files[*one].display(),
-                files[*other].display()
+                files[*one][0].display(),
+                files[*other][0].display()
             ),
         };
         return Err(Error::Setting { setting: format!("--drop {}", name.display()), why }.into());

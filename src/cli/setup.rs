@@ -33,7 +33,7 @@ pub struct ModelArgs {
     /// Processor threads, at most one a core [default: all cores].
     #[arg(long, value_name = "N")]
     threads: Option<usize>,
-    /// No progress and no notes; errors are still printed.
+    /// No progress, notes and warnings; errors are still printed.
     #[arg(long, short)]
     pub quiet: bool,
 }

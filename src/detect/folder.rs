@@ -8,9 +8,8 @@ use std::sync::Arc;
 use candle_core::{Device, Tensor};
 
 use super::finding::{Outcome, Square};
-use super::fused::log_odds;
 use super::groups::{two_groups, two_means};
-use super::referenced::{at_side, best_log_odds, best_of, gentle, logistic};
+use super::referenced::{at_side, best_log_odds, best_of, gentle, moved};
 use super::sides::Sides;
 use super::spreads::{Both, median};
 use super::{Detector, Finding, Method, PatchMap, Verdict};
@@ -379,11 +378,11 @@ impl Scale {
         };
         let far = at_side(&distances.map, self.grid, self.side);
         let values: Vec<f32> = best.iter().zip(&far).map(place).collect();
-        for verdict in verdicts {
-            verdict.score = logistic(score + log_odds(verdict.score) - best_score);
+        for (verdict, kind) in verdicts.iter_mut().zip(product.kinds()) {
+            verdict.score = moved(kind, verdict.score, score - best_score);
             for (i, value) in verdict.map.values.iter_mut().enumerate() {
                 *value = match self.inside.holds(i) {
-                    true => logistic(values[i] + log_odds(*value) - best[i]),
+                    true => moved(kind, *value, values[i] - best[i]),
                     false => 0.0,
                 };
             }

@@ -13,7 +13,7 @@ use super::sides::Sides;
 use super::{AprilGan, Method, Verdict, WinClip};
 use crate::image::enlarge_to_corners;
 use crate::metrics::mean_and_spread;
-use crate::prompt::Role;
+use crate::prompt::{Kind, Role};
 use crate::reference::{Distances, FitOptions, Memory, Places, ReferenceEntry};
 use crate::{Error, Features, Product, Result, Taps};
 
@@ -300,12 +300,12 @@ impl Rule {
                 let values: Vec<f32> =
                     best.iter().zip(&map).map(|(o, d)| balance.map_log_odds(*o, *d)).collect();
                 let score = balance.score_log_odds(distances.score);
-                for verdict in &mut verdicts {
+                for (verdict, kind) in verdicts.iter_mut().zip(product.kinds()) {
                     // Kinds stay as far from each other as the words say.
-                    verdict.score = logistic(score + log_odds(verdict.score) - best_score);
+                    verdict.score = moved(kind, verdict.score, score - best_score);
                     let known = values.iter().zip(&best);
                     for (value, (joined, best)) in verdict.map.values.iter_mut().zip(known) {
-                        *value = logistic(joined + log_odds(*value) - best);
+                        *value = moved(kind, *value, joined - best);
                     }
                 }
             }
@@ -360,11 +360,19 @@ pub(super) fn best_log_odds(verdicts: &[Verdict], product: &Product) -> Vec<f32>
     (0..places).map(|place| best_of(verdicts, product, |v| v.map.values[place])).collect()
 }
 
+/// What words say of a kind, moved by so many log-odds. An ignored thing that does not win against the normal words does
+/// not win because the whole scale is moved.
+pub(super) fn moved(kind: &Kind, words: f32, by: f32) -> f32 {
+    let moved = logistic(log_odds(words) + by);
+    let is_harmless = kind.role == Role::Ignore && words < 0.5 + kind.margin;
+    if is_harmless { moved.min(0.5) } else { moved }
+}
+
 /// As it is near 0, and slower and slower on both sides: log-odds that would round to certainty keep their order.
 pub(super) fn gentle(x: f32) -> f32 {
     x.signum() * x.abs().ln_1p()
 }
 
-pub(super) fn logistic(odds: f32) -> f32 {
+fn logistic(odds: f32) -> f32 {
     1.0 / (1.0 + (-odds).exp())
 }
