@@ -73,7 +73,7 @@ pub fn png(sections: &[(String, Vec<Thumbnail>)]) -> Vec<u8> {
                 );
                 area.draw(&pixels.ok_or("a picture of its own size")?)?;
                 for (n, line) in photo.lines.iter().enumerate() {
-                    text(line, x, y + SIDE + 2 + n as u32 * LINE, LETTER)?;
+                    text(line, x, y + SIDE + 5 + n as u32 * LINE, LETTER)?;
                 }
             }
             top += rows(photos.len()) * cell.1;
