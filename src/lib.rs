@@ -68,6 +68,6 @@ pub use profile::{
 pub use prompt::{Kind, Product, Prompt, Prompts, Report, Role, TextCache, Warning, prompt_files};
 pub use reference::{
     Distances, Mutual, MutualOptions, REFERENCE_METHODS, ReferenceEntry, Region, RegionAbout,
-    reference_method, rescored, single_photo,
+    reference_method, rescored,
 };
 pub use train::{Point, Progress, TrainFiles, TrainOptions, train};

@@ -427,6 +427,16 @@ fn eval_marks_what_depends_on_the_test_part() {
     run(&["--method", "mutual", "--out", "m", "--resume"]).success();
     assert_eq!(std::fs::read(home.join("m/metrics.json")).unwrap(), kept);
     assert_eq!(mutual["adapter"], Value::Null, "no words, no layers");
+    // Other test photos are another run: each score depends on all.
+    common::copy_tree("layouts/loco", &home.join("set"));
+    let again = |more: &[&str]| {
+        let fixed = ["eval", "loco", "set", "-q", "--method", "mutual", "--out", "s"];
+        command(home, &[&fixed[..], more].concat()).assert()
+    };
+    again(&[]).success();
+    let good = home.join("set/tray/test/good");
+    std::fs::copy(good.join("000.png"), good.join("001.png")).unwrap();
+    again(&["--resume"]).code(2).stderr(contains("of other photos or settings"));
     assert_eq!(value(run(&["--method", "auto"]).success())["method"], "fused+mutual");
     for (more, why) in [
         (

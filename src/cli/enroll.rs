@@ -118,10 +118,11 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
         return Ok(ExitCode::FAILURE);
     }
     references.photos.sort();
-    // A sheet of an earlier run may lie among the photos.
-    references.photos.retain(|photo| *photo != args.sheet() || args.sheet.is_some());
     if args.mine.is_empty() {
         references.photos.truncate(args.limit.unwrap_or(usize::MAX));
+    } else if args.sheet.is_none() {
+        // The sheet of an earlier run may lie among the photos.
+        references.photos.retain(|photo| *photo != args.sheet());
     }
     if !args.method.model.quiet {
         for twice in &references.repeated {

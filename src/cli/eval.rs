@@ -233,9 +233,10 @@ fn measure_model(args: &RunArgs, layout: Layout) -> anyhow::Result<ExitCode> {
             name: product.name().to_string(),
             words_sha256: product.words_sha256(),
             leak: is_known.then(|| leaks.contains(&folder)),
-            references_sha256: match args.profile_from {
-                Some(count) => Some(files_sha256(&args.references(count, layout, folder)?)?),
-                None => None,
+            compared_sha256: match (args.profile_from, judges) {
+                (Some(count), _) => Some(files_sha256(&args.references(count, layout, folder)?)?),
+                (None, Judges::Words) => None,
+                (None, _) => Some(files_sha256(&together::photos(&by_product[folder]))?),
             },
         };
         words.insert(folder.to_string(), (product, named));

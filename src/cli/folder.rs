@@ -133,7 +133,7 @@ impl Contents {
             && contents.count() < 2
             && contents.places.iter().all(Result::is_ok)
         {
-            return Err(blemish::single_photo());
+            return Err(blemish::Mutual::too_few());
         }
         Ok((judges == Judges::Mutual || contents.count() >= Folder::ENOUGH).then_some(contents))
     }

@@ -76,8 +76,8 @@ pub struct Named {
     pub words_sha256: String,
     /// Whether the adapter was trained on it: no zero-shot result. None where that is not known.
     pub leak: Option<bool>,
-    /// SHA-256 of the good training photos that it was compared with.
-    pub references_sha256: Option<String>,
+    /// SHA-256 of the photos that it was compared with: good ones of the training part, or all of the test part.
+    pub compared_sha256: Option<String>,
 }
 
 #[derive(Serialize)]

@@ -24,7 +24,7 @@ use association::{Association, BlockBanks};
 use components::Components;
 pub(crate) use coreset::spread_out;
 use gaussian::Gaussians;
-pub use mutual::{Mutual, MutualOptions, rescored, single_photo};
+pub use mutual::{Mutual, MutualOptions, rescored};
 use padim::Padim;
 use patchcore::PatchCore;
 pub(crate) use region::places_of;

@@ -157,7 +157,7 @@ impl Mutual {
     pub fn finish(mut self) -> Result<Vec<Distances>> {
         let (count, half) = (self.members.len(), self.half());
         let Some((_, size)) = self.shape.filter(|_| count > 1) else {
-            return Err(single_photo());
+            return Err(Self::too_few());
         };
         for first in 0..half.min(count) {
             // The pairs that are near in the ring but not in the row.
@@ -182,6 +182,13 @@ impl Mutual {
             distances
         });
         Ok(distances.collect())
+    }
+
+    /// What is said of fewer than two photos.
+    pub fn too_few() -> Error {
+        let why = "compares photos with each other and needs two that differ; for one photo take --method winclip, april-gan \
+                   or fused, or enroll good parts and give --profile";
+        Error::setting("--method mutual", why)
     }
 
     /// Photos on either side in the ring.
@@ -214,13 +221,6 @@ impl Mutual {
 
 /// Distances of one photo's patches to another, and the other way round.
 type BothWays = (Vec<f32>, Vec<f32>);
-
-/// What is said where there is nothing to compare with.
-pub fn single_photo() -> Error {
-    let why = "compares photos with each other and needs two that differ; for one photo take --method winclip, april-gan or \
-               fused, or enroll good parts and give --profile";
-    Error::setting("--method mutual", why)
-}
 
 /// Of so many distances how many count.
 fn keep(others: usize) -> usize {
