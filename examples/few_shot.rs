@@ -142,7 +142,7 @@ fn read(root: &Path, moved: bool) -> anyhow::Result<Test> {
             let rows = |y: usize| (top + y) * photo.width() + left;
             let rgb = (0..height).flat_map(|y| &photo.rgb()[rows(y) * 3..][..width * 3]);
             let cut = (0..height).flat_map(|y| &mask.pixels[rows(y)..][..width]);
-            mask = Mask { width, height, pixels: cut.copied().collect() };
+            mask = Mask { width, height, pixels: cut.copied().collect(), note: None };
             photo = Photo::from_rgb(width, height, rgb.copied().collect())?;
         }
         test.photos.push(photo);

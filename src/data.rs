@@ -4,13 +4,19 @@
 use std::collections::{BTreeMap, HashSet};
 use std::path::{Path, PathBuf};
 
+use walkdir::WalkDir;
+
+use crate::files::below;
 use crate::{Error, Result};
+
+/// VisA's list has a tenth of a megabyte.
+const MOST_LIST: u64 = 64 << 20;
 
 /// How a data set's files are laid out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum Layout {
     /// `<product>/test/<kind>/<name>.png`, `<product>/ground_truth/<kind>/<name>_mask.png`; also VisA in this form,
-    /// whose masks are `<name>.png`.
+    /// whose masks are `<name>.png`, and AutoVI, with a folder of masks for each photo.
     Mvtec,
     /// The same with a folder of masks for each photo: `ground_truth/<kind>/<name>/000.png`.
     Loco,
@@ -108,25 +114,21 @@ pub fn stray(root: &Path, layout: Layout, samples: &[Sample]) -> Result<Vec<Path
         samples.iter().flat_map(|s| s.masks.iter().chain([&s.photo])).map(|path| &**path).collect();
     let mut found = Vec::new();
     for folder in folders.iter().filter(|folder| folder.is_dir()) {
-        unknown(folder, &known, &mut found)?;
+        // Links are followed, and a link to a folder that holds it is an error.
+        let entries = WalkDir::new(folder).follow_links(true).sort_by_file_name().into_iter();
+        for entry in entries.filter_entry(|e| e.depth() == 0 || !name(e.path()).starts_with('.')) {
+            let entry = entry.map_err(|e| Error::data(folder, format!("cannot read: {e}")))?;
+            let is_stray = match entry.file_type().is_dir() {
+                true => list(entry.path())?.is_empty(),
+                false => !known.contains(entry.path()),
+            };
+            if is_stray {
+                found.push(entry.into_path());
+            }
+        }
     }
     let relative = |path: PathBuf| path.strip_prefix(root).map(PathBuf::from).unwrap_or(path);
     Ok(found.into_iter().map(relative).collect())
-}
-
-fn unknown(folder: &Path, known: &HashSet<&Path>, found: &mut Vec<PathBuf>) -> Result<()> {
-    let entries = list(folder)?;
-    if entries.is_empty() {
-        found.push(folder.into());
-    }
-    for path in entries {
-        if path.is_dir() {
-            unknown(&path, known, found)?;
-        } else if !known.contains(&*path) {
-            found.push(path);
-        }
-    }
-    Ok(())
 }
 
 /// The good photos of a product's training part, in order of name.
@@ -146,9 +148,12 @@ pub fn good_training_photos(root: &Path, layout: Layout, product: &str) -> Resul
             folder.filter(|folder| folder.is_dir()).map_or(Ok(vec![]), |folder| photos(&folder))?
         }
         Layout::Folder => {
-            let why =
-                "has no training part in this layout; enroll good photos and score with --profile";
-            return Err(Error::data(root, why));
+            let found = training_folders(root).into_iter().find(|folder| folder.is_dir());
+            let folder = found.ok_or_else(|| {
+                let why = "has no good training photos: put them into train/good in this folder, or beside it";
+                Error::data(root, why)
+            })?;
+            photos(&folder)?
         }
     };
     if photos.is_empty() {
@@ -157,6 +162,12 @@ pub fn good_training_photos(root: &Path, layout: Layout, product: &str) -> Resul
     let mut photos: Vec<PathBuf> = photos;
     photos.sort();
     Ok(photos)
+}
+
+/// Where good training photos lie in a folder of one's own: in it, or beside it.
+fn training_folders(root: &Path) -> [PathBuf; 2] {
+    let root = root.canonicalize().unwrap_or_else(|_| root.to_path_buf());
+    [root.join("train/good"), root.with_file_name("train").join("good")]
 }
 
 /// Refuses defective photos without a mask.
@@ -201,13 +212,13 @@ fn products(root: &Path) -> Result<Vec<PathBuf>> {
     if root.join("test").is_dir() {
         return Ok(vec![root.to_path_buf()]);
     }
-    Ok(list(root)?.into_iter().filter(|path| path.join("test").is_dir()).collect())
+    Ok(folders(root)?.into_iter().filter(|path| path.join("test").is_dir()).collect())
 }
 
 fn mvtec(product: &Path, layout: Layout) -> Result<Vec<Sample>> {
     let truth = product.join("ground_truth");
     let mut samples = Vec::new();
-    for kind in list(&product.join("test"))?.into_iter().filter(|path| path.is_dir()) {
+    for kind in folders(&product.join("test"))? {
         let masks = truth.join(name(&kind));
         samples.extend(kind_of(product, &kind, &masks, layout)?);
     }
@@ -215,10 +226,12 @@ fn mvtec(product: &Path, layout: Layout) -> Result<Vec<Sample>> {
 }
 
 fn folder(root: &Path) -> Result<Vec<Sample>> {
-    let truth = root.join("ground_truth");
+    let (truth, training) = (root.join("ground_truth"), root.join("train"));
     let mut samples = Vec::new();
-    let kinds = list(root)?.into_iter().filter(|path| path.is_dir() && *path != truth);
-    for kind in kinds {
+    // A folder called train without good photos in it is a kind like others.
+    let is_kind =
+        |path: &PathBuf| *path != truth && !(*path == training && path.join("good").is_dir());
+    for kind in folders(root)?.into_iter().filter(is_kind) {
         samples.extend(kind_of(root, &kind, &truth.join(name(&kind)), Layout::Folder)?);
     }
     Ok(samples)
@@ -231,7 +244,7 @@ fn kind_of(product: &Path, kind: &Path, masks: &Path, layout: Layout) -> Result<
     if is_anomalous && masks.is_dir() {
         for path in list(masks)? {
             match layout {
-                Layout::Loco if path.is_dir() => _ = by_photo.insert(name(&path), photos(&path)?),
+                _ if path.is_dir() => _ = by_photo.insert(name(&path), photos(&path)?),
                 Layout::Loco => {}
                 _ if is_photo(&path) => {
                     let photo = stem(&path);
@@ -265,8 +278,8 @@ struct Row {
 fn visa_rows(root: &Path) -> Result<Vec<Row>> {
     let file = root.join("split_csv/1cls.csv");
     let fail = |why: String| Error::data(&file, why);
-    let mut reader =
-        csv::Reader::from_path(&file).map_err(|e| fail(format!("cannot read: {e}")))?;
+    let bytes = crate::files::read(&file, MOST_LIST).map_err(Error::read(&file))?;
+    let mut reader = csv::Reader::from_reader(&bytes[..]);
     let mut rows = Vec::new();
     for row in reader.deserialize() {
         let row: Row = row.map_err(|e| fail(format!("not VisA's list of photos: {e}")))?;
@@ -277,6 +290,8 @@ fn visa_rows(root: &Path) -> Result<Vec<Row>> {
         {
             return Err(fail(format!("names a file outside its folder: {}", row.image)));
         }
+        // Results lie in folders of these names.
+        below(root, &[row.object.as_ref()])?;
         rows.push(row);
     }
     Ok(rows)
@@ -311,6 +326,15 @@ fn list(folder: &Path) -> Result<Vec<PathBuf>> {
     }
     paths.sort();
     Ok(paths)
+}
+
+/// The folders in a folder. Their names stand for products and kinds in results, which are Unicode.
+fn folders(folder: &Path) -> Result<Vec<PathBuf>> {
+    let folders: Vec<PathBuf> = list(folder)?.into_iter().filter(|path| path.is_dir()).collect();
+    match folders.iter().find(|path| path.to_str().is_none()) {
+        Some(path) => Err(Error::data(path, "its name is not Unicode; rename it")),
+        None => Ok(folders),
+    }
 }
 
 fn photos(folder: &Path) -> Result<Vec<PathBuf>> {

@@ -2,9 +2,8 @@
 //! setting, says what was wrong and what to do about it.
 
 use std::cell::Cell;
-use std::panic::UnwindSafe;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
-use std::sync::Once;
 
 /// What the library's functions return.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -132,22 +131,20 @@ impl Error {
     }
 }
 
-/// Runs other crates' code on untrusted bytes: none when it panics, and then without a word on standard error.
-pub(crate) fn quietly<T>(work: impl FnOnce() -> T + UnwindSafe) -> Option<T> {
-    thread_local!(static QUIET: Cell<bool> = const { Cell::new(false) });
-    static HOOK: Once = Once::new();
-    HOOK.call_once(|| {
-        let before = std::panic::take_hook();
-        std::panic::set_hook(Box::new(move |info| {
-            if !QUIET.get() {
-                before(info);
-            }
-        }));
-    });
-    QUIET.set(true);
-    let result = std::panic::catch_unwind(work);
-    QUIET.set(false);
+thread_local!(static CATCHES: Cell<bool> = const { Cell::new(false) });
+
+/// Runs other crates' code on untrusted bytes: none when it panics.
+pub(crate) fn catch_panic<T>(work: impl FnOnce() -> T) -> Option<T> {
+    let before = CATCHES.replace(true);
+    // What panicked is thrown away whole, so nothing half-changed is seen.
+    let result = catch_unwind(AssertUnwindSafe(work));
+    CATCHES.set(before);
     result.ok()
+}
+
+/// Whether a panic of this thread is about to become an [`Error`]: a program's own panic hook can then stay silent.
+pub fn catches_panics() -> bool {
+    CATCHES.get()
 }
 
 /// Other crates' messages may run over several lines (parsers draw arrows); ours never do.

@@ -1,8 +1,10 @@
-//! Files that are written whole or not at all, also when the program is stopped.
+//! Files that are opened within limits, and written whole or not at all, also when the program is stopped.
 
 use std::collections::BTreeMap;
-use std::io::{Read, Write};
-use std::path::{Path, PathBuf};
+use std::ffi::OsStr;
+use std::fs::File;
+use std::io::{Error as IoError, ErrorKind, Read, Result as IoResult, Write};
+use std::path::{Component, Path, PathBuf};
 use std::sync::{Mutex, MutexGuard};
 
 use candle_core::Tensor;
@@ -11,6 +13,109 @@ use sha2::{Digest, Sha256};
 use crate::{Error, Result};
 
 static WRITING: Mutex<()> = Mutex::new(());
+
+/// Opens a regular file of at most `most` bytes. Pipes and devices could hang or never end: they are refused.
+///
+/// # Errors
+/// The system's reason, or what the file is instead.
+pub fn open(path: &Path, most: u64) -> IoResult<File> {
+    let mut options = File::options();
+    options.read(true);
+    // A pipe that nobody writes to would hang here.
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::custom_flags(&mut options, libc::O_NONBLOCK);
+    let file = options.open(path)?;
+    let metadata = file.metadata()?;
+    let refuse = |why: String| Err(IoError::new(ErrorKind::InvalidInput, why));
+    if metadata.is_dir() {
+        return refuse("is a folder; give a file".into());
+    }
+    if !metadata.is_file() {
+        return refuse("is a pipe or a device; give a file".into());
+    }
+    if metadata.len() > most {
+        return refuse(too_large(most));
+    }
+    Ok(file)
+}
+
+/// All of a regular file of at most `most` bytes.
+///
+/// # Errors
+/// As [`open`].
+pub fn read(path: &Path, most: u64) -> IoResult<Vec<u8>> {
+    read_bounded(open(path, most)?, most)
+}
+
+/// All of a text that people write: of a file, of a pipe, or of standard input (`-`).
+///
+/// # Errors
+/// The system's reason, and for more than `most` bytes.
+pub fn read_text(path: &Path, most: u64) -> IoResult<Vec<u8>> {
+    if path == Path::new("-") {
+        return read_bounded(std::io::stdin().lock(), most);
+    }
+    read_bounded(File::open(path)?, most)
+}
+
+fn read_bounded(from: impl Read, most: u64) -> IoResult<Vec<u8>> {
+    let mut bytes = Vec::new();
+    // It may grow while it is read.
+    from.take(most.saturating_add(1)).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > most {
+        return Err(IoError::new(ErrorKind::InvalidInput, too_large(most)));
+    }
+    Ok(bytes)
+}
+
+fn too_large(most: u64) -> String {
+    const UNITS: [(u64, &str); 3] = [(1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")];
+    let unit = UNITS.into_iter().find(|(bytes, _)| most >= *bytes);
+    let (bytes, name) = unit.unwrap_or((1, "bytes"));
+    format!("is larger than {} {name}, the most that is read here", most / bytes)
+}
+
+/// A path below `root` of names that come from elsewhere: a data set's list, a hub. It cannot lead out of `root`.
+///
+/// # Errors
+/// [`Error::Data`] for a name that is empty, a path, `.` or `..`.
+pub fn below(root: &Path, names: &[&OsStr]) -> Result<PathBuf> {
+    let mut path = root.to_path_buf();
+    for name in names {
+        let mut parts = Path::new(name).components();
+        let is_plain = matches!((parts.next(), parts.next()), (Some(Component::Normal(part)), None) if part == *name);
+        if !is_plain || name.as_encoded_bytes().contains(&0) {
+            let why = format!("cannot hold {name:?}: give a plain name, without folders");
+            return Err(Error::data(root, why));
+        }
+        path.push(name);
+    }
+    Ok(path)
+}
+
+/// Keeps what can be worked out again, with a check against damage and edits.
+///
+/// # Errors
+/// [`Error::Write`].
+pub(crate) fn keep(path: &Path, bytes: &[u8]) -> Result<()> {
+    write_whole(path, &[seal(path, bytes).as_bytes(), bytes].concat())
+}
+
+/// What [`keep`] kept; none where it is missing, altered, or another file's content.
+pub(crate) fn kept(path: &Path, most: u64) -> Option<Vec<u8>> {
+    let mut bytes = read(path, most).ok()?;
+    let rest = bytes.split_off(bytes.len().min(64));
+    (seal(path, &rest).as_bytes() == bytes).then_some(rest)
+}
+
+/// SHA-256 of a file's name and content, in hexadecimal.
+fn seal(path: &Path, bytes: &[u8]) -> String {
+    let name = path.file_name().unwrap_or_default().as_encoded_bytes();
+    let mut hasher = Sha256::new();
+    hasher.update(name);
+    hasher.update(bytes);
+    hex(&hasher.finalize())
+}
 
 /// Writes a file through a temporary one beside it, making folders as needed.
 ///
@@ -36,6 +141,19 @@ pub fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
     write().map_err(Error::write(path))
 }
 
+/// Makes a folder, and finds out before the work whether files can be written into it, without a name that another
+/// process or a link could have.
+///
+/// # Errors
+/// [`Error::Write`].
+pub fn check_folder(folder: &Path) -> Result<()> {
+    let check = || -> IoResult<()> {
+        std::fs::create_dir_all(folder)?;
+        tempfile::tempfile_in(folder)?.write_all(b" ")
+    };
+    check().map_err(Error::write(folder))
+}
+
 /// Where what can be worked out again is kept: `$BLEMISH_CACHE`, or `blemish` in the user's cache folder; none
 /// without a home.
 pub fn cache_folder() -> Option<PathBuf> {
@@ -55,7 +173,7 @@ pub fn files_sha256(paths: &[PathBuf]) -> Result<String> {
     let mut hasher = Sha256::new();
     let mut buffer = vec![0; 1 << 20];
     for path in paths {
-        let mut file = std::fs::File::open(path).map_err(Error::read(path))?;
+        let mut file = open(path, u64::MAX).map_err(Error::read(path))?;
         loop {
             match file.read(&mut buffer).map_err(Error::read(path))? {
                 0 => break,
@@ -106,6 +224,55 @@ fn lock() -> MutexGuard<'static, ()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn names_from_elsewhere_stay_below_their_root() {
+        let path = |name: &str| below(Path::new("/root"), &["a".as_ref(), name.as_ref()]);
+        for name in ["", ".", "..", "/", "/etc", "b/c", "b/", "../..", "x\0y"] {
+            assert!(path(name).is_err(), "{name:?}");
+        }
+        for name in ["b", "b c", "..b", "b.tiff", "뚜껑"] {
+            assert_eq!(path(name).unwrap(), Path::new("/root/a").join(name));
+        }
+    }
+
+    #[test]
+    fn what_is_kept_is_what_is_found_or_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, other) = (folder.path().join("a"), folder.path().join("b"));
+        keep(&path, b"content").unwrap();
+        assert_eq!(kept(&path, 100).unwrap(), b"content");
+        assert_eq!(kept(&path, 70), None, "larger than what may be read");
+        std::fs::copy(&path, &other).unwrap();
+        assert_eq!(kept(&other, 100), None, "another entry's content");
+        let whole = std::fs::read(&path).unwrap();
+        for at in 0..whole.len() {
+            let mut altered = whole.clone();
+            altered[at] ^= 1;
+            std::fs::write(&path, &altered).unwrap();
+            assert_eq!(kept(&path, 100), None, "{at}");
+            std::fs::write(&path, &whole[..at]).unwrap();
+            assert_eq!(kept(&path, 100), None, "cut at {at}");
+        }
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn only_regular_files_are_opened() {
+        let folder = tempfile::tempdir().unwrap();
+        let pipe = folder.path().join("pipe");
+        assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+        for (path, why) in [
+            (pipe.as_path(), "is a pipe or a device"),
+            (Path::new("/dev/zero"), "is a pipe or a device"),
+            (folder.path(), "is a folder"),
+        ] {
+            assert!(read(path, 100).unwrap_err().to_string().contains(why), "{path:?}");
+        }
+        assert!(
+            read_text(Path::new("/dev/zero"), 1 << 20).unwrap_err().to_string().contains("1 MiB")
+        );
+    }
 
     #[test]
     fn a_file_is_replaced_whole_and_nothing_else_is_left() {

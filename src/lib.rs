@@ -38,12 +38,14 @@ pub mod html;
 mod image;
 pub mod metrics;
 mod ops;
+mod pickle;
 mod profile;
 mod prompt;
 mod reference;
 pub mod render;
 pub mod report;
 pub mod sheet;
+pub mod text;
 mod train;
 
 pub use adapter::{About, Adapter, TrainingSet, training_sets};
@@ -57,7 +59,7 @@ pub use detect::{
     Fused, Ignored, Judged, METHODS, Method, MethodEntry, Pair, Part, Parts, PatchMap, Seen,
     Verdict, WinClip, default_method, method,
 };
-pub use error::{Error, Result};
+pub use error::{Error, Result, catches_panics};
 pub use eval::{Curve, Looked, Maps, Metrics, Run, RunAbout, Scores, evaluate, mean, merge};
 pub use image::{BitDepth, Fit, Mask, Normalisation, Photo, Placement, Prepared};
 pub use ops::Activation;

@@ -1,19 +1,25 @@
 //! The command line: reads arguments, calls the library, prints.
 
+#[macro_use]
 mod cli;
+mod memory;
 
 use std::process::ExitCode;
 
-/// candle returns a fresh buffer from every operation; glibc gives each back to the system and asks
-/// for it again, page by page.
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: memory::Allocator = memory::Allocator;
 
 fn main() -> ExitCode {
+    // A panic that becomes an error is told as that error; any other is a bug, and said in one line.
+    std::panic::set_hook(Box::new(|panic| {
+        if !blemish::catches_panics() {
+            say!("a bug in blemish, please report it: {panic}");
+        }
+    }));
     match cli::run() {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("blemish: {error:#}");
+            say!("{error:#}");
             let usage = error.downcast_ref::<blemish::Error>().is_some_and(|e| e.is_usage());
             ExitCode::from(if usage { 2 } else { 1 })
         }

@@ -5,6 +5,8 @@ use std::io::Write;
 use serde::Serialize;
 use serde_json::Value;
 
+use crate::text::{cell, json, shown};
+
 /// The version of the fields below; grows when one changes its meaning or goes away.
 pub const SCHEMA: u32 = 1;
 
@@ -179,6 +181,11 @@ impl<W: Write> Printer<W> {
         Self { out, format, started: false }
     }
 
+    /// The same without a header line: for what is added to other results.
+    pub fn without_header(self) -> Self {
+        Self { started: true, ..self }
+    }
+
     /// Prints one result.
     ///
     /// # Errors
@@ -187,8 +194,7 @@ impl<W: Write> Printer<W> {
         let first = !std::mem::replace(&mut self.started, true);
         match self.format {
             Format::Jsonl => {
-                serde_json::to_writer(&mut self.out, record)?;
-                writeln!(self.out)?;
+                writeln!(self.out, "{}", json(&serde_json::to_string(record)?))?;
             }
             Format::Csv => {
                 let columns = columns(record)?;
@@ -214,10 +220,9 @@ impl<W: Write> Printer<W> {
                     record.verdict.unwrap_or("-"),
                     format!("{}, {}", record.peak_x, record.peak_y),
                     format!("{}x{}", record.width, record.height),
-                    record.defect.as_deref().unwrap_or("-"),
+                    shown(record.defect.as_deref().unwrap_or("-")),
                     ignored(record),
-                    // Control characters would move the terminal's cursor.
-                    record.path.replace(char::is_control, "?"),
+                    shown(&record.path),
                 )?;
             }
         }
@@ -239,7 +244,7 @@ fn ignored(record: &Record) -> String {
 fn columns(record: &Record) -> std::io::Result<Vec<(String, String)>> {
     let text = |value: &Value| match value {
         Value::Null => String::new(),
-        Value::String(text) => text.clone(),
+        Value::String(text) => cell(text).into_owned(),
         other => other.to_string(),
     };
     let mut columns = Vec::new();
@@ -270,7 +275,7 @@ fn columns(record: &Record) -> std::io::Result<Vec<(String, String)>> {
         for entry in entries.iter().filter_map(Value::as_object) {
             let name = text(&entry["name"]);
             let rest = entry.iter().filter(|(key, _)| *key != "name");
-            columns.extend(rest.map(|(key, value)| (format!("{field}.{name}.{key}"), text(value))));
+            columns.extend(rest.map(|(key, v)| (format!("{field}.{name}.{key}"), text(v))));
         }
     }
     Ok(columns)

@@ -28,9 +28,28 @@ enum Fault {
     Short,
     /// A byte of the weights is another.
     Damaged,
+    /// The same, but only the first time.
+    DamagedOnce,
+    /// A byte of a small file is another.
+    SmallDamaged,
     /// Only with the right token.
     Private,
+    /// Says nothing after the first bytes of the weights.
+    Stalls,
+    /// What is known of the repository does not end.
+    Endless,
+    /// Weights go on after their promised end.
+    TooLong,
+    /// A web page where data is due.
+    Page,
+    /// Names that lead out of the cache.
+    OutsideEtag,
+    OutsideCommit,
+    /// Every file lies on another host.
+    Elsewhere,
 }
+
+const OUTSIDE: &str = "../../../../outside";
 
 struct Hub {
     endpoint: String,
@@ -41,6 +60,12 @@ struct Hub {
 impl Hub {
     /// Serves the fixture as `maker/model`.
     fn start(fault: Fault) -> Self {
+        Self::start_beside(fault, "")
+    }
+
+    /// `other`: the host that files lie on, if it is another.
+    fn start_beside(fault: Fault, other: &str) -> Self {
+        let other = other.to_string();
         let repository = copy_of(SERVED);
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let endpoint = format!("http://{}", listener.local_addr().unwrap());
@@ -52,6 +77,7 @@ impl Hub {
             for stream in listener.incoming() {
                 let (folder, log) = (folder.clone(), log.clone());
                 let (base, broken) = (base.clone(), broken.clone());
+                let base = if fault == Fault::Elsewhere { other.clone() } else { base };
                 std::thread::spawn(move || {
                     let _ = answer(stream.unwrap(), &folder, &log, &base, fault, &broken);
                 });
@@ -92,6 +118,9 @@ fn answer(
         }
     }
     log.lock().unwrap().push(format!("{path} {start}"));
+    if !token.is_empty() {
+        log.lock().unwrap().push(format!("token for {path}"));
+    }
     let head = |status: &str, headers: &str, length: usize| {
         format!(
             "HTTP/1.1 {status}\r\nContent-Length: {length}\r\nConnection: close\r\n{headers}\r\n"
@@ -100,12 +129,24 @@ fn answer(
     if fault == Fault::Private && token != "Bearer secret" {
         return write!(stream, "{}", head("401 Unauthorized", "", 0));
     }
-    if path == "/api/models/maker/model/revision/main" || path.ends_with(COMMIT) {
+    if path.starts_with("/api/models/maker/model/revision/") {
+        if fault == Fault::Page {
+            let page = "<!DOCTYPE html><html>Log in</html>";
+            let headers = "Content-Type: text/html; charset=utf-8\r\n";
+            return write!(stream, "{}{page}", head("200 OK", headers, page.len()));
+        }
+        if fault == Fault::Endless {
+            write!(stream, "HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n{{\"sha\": \"")?;
+            loop {
+                stream.write_all(&[b'a'; 1 << 16])?;
+            }
+        }
+        let commit = if fault == Fault::OutsideCommit { OUTSIDE } else { COMMIT };
         let names = std::fs::read_dir(folder)?.map(|e| {
             let name = e.unwrap().file_name().into_string().unwrap();
             serde_json::json!({ "rfilename": name })
         });
-        let json = serde_json::json!({ "sha": COMMIT, "siblings": names.collect::<Vec<_>>() });
+        let json = serde_json::json!({ "sha": commit, "siblings": names.collect::<Vec<_>>() });
         let json = json.to_string();
         return write!(
             stream,
@@ -118,12 +159,17 @@ fn answer(
         return write!(stream, "{}", head("404 Not Found", "", 0));
     };
     let is_weights = name == WEIGHTS;
-    let hash: String = Sha256::digest(&bytes).iter().map(|b| format!("{b:02x}")).collect();
-    // Large files have their SHA-256 as etag and come from another place, others a git hash.
-    let etag = if is_weights { hash } else { hash[..40].to_string() };
-    if is_weights && !path.starts_with("/cdn/") {
+    // Large files have their SHA-256 as etag and come from another place, others git's hash of a blob.
+    let hex = |bytes: &[u8]| bytes.iter().map(|b| format!("{b:02x}")).collect::<String>();
+    let blob = [format!("blob {}\0", bytes.len()).as_bytes(), &bytes].concat();
+    let etag = match fault {
+        Fault::OutsideEtag => OUTSIDE.to_string(),
+        _ if is_weights => hex(&Sha256::digest(&bytes)),
+        _ => hex(&sha1::Sha1::digest(&blob)),
+    };
+    if (is_weights || fault == Fault::Elsewhere) && !path.starts_with("/cdn/") {
         let headers = format!(
-            "Location: {base}/cdn/{WEIGHTS}\r\nx-linked-etag: \"{etag}\"\r\nx-repo-commit: {COMMIT}\r\n"
+            "Location: {base}/cdn/{name}\r\nx-linked-etag: \"{etag}\"\r\nx-repo-commit: {COMMIT}\r\n"
         );
         return write!(stream, "{}", head("302 Found", &headers, 0));
     }
@@ -132,7 +178,14 @@ fn answer(
         return write!(stream, "{}", head("416 Range Not Satisfiable", "", 0));
     }
     let probe = end.is_some();
-    if is_weights && !probe && fault == Fault::Damaged {
+    let once = || broken.fetch_add(1, Ordering::SeqCst) == 0;
+    let is_damaged = match fault {
+        Fault::Damaged => is_weights,
+        Fault::DamagedOnce => is_weights && !probe && once(),
+        Fault::SmallDamaged => name == "config.json",
+        _ => false,
+    };
+    if is_damaged && !probe {
         bytes[total / 2] ^= 1;
     }
     let short = is_weights && !probe && fault == Fault::Short;
@@ -142,8 +195,21 @@ fn answer(
         "etag: \"{etag}\"\r\nx-repo-commit: {COMMIT}\r\nContent-Range: bytes {start}-{}/{total}\r\n",
         last - 1
     );
+    if fault == Fault::TooLong && is_weights && !probe {
+        let status = "HTTP/1.1 206 Partial Content";
+        write!(stream, "{status}\r\nConnection: close\r\n{headers}\r\n")?;
+        stream.write_all(body)?;
+        loop {
+            stream.write_all(&[0; 1 << 16])?;
+        }
+    }
     write!(stream, "{}", head("206 Partial Content", &headers, body.len()))?;
     match fault {
+        Fault::Stalls if is_weights && !probe => {
+            stream.write_all(&body[..1000])?;
+            std::thread::sleep(std::time::Duration::from_secs(600));
+            Ok(())
+        }
         Fault::BreaksOff(times)
             if is_weights && !probe && broken.fetch_add(1, Ordering::SeqCst) < times =>
         {
@@ -235,23 +301,143 @@ fn a_commit_that_was_fetched_serves_the_branch_that_points_to_it() {
 }
 
 #[test]
-fn a_file_that_nobody_has_checked_is_fetched_again() {
+fn what_arrived_before_is_checked_too() {
     let home = tempdir().unwrap();
     let pull = ["models", "pull", "maker/model", "--quiet"];
     blemish_with(home.path(), &Hub::start(Fault::None)).args(pull).assert().success();
-    // As a run leaves it that is killed between the download and the check.
+    // As a run leaves it that is killed between the download and the check; here it is damaged.
     let snapshot = home.path().join("hf/hub/models--maker--model/snapshots").join(COMMIT);
     let blob = snapshot.join(WEIGHTS).canonicalize().unwrap();
     let length = blob.metadata().unwrap().len() as usize;
-    std::fs::write(&blob, vec![0; length]).unwrap();
-    std::fs::write(blob.with_extension("unchecked"), "").unwrap();
+    std::fs::remove_file(&blob).unwrap();
+    std::fs::write(blob.with_extension("part"), vec![0; length]).unwrap();
     blemish(home.path()).env("HF_HUB_OFFLINE", "1").args(pull).assert().code(1);
     blemish_with(home.path(), &Hub::start(Fault::None)).args(pull).assert().success();
     assert_eq!(
         std::fs::read(&blob).unwrap(),
         std::fs::read(fixture(SERVED).join(WEIGHTS)).unwrap()
     );
-    assert!(!blob.with_extension("unchecked").exists());
+    assert!(leftovers(home.path()).is_empty());
+}
+
+#[test]
+fn small_files_are_checked_and_what_is_damaged_is_fetched_again_once() {
+    let pull = ["models", "pull", "maker/model", "--quiet"];
+    let home = tempdir().unwrap();
+    blemish_with(home.path(), &Hub::start(Fault::SmallDamaged))
+        .args(pull)
+        .assert()
+        .code(1)
+        .stderr(contains("config.json: arrived damaged (git hash"));
+    let home = tempdir().unwrap();
+    let hub = Hub::start(Fault::DamagedOnce);
+    blemish_with(home.path(), &hub).args(pull).assert().success();
+    let whole = |r: &&String| r.starts_with("/cdn/");
+    // A probe, a damaged body and a right one.
+    assert_eq!(hub.requests().iter().filter(whole).count(), 3, "{:?}", hub.requests());
+}
+
+#[test]
+fn a_hub_that_stalls_or_does_not_end_is_left() {
+    for (fault, message) in [
+        (Fault::Stalls, "broke off"),
+        (Fault::Endless, "does not end"),
+        (Fault::TooLong, "were promised"),
+        (Fault::Page, "a web page where data is due"),
+    ] {
+        let home = tempdir().unwrap();
+        let start = std::time::Instant::now();
+        let assert = blemish_with(home.path(), &Hub::start(fault))
+            .env("HF_HUB_DOWNLOAD_TIMEOUT", "1")
+            .args(["models", "pull", "maker/model", "--quiet"])
+            .timeout(std::time::Duration::from_secs(60))
+            .assert()
+            .code(1)
+            .stderr(contains(message));
+        let stderr = String::from_utf8(assert.get_output().stderr.clone()).unwrap();
+        assert_eq!(stderr.lines().count(), 1, "{stderr}");
+        assert!(start.elapsed().as_secs() < 50, "{message}");
+        // No more than was promised lies on the disk.
+        let files = walkdir::WalkDir::new(home.path()).into_iter().map(Result::unwrap);
+        let bytes: u64 = files.map(|file| file.metadata().unwrap().len()).sum();
+        assert!(bytes < 20_000_000, "{message}: {bytes}");
+    }
+}
+
+#[test]
+fn names_of_a_hub_stay_in_the_cache() {
+    for (fault, message) in
+        [(Fault::OutsideEtag, "which is none"), (Fault::OutsideCommit, "which is no hash")]
+    {
+        let home = tempdir().unwrap();
+        blemish_with(home.path(), &Hub::start(fault))
+            .args(["models", "pull", "maker/model", "--quiet"])
+            .assert()
+            .code(1)
+            .stderr(contains(message));
+        let names = walkdir::WalkDir::new(home.path()).into_iter().map(Result::unwrap);
+        let outside = |e: &walkdir::DirEntry| e.file_name().to_string_lossy().contains("outside");
+        assert_eq!(names.filter(outside).count(), 0, "{message}");
+    }
+}
+
+#[test]
+fn the_token_is_for_the_hub_alone() {
+    let other = Hub::start(Fault::None);
+    let hub = Hub::start_beside(Fault::Elsewhere, &other.endpoint);
+    let home = tempdir().unwrap();
+    blemish_with(home.path(), &hub)
+        .env("HF_TOKEN", "secret")
+        .args(["models", "pull", "maker/model", "--quiet"])
+        .assert()
+        .success();
+    let with_token = |hub: &Hub| hub.requests().iter().filter(|r| r.starts_with("token")).count();
+    assert!(with_token(&hub) > 2, "{:?}", hub.requests());
+    assert_eq!(with_token(&other), 0, "{:?}", other.requests());
+    assert!(other.requests().iter().any(|r| r.starts_with("/cdn/config.json")));
+}
+
+/// Behind a proxy that opens TLS: its certificate is no public one.
+#[test]
+fn the_machine_says_which_certificates_are_trusted() {
+    let home = tempdir().unwrap();
+    let made = rcgen::generate_simple_self_signed(vec!["localhost".into()]).unwrap();
+    let ca = home.path().join("ca.pem");
+    std::fs::write(&ca, made.cert.pem()).unwrap();
+    let key = rustls::pki_types::PrivateKeyDer::Pkcs8(made.signing_key.serialize_der().into());
+    let config = rustls::ServerConfig::builder()
+        .with_no_client_auth()
+        .with_single_cert(vec![made.cert.der().clone()], key)
+        .unwrap();
+    let config = Arc::new(config);
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut connection = rustls::ServerConnection::new(config.clone()).unwrap();
+            let mut stream = stream.unwrap();
+            let mut tls = rustls::Stream::new(&mut connection, &mut stream);
+            let mut line = String::new();
+            if BufReader::new(&mut tls).read_line(&mut line).is_ok() {
+                let _ = tls.write_all(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n");
+                let _ = tls.flush();
+            }
+        }
+    });
+    let pull = |certificates: Option<&Path>| {
+        let mut command = blemish(home.path());
+        command.env("HF_ENDPOINT", format!("https://localhost:{port}"));
+        command.env_remove("SSL_CERT_FILE").env_remove("SSL_CERT_DIR");
+        if let Some(file) = certificates {
+            command.env("SSL_CERT_FILE", file);
+        }
+        let assert = command.args(["models", "pull", "a/b", "--quiet"]).assert().code(1);
+        String::from_utf8(assert.get_output().stderr.clone()).unwrap()
+    };
+    let unknown = pull(None);
+    assert!(unknown.contains("name its certificate with SSL_CERT_FILE"), "{unknown}");
+    let known = pull(Some(&ca));
+    assert!(known.contains("not found on the hub (404)"), "{known}");
 }
 
 #[test]

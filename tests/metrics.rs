@@ -106,7 +106,7 @@ fn damaged_maps_and_masks_are_named() {
     write(72, 48, f32::NAN);
     refused("its map is no number at 0, 0");
     write(70, 48, 0.5);
-    refused("72x48 pixels and its photo 70x48");
+    refused("70x48 pixels and its photo 72x48");
     std::fs::write(&map, &whole).unwrap();
     std::fs::copy(&map, map.with_extension("tif")).unwrap();
     refused("is a map for the same photo");

@@ -4,7 +4,8 @@ use std::path::Path;
 
 const FLOORS: &[(&str, &[&str])] = &[
     ("ground", &["error"]),
-    ("kernels, pictures, files", &["canvas", "data", "files", "image", "metrics", "ops"]),
+    ("files and text", &["files", "pickle", "text"]),
+    ("kernels, pictures, data sets", &["canvas", "data", "image", "metrics", "ops"]),
     ("model", &["clip"]),
     ("words and layers", &["adapter", "prompt", "reference"]),
     ("methods", &["detect"]),
@@ -68,4 +69,37 @@ fn modules_use_only_the_floors_below_them() {
         }
     }
     assert!(checked > 20, "{checked} uses were read");
+}
+
+/// One function opens inputs: what calls the system itself could hang on a pipe or read a device without end.
+#[test]
+fn inputs_are_opened_in_one_place() {
+    let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let calls = [
+        "fs::read(",
+        "fs::read_to_string(",
+        "File::open(",
+        "ImageReader::open(",
+        "::from_path(",
+        "from_file(",
+        "eprintln!",
+        "safetensors::load(",
+    ];
+    // Text that people write may come from a pipe.
+    let allowed = [("decide.rs", "File::open("), ("files.rs", "File::open(")];
+    for entry in walkdir::WalkDir::new(&src).into_iter().map(Result::unwrap) {
+        if !entry.file_type().is_file() {
+            continue;
+        }
+        let name = entry.file_name().to_str().unwrap();
+        let text = std::fs::read_to_string(entry.path()).unwrap();
+        let code = text.split("#[cfg(test)]\nmod tests").next().unwrap();
+        for call in calls.iter().filter(|call| code.contains(**call)) {
+            assert!(
+                allowed.contains(&(name, call)),
+                "{}: {call} is for files::open, read and read_text, or for say!",
+                entry.path().display()
+            );
+        }
+    }
 }

@@ -150,11 +150,8 @@ impl Adapter {
         let path = path.as_ref();
         let name = path.display().to_string();
         let fail = |why: String| Error::adapter(&name, why);
-        let metadata = std::fs::metadata(path).map_err(|e| fail(format!("cannot read: {e}")))?;
-        if !metadata.is_file() || metadata.len() > MOST_BYTES {
-            return Err(fail("not an adapter: no plain file, or larger than 256 MiB".into()));
-        }
-        let bytes = std::fs::read(path).map_err(|e| fail(format!("cannot read: {e}")))?;
+        let bytes = crate::files::read(path, MOST_BYTES);
+        let bytes = bytes.map_err(|e| fail(format!("cannot read: {e}")))?;
         let stem = path.file_stem().unwrap_or_default().to_string_lossy().to_lowercase();
         Self::from_bytes(&name, &stem, &bytes, blocks)
     }

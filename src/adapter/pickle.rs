@@ -1,43 +1,29 @@
-//! April-GAN's published files: a PyTorch pickle of `{"trainable_linearlayer": {"fc.0.weight": ...}}`. The
-//! pickle is read as data; nothing in it is ever called.
+//! April-GAN's published files: a PyTorch pickle of `{"trainable_linearlayer": {"fc.0.weight": ...}}`.
 
 use std::io::{Cursor, Read};
 
-use candle_core::pickle::{Object, Stack, TensorInfo};
+use candle_core::pickle::{Object, TensorInfo};
 use candle_core::{Device, Tensor};
 use zip::ZipArchive;
 
 use super::file::MOST_BYTES;
-use crate::error::quietly;
+use crate::error::catch_panic;
+use crate::pickle::{Limits, archive, object};
 
-/// The published pickles have under a kilobyte.
-const MOST_PICKLE: u64 = 8 << 10;
-/// And a few hundred objects.
-const MOST_OBJECTS: usize = 2000;
+/// The published pickles have under a kilobyte, and a few hundred objects.
+const LIMITS: Limits = Limits { bytes: 8 << 10, objects: 2000 };
 const KEY: &str = "trainable_linearlayer";
 
 /// All tensors of the file, by name.
 pub(super) fn read(bytes: &[u8]) -> Result<Vec<(String, Tensor)>, String> {
-    // candle indexes into a hostile pickle's tuples without looking.
-    quietly(|| tensors(bytes))
+    catch_panic(|| tensors(bytes))
         .unwrap_or_else(|| Err("its pickle is damaged; fetch it again".into()))
 }
 
 fn tensors(bytes: &[u8]) -> Result<Vec<(String, Tensor)>, String> {
-    let mut zip = ZipArchive::new(Cursor::new(bytes))
-        .map_err(|e| format!("cut short or damaged; fetch it again ({e})"))?;
-    let names: Vec<String> =
-        zip.file_names().filter_map(Result::ok).map(|n| n.into_owned()).collect();
-    let pickle = names.iter().find(|name| name.ends_with("/data.pkl") || *name == "data.pkl");
-    let pickle = pickle.ok_or("no PyTorch file: it has no data.pkl")?;
-    let folder = pickle.trim_end_matches(".pkl").to_string();
-    let mut text = Vec::new();
-    let file = zip.by_name(pickle).map_err(|e| format!("damaged: {e}"))?;
-    file.take(MOST_PICKLE + 1).read_to_end(&mut text).map_err(|e| format!("damaged: {e}"))?;
-    if text.len() as u64 > MOST_PICKLE {
-        return Err("its pickle is too large for an adapter's".into());
-    }
-    let Object::Dict(entries) = parse(&text)? else {
+    let mut zip = archive(Cursor::new(bytes), bytes.len() as u64)?;
+    let (folder, found) = object(&mut zip, LIMITS, is_harmless)?;
+    let Object::Dict(entries) = found else {
         return Err(format!("holds no dictionary with {KEY:?}"));
     };
     let layers = entries.into_iter().find(|(key, _)| *key == Object::Unicode(KEY.into()));
@@ -59,58 +45,20 @@ fn tensors(bytes: &[u8]) -> Result<Vec<(String, Tensor)>, String> {
     Ok(tensors)
 }
 
-/// The object that a pickle describes, without calling anything.
-fn parse(text: &[u8]) -> Result<Object, String> {
-    let mut stack = Stack::empty();
-    let mut rest = Cursor::new(text);
-    loop {
-        let done = stack.read(&mut rest).map_err(|e| {
-            let why = e.to_string();
-            format!("its pickle cannot be read ({})", why.lines().next().unwrap_or_default())
-        })?;
-        // Checked step by step: a few bytes can double what was built so far.
-        if let Some(top) = stack.stack().last() {
-            count(top, &mut 0)?;
-        }
-        if done {
-            return stack.finalize().map_err(|_| "its pickle is empty".into());
-        }
-    }
-}
-
-/// Counts objects, and refuses those that a file of tensors does not need.
-fn count(object: &Object, seen: &mut usize) -> Result<(), String> {
-    *seen += 1;
-    if *seen > MOST_OBJECTS {
-        return Err("its pickle is too large for an adapter's".into());
-    }
-    match object {
-        Object::Class { module_name, class_name } => {
-            let harmless = match (&**module_name, &**class_name) {
-                ("collections", "OrderedDict") => true,
-                ("torch._utils", name) => name.starts_with("_rebuild_"),
-                ("torch", name) => name.ends_with("Storage"),
-                _ => false,
-            };
-            if !harmless {
-                return Err(format!(
-                    "its pickle asks to call {module_name}.{class_name}: that is code, not an adapter, and was \
-                     not run"
-                ));
-            }
-            Ok(())
-        }
-        Object::Tuple(list) | Object::List(list) => list.iter().try_for_each(|o| count(o, seen)),
-        Object::Dict(list) => list.iter().try_for_each(|(key, value)| {
-            count(key, seen)?;
-            count(value, seen)
-        }),
-        Object::Reduce { callable, args } | Object::Build { callable, args } => {
-            count(callable, seen)?;
-            count(args, seen)
-        }
-        Object::PersistentLoad(inner) => count(inner, seen),
-        _ => Ok(()),
+/// Refuses names of code that a file of tensors does not need.
+fn is_harmless(object: &Object) -> Result<(), String> {
+    let Object::Class { module_name, class_name } = object else { return Ok(()) };
+    let harmless = match (&**module_name, &**class_name) {
+        ("collections", "OrderedDict") => true,
+        ("torch._utils", name) => name.starts_with("_rebuild_"),
+        ("torch", name) => name.ends_with("Storage"),
+        _ => false,
+    };
+    match harmless {
+        true => Ok(()),
+        false => Err(format!(
+            "its pickle asks to call {module_name}.{class_name}: that is code, not an adapter, and was not run"
+        )),
     }
 }
 

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use blemish::files::write_whole;
+use blemish::text::shown;
 use blemish::{Activation, Adapter, Error};
 use clap::Subcommand;
 use serde::Serialize;
@@ -159,7 +160,7 @@ fn info(args: &Info) -> anyhow::Result<()> {
             ),
             ("sha256", adapter.sha256().to_string()),
         ] {
-            writeln!(out, "{name:<12}  {value}")?;
+            writeln!(out, "{name:<12}  {}", shown(&value))?;
         }
         Ok(())
     };
@@ -197,6 +198,6 @@ fn convert(args: &Convert) -> anyhow::Result<()> {
         about.spread = None;
     }
     write_whole(&args.output, &adapter.with_about(about)?.to_bytes()?)?;
-    eprintln!("blemish: wrote {}", args.output.display());
+    say!("wrote {}", args.output.display());
     Ok(())
 }

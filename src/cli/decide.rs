@@ -1,11 +1,14 @@
 //! `blemish decide`: another line between ok and ng, without scoring again.
 
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use blemish::{Calibration, Decision, Error};
 use serde_json::Value;
+
+/// A result has a few kilobytes.
+const LONGEST_LINE: u64 = 16 << 20;
 
 /// Draw another line between ok and ng through results that are there.
 ///
@@ -29,22 +32,31 @@ pub struct Args {
 
 pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     check_rate(args.false_alarm)?;
-    let file: Box<dyn BufRead> = match args.results.as_os_str() == "-" {
+    let cause = |cause| Error::Read { path: args.results.clone(), cause };
+    let mut file: Box<dyn BufRead> = match args.results.as_os_str() == "-" {
         true => Box::new(std::io::stdin().lock()),
-        false => {
-            let cause = |cause| Error::Read { path: args.results.clone(), cause };
-            Box::new(BufReader::new(std::fs::File::open(&args.results).map_err(cause)?))
-        }
+        false => Box::new(BufReader::new(std::fs::File::open(&args.results).map_err(cause)?)),
     };
     let mut out = std::io::stdout().lock();
     let (mut counts, mut failed, mut photos) = ([0usize; 3], 0, None);
-    for (number, line) in file.lines().enumerate() {
-        let cause = |cause| Error::Read { path: args.results.clone(), cause };
-        let line = line.map_err(cause)?;
+    let (mut line, mut number) = (String::new(), 0);
+    loop {
+        line.clear();
+        // A device may send a line without end.
+        let read = (&mut file).take(LONGEST_LINE).read_line(&mut line).map_err(cause)?;
+        if read == 0 {
+            break;
+        }
+        number += 1;
+        if read as u64 == LONGEST_LINE {
+            let (file, line) = (args.results.display(), number);
+            anyhow::bail!("{file}:{line}: a line of over {} MiB is no result", LONGEST_LINE >> 20);
+        }
+        let line = line.trim_end();
         if line.trim().is_empty() {
             continue;
         }
-        match decide(&line, args.false_alarm) {
+        match decide(line, args.false_alarm) {
             Ok((decision, among, line)) => {
                 counts[decision as usize] += 1;
                 photos = Some(photos.map_or(among, |least: usize| least.min(among)));
@@ -54,26 +66,24 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
             }
             Err(why) if photos.is_none() => {
                 // The wrong kind of file: saying so once is enough.
-                let (file, line) = (args.results.display(), number + 1);
-                eprintln!(
-                    "blemish: {file}:{line}: {why}; score again with --profile and --format jsonl"
-                );
+                let (file, line) = (args.results.display(), number);
+                say!("{file}:{line}: {why}; score again with --profile and --format jsonl");
                 return Ok(ExitCode::FAILURE);
             }
             Err(why) => {
                 failed += 1;
-                eprintln!("blemish: {}:{}: {why}", args.results.display(), number + 1);
+                say!("{}:{}: {why}", args.results.display(), number);
             }
         }
     }
     if photos.is_none() {
-        eprintln!("blemish: {}: holds no results", args.results.display());
+        say!("{}: holds no results", args.results.display());
         return Ok(ExitCode::FAILURE);
     }
     if let (Some(photos), false) = (photos, args.quiet) {
         say_what_is_promised(photos, args.false_alarm);
         let [ok, ng, uncertain] = counts;
-        eprintln!("blemish: {ok} ok, {ng} ng, {uncertain} uncertain");
+        say!("{ok} ok, {ng} ng, {uncertain} uncertain");
     }
     Ok(if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
@@ -96,13 +106,23 @@ fn decide(line: &str, false_alarm: f64) -> Result<(Decision, usize, String), Str
     Ok((decision, photos, row.to_string()))
 }
 
+/// The lowest rate that is taken: nobody has a million good photos.
+const LOWEST_RATE: f64 = 1e-6;
+
 /// Refuses what is no share.
 pub fn check_rate(rate: f64) -> blemish::Result<()> {
-    if rate > 0.0 && rate < 1.0 {
+    if (LOWEST_RATE..1.0).contains(&rate) {
         return Ok(());
     }
-    let why = "give a share between 0 and 1, such as 0.05 for 5 %".to_string();
+    let why = "give a share of at least 0.000001 and below 1, such as 0.05 for 5 %".to_string();
     Err(Error::Setting { setting: format!("--false-alarm {rate}"), why })
+}
+
+/// A share in percent with two digits, rounded up so that what is promised is kept.
+fn percent(rate: f64) -> String {
+    let percent = rate * 100.0;
+    let digits = 10f64.powi((1.0 - percent.log10().floor()).max(2.0) as i32);
+    format!("{} %", (percent * digits - 1e-9).ceil() / digits)
 }
 
 /// Says so where there are too few good photos for a rate, and what they are enough for.
@@ -111,8 +131,6 @@ pub fn say_what_is_promised(photos: usize, rate: f64) {
     if photos >= needed {
         return;
     }
-    // Rounded up, so that what is promised is kept.
-    let percent = |rate: f64| format!("{} %", (rate * 1e4 - 1e-9).ceil() / 1e2);
     let instead = match photos {
         0 => "without any no line can be drawn, and every photo is uncertain".to_string(),
         _ => format!(
@@ -122,8 +140,22 @@ pub fn say_what_is_promised(photos: usize, rate: f64) {
             (Calibration::best(photos) * 1e3).ceil() / 1e3
         ),
     };
-    eprintln!(
-        "blemish: note: a false-alarm rate of {} needs {needed} good photos (references and --calibrate together); {instead}",
+    say!(
+        "note: a false-alarm rate of {} needs {needed} good photos (references and --calibrate together); {instead}",
         percent(rate)
     );
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn percents_are_never_less_than_the_rate() {
+        for (rate, shown) in
+            [(0.05, "5 %"), (1.0 / 17.0, "5.89 %"), (1e-6, "0.0001 %"), (0.5, "50 %")]
+        {
+            assert_eq!(percent(rate), shown);
+        }
+    }
 }

@@ -13,10 +13,11 @@ use clap::builder::PossibleValue;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 
-use super::inputs::{Inputs, with_suffix};
+use super::inputs::{Inputs, place, with_suffix};
 use super::mine::{MinedRow, mine};
 use super::score::check_writable;
 use super::setup::{Format, MethodArgs, ProductArgs};
+use blemish::text::shown;
 
 /// Enroll a product from a few photos of good parts: one file for `score --profile`.
 ///
@@ -113,7 +114,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
         (Inputs::find(args.photos(), None), Inputs::find(&args.calibrate, None));
     let errors = references.errors.iter().chain(&calibration.errors);
     let mut failed = errors.clone().count();
-    errors.for_each(|error| eprintln!("blemish: {error}"));
+    errors.for_each(|error| say!("{error}"));
     if references.photos.is_empty() || !calibration.errors.is_empty() {
         return Ok(ExitCode::FAILURE);
     }
@@ -122,11 +123,12 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
         references.photos.truncate(args.limit.unwrap_or(usize::MAX));
     } else if args.sheet.is_none() {
         // The sheet of an earlier run may lie among the photos.
-        references.photos.retain(|photo| *photo != args.sheet());
+        let sheet = place(&args.sheet());
+        references.photos.retain(|photo| place(photo) != sheet);
     }
     if !args.method.model.quiet {
         for twice in &references.repeated {
-            eprintln!("blemish: note: {} is given twice and counts once", twice.display());
+            say!("note: {} is given twice and counts once", twice.display());
         }
     }
     let entry = args.method.words()?;
@@ -159,16 +161,19 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let photos = Photos { references: &references.photos, calibration: &calibration.photos };
     let enrolled = enroll(model.clip, product, photos, &options);
     bar.finish();
-    let Enrolled { profile, unreadable, copies } = enrolled?;
-    unreadable.iter().for_each(|error| eprintln!("blemish: {error}"));
+    let Enrolled { profile, unreadable, copies, note } = enrolled?;
+    unreadable.iter().for_each(|error| say!("{error}"));
     failed += unreadable.len();
     if !args.method.model.quiet {
+        if let Some(note) = note {
+            say!("note: {note} (said once)");
+        }
         for (copy, of) in copies.iter().take(3) {
             let (copy, of) = (copy.display(), of.display());
-            eprintln!("blemish: note: {copy} has the same content as {of} and counts once");
+            say!("note: {copy} has the same content as {of} and counts once");
         }
         if copies.len() > 3 {
-            eprintln!("blemish: note: so are {} other copies left out", copies.len() - 3);
+            say!("note: so are {} other copies left out", copies.len() - 3);
         }
     }
     profile.save(&args.out)?;
@@ -186,8 +191,8 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     if !args.method.model.quiet {
         super::decide::say_what_is_promised(summary.calibration_photos, args.false_alarm);
         if let (Some(mined), true) = (&summary.mined, args.calibrate.is_empty()) {
-            eprintln!(
-                "blemish: note: look through {}, and leave out defective parts with --drop. The line between ok and ng is drawn by \
+            say!(
+                "note: look through {}, and leave out defective parts with --drop. The line between ok and ng is drawn by \
                  typical parts: ordinary ones may be called ng more often than promised; --calibrate mends that",
                 mined.sheet
             );
@@ -299,11 +304,7 @@ impl<'a> Summary<'a> {
                 photos[0].of
             )?;
             for MinedRow { file, score, rank, .. } in photos {
-                writeln!(
-                    out,
-                    "{score:>7.3}  {rank:>4}. of the folder  {}",
-                    file.replace(char::is_control, "?")
-                )?;
+                writeln!(out, "{score:>7.3}  {rank:>4}. of the folder  {}", shown(&file))?;
             }
         }
         writeln!(out, "{:>7}  good part, judged by the others", "score")?;
@@ -312,7 +313,7 @@ impl<'a> Summary<'a> {
         for reference in references {
             let score = reference.score.map_or("-".into(), |score| format!("{score:.3}"));
             let odd = if reference.is_odd { "  odd: is this part good?" } else { "" };
-            writeln!(out, "{score:>7}  {}{odd}", reference.file.replace(char::is_control, "?"))?;
+            writeln!(out, "{score:>7}  {}{odd}", shown(&reference.file))?;
         }
         let percent = self.false_alarm * 100.0;
         match self.threshold {

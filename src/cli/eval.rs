@@ -14,7 +14,7 @@ use clap::ValueEnum;
 
 use super::folder::{Contents, FolderArgs};
 use super::measured::{About, Named, Protocol, Report, Row};
-use super::setup::{Format, Judges, MethodArgs, Model, progress_bar};
+use super::setup::{Format, Judges, MethodArgs, Model, Notes, progress_bar};
 use super::together;
 
 /// Measure a model and a method on labelled photos: AUROC, AP and F1 of scores and of pixels, AU-PRO; on MVTec LOCO
@@ -274,7 +274,7 @@ fn measure_model(args: &RunArgs, layout: Layout) -> anyhow::Result<ExitCode> {
         adapter_licence: described.and_then(|a| a.licence.clone()),
     };
     let run_about = RunAbout {
-        root: std::path::absolute(&args.set.root)?,
+        root: args.set.root.canonicalize()?,
         layout: super::setup::name_of(layout),
         products: words
             .iter()
@@ -284,12 +284,22 @@ fn measure_model(args: &RunArgs, layout: Layout) -> anyhow::Result<ExitCode> {
         shard: args.shard,
     };
     let mut run = match &args.out {
-        Some(folder) => Some(Run::begin(folder, &run_about, args.resume)?),
+        Some(folder) => {
+            let photos = (&*args.set.root, &all[..]);
+            Some(Run::begin(folder, &run_about, photos, args.resume)?)
+        }
         None => None,
     };
+    let stale = run.as_ref().map_or(0, Run::stale);
+    if stale > 0 && !args.method.model.quiet {
+        say!(
+            "note: {stale} results no longer hold (cut, altered, or of a photo or map that changed); they are computed again"
+        );
+    }
     let (part, parts) = args.shard.unwrap_or((0, 1));
     let bar = progress_bar(all.len().div_ceil(parts), args.method.model.quiet);
     let mut products = Vec::new();
+    let mut notes = Notes::new(args.method.model.quiet);
     let mut first = 0;
     for (folder, samples) in &by_product {
         let (product, named) = &words[*folder];
@@ -307,11 +317,15 @@ fn measure_model(args: &RunArgs, layout: Layout) -> anyhow::Result<ExitCode> {
             _ if run.as_ref().is_some_and(|run| samples.iter().all(|s| run.has(s))) => None,
             _ => {
                 let with_words = judges == Judges::Auto;
-                let contents = Contents::of(&together::photos(samples), args.folder.seed());
+                let contents = Contents::of(
+                    &together::photos(samples),
+                    args.folder.seed(),
+                    args.method.model.quiet,
+                );
                 let count = contents.count();
                 let empty =
                     args.folder.folder(&args.method, &model, product, None, (with_words, count))?;
-                Some(together::judge(empty, &contents, samples, depth, &bar)?)
+                Some(together::judge(empty, &contents, samples, depth, (&bar, &mut notes))?)
             }
         };
         let mut look = |sample: &Sample| -> blemish::Result<Looked> {
@@ -323,7 +337,11 @@ fn measure_model(args: &RunArgs, layout: Layout) -> anyhow::Result<ExitCode> {
             }
             let finding = match &judged {
                 Some((judged, index)) => judged.finding(index[&*sample.photo]),
-                None => detector.inspect(&Photo::open(&sample.photo, depth)?, product)?,
+                None => {
+                    let photo = Photo::open(&sample.photo, depth)?;
+                    notes.say(&bar, &sample.photo, &photo);
+                    detector.inspect(&photo, product)?
+                }
             };
             let found = Looked { score: finding.score, map: finding.map };
             if let Some(run) = &mut run {

@@ -10,6 +10,7 @@ use serde::Serialize;
 use super::inputs::Inputs;
 use super::prompts::Words;
 use super::setup::{Format, MethodArgs, look_at_all, progress_bar};
+use blemish::text::shown;
 
 /// What moves a score less than this on every photo does not matter: it does not show in three digits.
 const NOTHING: f32 = 0.0005;
@@ -132,7 +133,7 @@ fn table(
     writeln!(out, "{:>6}  {:>7}  {:>13}  photo", "score", "hottest", "at")?;
     for (path, e) in explained {
         let at = format!("{}, {}", e.peak_at.0, e.peak_at.1);
-        let path = path.replace(char::is_control, "?");
+        let path = shown(&path);
         writeln!(out, "{:>6.3}  {:>7.3}  {at:>13}  {path}", e.score, e.peak)?;
     }
     for part in [Part::State, Part::Template, Part::Prompt] {

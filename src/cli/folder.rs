@@ -4,13 +4,14 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::sync_channel;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use blemish::files::{files_sha256, sha256};
 use blemish::{BitDepth, Error, Folder, FolderOptions, MutualOptions, Photo, Product, Region};
 use indicatif::ProgressBar;
+use rayon::prelude::*;
 
-use super::setup::{Judges, MethodArgs, Model};
+use super::setup::{Judges, MethodArgs, Model, progress_bar};
 
 pub const HEADING: &str = "Photos compared with each other (--method mutual, auto)";
 
@@ -124,11 +125,12 @@ impl Contents {
         judges: Judges,
         photos: &[PathBuf],
         seed: u64,
+        quiet: bool,
     ) -> blemish::Result<Option<Self>> {
         if judges == Judges::Words || judges == Judges::Auto && photos.len() < Folder::ENOUGH {
             return Ok(None);
         }
-        let contents = Self::of(photos, seed);
+        let contents = Self::of(photos, seed, quiet);
         if judges == Judges::Mutual
             && contents.count() < 2
             && contents.places.iter().all(Result::is_ok)
@@ -138,9 +140,18 @@ impl Contents {
         Ok((judges == Judges::Mutual || contents.count() >= Folder::ENOUGH).then_some(contents))
     }
 
-    pub fn of(photos: &[PathBuf], seed: u64) -> Self {
-        let hashes: Vec<Result<String, Error>> =
-            photos.iter().map(|path| files_sha256(std::slice::from_ref(path))).collect();
+    /// Reads all photos once: the order of the ring is drawn from what they hold.
+    pub fn of(photos: &[PathBuf], seed: u64, quiet: bool) -> Self {
+        let bar = progress_bar(photos.len(), quiet);
+        bar.enable_steady_tick(Duration::from_millis(200));
+        let hash = |path: &PathBuf| {
+            let sha256 = files_sha256(std::slice::from_ref(path));
+            bar.inc(1);
+            sha256
+        };
+        // Several at once: a share answers each with a delay.
+        let hashes: Vec<Result<String, Error>> = photos.par_iter().map(hash).collect();
+        bar.finish_and_clear();
         let mut first = BTreeMap::<&str, usize>::new();
         for (i, sha256) in hashes.iter().enumerate() {
             if let Ok(sha256) = sha256 {
@@ -199,6 +210,9 @@ impl Contents {
                 }
             });
             for ((&place, path), photo) in chosen.iter().zip(&paths).zip(receiver) {
+                if super::is_stopped() {
+                    return;
+                }
                 let prepared = photo.and_then(|photo| {
                     if let (Some(note), None) = (photo.note(), &gathered.note) {
                         gathered.note = Some(format!("{}: {note}", path.display()));

@@ -193,7 +193,7 @@ fn real(folder: &Path) -> PathBuf {
 }
 
 /// Where a file is: its folder's real path, and its name. A link to a file is a file of its own.
-fn place(file: &Path) -> PathBuf {
+pub fn place(file: &Path) -> PathBuf {
     let file = std::path::absolute(file).unwrap_or_else(|_| file.to_path_buf());
     match (file.parent(), file.file_name()) {
         (Some(parent), Some(name)) => real(parent).join(name),

@@ -4,7 +4,8 @@ use std::io::Write;
 use std::path::PathBuf;
 
 use blemish::data::{Layout, Sample};
-use blemish::files::write_whole;
+use blemish::files::{below, write_whole};
+use blemish::text::{cell, shown};
 use blemish::{Curve, Error, Metrics, Run, Scores, mean};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -176,13 +177,26 @@ impl Report {
                 "{product}: so many pixels score {value} that MVTec's script stops at these maps; add a little noise for it"
             ));
         }
+        for Row { scores, .. } in &products {
+            if let [first, others @ ..] = &scores.doubtful_masks[..] {
+                let others = match others.len() {
+                    0 => String::new(),
+                    count => format!(" (and so are {count} other masks of {})", scores.product),
+                };
+                warnings.push(format!("{first}{others}"));
+            }
+        }
         let curve = super::setup::name_of(curve);
         Self { about, curve, products, mean, published, stray, warnings }
     }
 
     pub fn print(&self, layout: Layout, format: Format, quiet: bool) -> anyhow::Result<()> {
         for warning in self.warnings.iter().filter(|_| !quiet) {
-            eprintln!("blemish: warning: {warning}");
+            say!("warning: {warning}");
+        }
+        let bare = self.products.iter().find(|row| !row.scores.has_masks);
+        if let (Some(row), false) = (bare.filter(|_| layout != Layout::Folder), quiet) {
+            say!("note: {} has no masks: photos are measured, not pixels", row.scores.product);
         }
         let mut out = std::io::stdout().lock();
         super::printed(match format {
@@ -203,7 +217,8 @@ impl Report {
         write_whole(&folder.join("metrics.json"), &serde_json::to_vec_pretty(self)?)?;
         write_whole(&folder.join("metrics.csv"), &self.csv()?)?;
         for row in self.products.iter().filter(|_| layout == Layout::Loco) {
-            let file = folder.join("official").join(&row.scores.product).join("metrics.json");
+            let names = ["official".as_ref(), row.scores.product.as_ref(), "metrics.json".as_ref()];
+            let file = below(folder, &names)?;
             write_whole(&file, &official(&row.scores)?)?;
         }
         Ok(())
@@ -235,8 +250,8 @@ impl Report {
                 let numbers = numbers.into_iter().chain(areas);
                 let numbers = numbers.map(|n| n.map_or(String::new(), |n| n.to_string()));
                 let named = [
-                    product.to_string(),
-                    kind.into(),
+                    cell(product).into_owned(),
+                    cell(kind).into_owned(),
                     protocol.into(),
                     good.to_string(),
                     m.photos.to_string(),
@@ -287,6 +302,7 @@ fn table(out: &mut impl Write, layout: Layout, report: &Report) -> std::io::Resu
         let [auroc, ap, f1] = [m.image_auroc, m.image_ap, m.image_f1_max].map(cell);
         let [pixels, pixel_ap, pixel_f1] = [m.pixel_auroc, m.pixel_ap, m.pixel_f1_max].map(cell);
         let pro = cell(m.au_pro(limit));
+        let name = shown(name);
         writeln!(
             out,
             "{good:>5} {bad:>5}  {auroc:>6} {ap:>6} {f1:>6}  {pixels:>6} {pixel_ap:>6} {pixel_f1:>6}  \
@@ -343,7 +359,7 @@ fn table(out: &mut impl Write, layout: Layout, report: &Report) -> std::io::Resu
         let data = about.adapter_training_data.as_deref().unwrap_or("data that is not known");
         let licence =
             about.adapter_licence.as_ref().map_or(String::new(), |licence| format!(" ({licence})"));
-        writeln!(out, "adapter {adapter}, trained on {data}{licence}")?;
+        writeln!(out, "{}", shown(&format!("adapter {adapter}, trained on {data}{licence}")))?;
     }
     Ok(())
 }

@@ -18,7 +18,7 @@ use super::setup::Format;
   blemish eval mvtec mvtec_ad/ --out part1 --shard 1/2
   blemish merge part0 part1 --out whole
 
-The photos' folder has to be where it was, for its masks.")]
+The photos' folder has to be where the first part had it, for its masks. A merge that was stopped goes on.")]
 pub struct Args {
     /// The folders of all parts.
     #[arg(required = true)]

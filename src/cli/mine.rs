@@ -71,16 +71,19 @@ pub fn mine(
     };
     let words = args.method.words()?.make(&model.parts)?;
     let mut folder = Folder::new(model.clip.clone(), words, product.clone(), options)?;
-    let contents = Contents::of(photos, args.seed);
+    let contents = Contents::of(photos, args.seed, quiet);
     let bar = progress_bar(photos.len(), quiet);
     let gathered = contents.look(&mut folder, photos, depth, &|_| true, &bar);
     bar.finish_and_clear();
+    if let (Some(note), false) = (&gathered.note, quiet) {
+        say!("note: {note} (said once)");
+    }
     let found = (0..photos.len()).map(|photo| gathered.index(&contents, photo));
     let mut unreadable = 0;
     for (path, found) in photos.iter().zip(found.clone()) {
         if let Some(Err(error)) = found {
             unreadable += 1;
-            eprintln!("blemish: {}", named(path, error));
+            say!("{}", named(path, error));
         }
     }
     if folder.photos() < 2 {
@@ -100,15 +103,15 @@ pub fn mine(
     }
     let files: Vec<&Path> = copies.iter().map(|copies| copies[0]).collect();
     if folder.two_products()?.is_some() && !quiet {
-        eprintln!(
-            "blemish: warning: the folder seems to hold two products; look at the sheet, or mine a folder of each"
+        say!(
+            "warning: the folder seems to hold two products; look at the sheet, or mine a folder of each"
         );
     }
     let dropped = dropped(&args.drop, &copies)?;
     let judged = folder.finish()?;
     if let (Some(upper), false) = (judged.without_bulk(), quiet) {
-        eprintln!(
-            "blemish: warning: the photos fall into two groups by their scores, {upper} of {} in the upper one: look at \
+        say!(
+            "warning: the photos fall into two groups by their scores, {upper} of {} in the upper one: look at \
              the sheet whether the lower ones are the good ones",
             judged.photos()
         );

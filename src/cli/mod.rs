@@ -1,5 +1,10 @@
 //! One file per command; each parses its flags, calls the library and prints.
 
+/// Says something on standard error, on a line of its own.
+macro_rules! say {
+    ($($text:tt)*) => { $crate::cli::say(format_args!($($text)*)) };
+}
+
 mod adapter;
 mod decide;
 mod enroll;
@@ -24,7 +29,9 @@ mod together;
 mod train;
 mod watch;
 
+use std::io::Write;
 use std::process::ExitCode;
+use std::sync::atomic::{AtomicU8, Ordering};
 
 use clap::{Parser, Subcommand};
 
@@ -49,11 +56,39 @@ enum Command {
     Models(models::Args),
 }
 
+/// See [`say!`]. Names of files come from anywhere: what would steer the terminal is not shown, and that nobody reads is
+/// no reason to stop.
+pub fn say(text: std::fmt::Arguments) {
+    let text = text.to_string();
+    let _ = writeln!(std::io::stderr(), "blemish: {}", blemish::text::shown(&text));
+}
+
+/// The exit code of a run that was stopped.
+pub const STOPPED: u8 = 130;
+
+/// What Ctrl-C does: ends the program at once, is noted, or has been.
+static STOP: AtomicU8 = AtomicU8::new(AT_ONCE);
+const AT_ONCE: u8 = 0;
+const NOTED: u8 = 1;
+const CAME: u8 = 2;
+
+/// From now on Ctrl-C only makes [`is_stopped`] true, so that what is done can be kept; a second one ends the program.
+pub fn note_stop() {
+    STOP.store(NOTED, Ordering::SeqCst);
+}
+
+pub fn is_stopped() -> bool {
+    STOP.load(Ordering::SeqCst) == CAME
+}
+
 pub fn run() -> anyhow::Result<ExitCode> {
-    // The file that is being written is finished first, so that a stop leaves whole files only.
     ctrlc::set_handler(|| {
+        if STOP.compare_exchange(NOTED, CAME, Ordering::SeqCst, Ordering::SeqCst).is_ok() {
+            return;
+        }
+        // The file that is being written is finished first, so that a stop leaves whole files only.
         let _stopped = blemish::files::stop_writing();
-        std::process::exit(130);
+        std::process::exit(STOPPED.into());
     })?;
     match Cli::parse().command {
         Command::Score(args) => score::run(&args),

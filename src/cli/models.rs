@@ -51,7 +51,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
         Some(Command::Pull { model, quiet }) => {
             pull(model, *quiet)?;
             if !quiet {
-                eprintln!("blemish: {model} is ready");
+                say!("{model} is ready");
             }
         }
     }
@@ -124,7 +124,7 @@ pub fn pull(model: &str, quiet: bool) -> blemish::Result<()> {
         if current != download.file {
             current = download.file.to_string();
             bar.reset();
-            bar.set_message(current.clone());
+            bar.set_message(blemish::text::shown(&current).into_owned());
         }
         bar.set_length(download.total);
         bar.set_position(download.done);

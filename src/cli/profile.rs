@@ -4,6 +4,7 @@ use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use blemish::text::{json, shown};
 use blemish::{Photo, Profile};
 use clap::Subcommand;
 use serde_json::Value;
@@ -49,7 +50,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     match &args.command {
         Command::Show { file } => {
             let text = serde_json::to_string_pretty(&described(&Profile::open(file)?)?)?;
-            super::printed(writeln!(out, "{text}"))?;
+            super::printed(writeln!(out, "{}", json(&text)))?;
             Ok(ExitCode::SUCCESS)
         }
         Command::Diff { old, new } => {
@@ -57,7 +58,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
             let mut lines = Vec::new();
             differences("", &old, &new, &mut lines);
             for line in &lines {
-                if !super::printed(writeln!(out, "{line}"))? {
+                if !super::printed(writeln!(out, "{}", shown(line)))? {
                     break;
                 }
             }
@@ -74,19 +75,19 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
                 Ok(())
             };
             if let Err(error) = check() {
-                eprintln!("blemish: {error:#}");
+                say!("{error:#}");
                 return Ok(ExitCode::FAILURE);
             }
             let about = profile.about();
-            super::printed(writeln!(
-                out,
+            let text = format!(
                 "{}: good; {} with model {}, {} references, {} good photos draw the line",
                 file.display(),
                 about.product,
                 about.model,
                 about.references.len(),
                 profile.calibration().photos()
-            ))?;
+            );
+            super::printed(writeln!(out, "{}", shown(&text)))?;
             Ok(ExitCode::SUCCESS)
         }
     }

@@ -88,7 +88,7 @@ fn new(file: &std::path::Path, from: &str) -> anyhow::Result<()> {
     let embedded = blemish::prompt_files().iter().find(|(name, _)| *name == from);
     let (_, text) = embedded.context("--from: not in the program")?;
     blemish::files::write_whole(file, text.as_bytes())?;
-    eprintln!("blemish: wrote {}; edit it and pass it with --prompts", file.display());
+    say!("wrote {}; edit it and pass it with --prompts", file.display());
     Ok(())
 }
 

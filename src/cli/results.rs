@@ -10,7 +10,7 @@ use blemish::{BitDepth, Finding, Photo};
 use indicatif::ProgressBar;
 
 use super::scorer::Scorer;
-use super::setup::{Model, progress_bar};
+use super::setup::{Model, Notes, progress_bar};
 
 /// Where results go, photo by photo, and what went wrong.
 pub struct Results<'a> {
@@ -22,7 +22,7 @@ pub struct Results<'a> {
     pub bar: ProgressBar,
     failed: usize,
     scored: usize,
-    noted: bool,
+    notes: Notes,
 }
 
 impl<'a> Results<'a> {
@@ -36,10 +36,13 @@ impl<'a> Results<'a> {
         let stdout = std::io::stdout().lock();
         let default = if stdout.is_terminal() { Format::Table } else { Format::Jsonl };
         let quiet = scorer.args.method.model.quiet;
+        let printer = Printer::new(stdout, scorer.args.format.unwrap_or(default));
+        // The first part's header is all parts'.
+        let is_first = scorer.args.shard.is_none_or(|(shard, _)| shard == 0);
         Self {
-            printer: Printer::new(stdout, scorer.args.format.unwrap_or(default)),
+            printer: if is_first { printer } else { printer.without_header() },
             bar: progress_bar(photos.len(), quiet),
-            noted: quiet,
+            notes: Notes::new(quiet),
             scored: 0,
             scorer,
             photos,
@@ -72,9 +75,7 @@ impl<'a> Results<'a> {
             });
             for (i, ready) in receiver.into_iter().enumerate() {
                 let found = ready.and_then(|(photo, prepared)| {
-                    if let Some(note) = photo.note() {
-                        self.note(&format!("{}: {note}", photos[i].display()));
-                    }
+                    self.notes.say(&self.bar, &photos[i], &photo);
                     let (record, finding) = scorer.score(&detector, &photos[i], &prepared)?;
                     Ok((record, finding, Some(photo)))
                 });
@@ -102,6 +103,11 @@ impl<'a> Results<'a> {
         finding: &Finding,
         opened: Option<Photo>,
     ) -> anyhow::Result<bool> {
+        if !finding.score.is_finite() {
+            let photo = self.photos[photo].display().to_string();
+            self.fail(&format_args!("{photo}: its score is no number"));
+            return Ok(true);
+        }
         if let Some(target) = &self.targets[photo] {
             let opened = opened.map_or_else(|| Photo::open(&self.photos[photo], self.depth), Ok);
             let drawn =
@@ -118,22 +124,23 @@ impl<'a> Results<'a> {
     /// Says what is wrong with a photo.
     pub fn fail(&mut self, error: &dyn std::fmt::Display) {
         self.failed += 1;
-        self.bar.suspend(|| eprintln!("blemish: {error}"));
+        self.bar.suspend(|| say!("{error}"));
     }
 
-    /// Says what is notable about a photo: once, as it is true of many.
+    /// Says what is notable about a photo.
     pub fn note(&mut self, note: &str) {
-        if !std::mem::replace(&mut self.noted, true) {
-            self.bar.suspend(|| eprintln!("blemish: note: {note} (said once)"));
-        }
+        self.notes.once(&self.bar, note);
     }
 
     pub fn finish(self) -> ExitCode {
         self.bar.finish_and_clear();
+        if super::is_stopped() {
+            return ExitCode::from(super::STOPPED);
+        }
         let failed = self.failed;
         if failed > 0 && !self.scorer.args.method.model.quiet {
-            eprintln!(
-                "blemish: {failed} {} above; {} of {} photos were scored",
+            say!(
+                "{failed} {} above; {} of {} photos were scored",
                 if failed == 1 { "problem" } else { "problems" },
                 self.scored,
                 self.photos.len()

@@ -55,7 +55,7 @@ pub struct Args {
     /// Score one part of the photos by words alone, or with a profile: I of N from 0; N alone takes I from JOB_COMPLETION_INDEX
     /// or SLURM_ARRAY_TASK_ID. The parts' results one after another are those of all photos.
     #[arg(long, value_name = "I/N", value_parser = super::shard::parse)]
-    shard: Option<(usize, usize)>,
+    pub shard: Option<(usize, usize)>,
     /// A picture of the photos' shape, white where to look: what is black never counts.
     #[arg(long, value_name = "MASK")]
     pub roi: Option<PathBuf>,
@@ -78,8 +78,8 @@ pub enum ScaleOf {
 }
 
 pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
-    let profile = args.profile.as_ref().map(Profile::open).transpose()?;
     let mut depth = args.method.begin()?;
+    let profile = args.profile.as_ref().map(Profile::open).transpose()?;
     if let Some(profile) = &profile {
         depth = profile.bit_depth()?;
     }
@@ -92,7 +92,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     }
     let judges = args.judges()?;
     let mut inputs = Inputs::find(&args.photos, args.out.as_deref());
-    inputs.errors.iter().for_each(|error| eprintln!("blemish: {error}"));
+    inputs.errors.iter().for_each(|error| say!("{error}"));
     if inputs.photos.is_empty() {
         return Ok(ExitCode::FAILURE);
     }
@@ -127,13 +127,12 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let photos = std::mem::take(&mut inputs.photos).into_iter().zip(targets).enumerate();
     let (photos, targets): (Vec<PathBuf>, Vec<Option<PathBuf>>) =
         photos.filter(|(i, _)| i % parts == part).map(|(_, photo)| photo).unzip();
-    let folder = Contents::for_folder(judges, &photos, args.folder.seed())?;
-    if let (None, Judges::Auto, Some(flag), false) =
-        (&folder, judges, args.folder.given(), args.method.model.quiet)
-    {
+    let quiet = args.method.model.quiet;
+    let folder = Contents::for_folder(judges, &photos, args.folder.seed(), quiet)?;
+    if let (None, Judges::Auto, Some(flag), false) = (&folder, judges, args.folder.given(), quiet) {
         let few = blemish::Folder::ENOUGH;
-        eprintln!(
-            "blemish: note: {flag} has no effect on fewer than {few} photos, which are judged by words alone"
+        say!(
+            "note: {flag} has no effect on fewer than {few} photos, which are judged by words alone"
         );
     }
     let (scorer, model) = match (profile, &prompts) {
@@ -195,14 +194,11 @@ fn defect_files<'a>(kinds: impl Iterator<Item = (Role, &'a str)>) -> Vec<String>
     defects.map(name).collect()
 }
 
-/// Finds out before the run whether results can be kept.
+/// Finds out before the run whether results can be kept in a folder.
 pub fn check_writable(flag: &str, out: &Path) -> blemish::Result<()> {
-    let fail = |cause| Error::Write { path: out.into(), cause };
     if out.exists() && !out.is_dir() {
         let why = "is a file; give a folder".to_string();
         return Err(Error::Setting { setting: format!("{flag} {}", out.display()), why });
     }
-    std::fs::create_dir_all(out).map_err(fail)?;
-    let probe = out.join(".blemish-probe");
-    std::fs::write(&probe, b"").and_then(|()| std::fs::remove_file(&probe)).map_err(fail)
+    blemish::files::check_folder(out)
 }

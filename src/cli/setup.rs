@@ -240,19 +240,19 @@ impl ModelArgs {
             return Ok(product);
         }
         if product.cut_prompts() > 0 {
-            eprintln!(
-                "blemish: note: {} prompts are longer than the model reads and lose their end; use a \
+            say!(
+                "note: {} prompts are longer than the model reads and lose their end; use a \
                  shorter name",
                 product.cut_prompts()
             );
         }
         for pair in product.confusable()? {
-            eprintln!("blemish: warning: {pair}");
+            say!("warning: {pair}");
         }
         let kinds = product.kinds().iter().map(|kind| (&*kind.name, &*kind.english));
         for (name, english) in kinds.chain([(product.name(), product.english())]) {
             if name != english {
-                eprintln!("blemish: note: {name} is read as {english:?}");
+                say!("note: {name} is read as {english:?}");
             }
         }
         Ok(product)
@@ -379,21 +379,49 @@ pub fn look_at_all(
     inputs: &super::inputs::Inputs,
 ) -> (Vec<(PathBuf, Seen)>, bool) {
     let mut complete = inputs.errors.is_empty();
-    inputs.errors.iter().for_each(|error| eprintln!("blemish: {error}"));
+    inputs.errors.iter().for_each(|error| say!("{error}"));
     let bar = progress_bar(inputs.photos.len(), args.model.quiet);
-    let mut seen = Vec::new();
+    let (mut seen, mut notes) = (Vec::new(), Notes::new(args.model.quiet));
     for path in &inputs.photos {
-        match Photo::open(path, depth).and_then(|photo| detector.look(&detector.prepare(&photo))) {
+        let found = Photo::open(path, depth).and_then(|photo| {
+            notes.say(&bar, path, &photo);
+            detector.look(&detector.prepare(&photo))
+        });
+        match found {
             Ok(one) => seen.push((path.clone(), one)),
             Err(error) => {
                 complete = false;
-                bar.suspend(|| eprintln!("blemish: {error}"));
+                bar.suspend(|| say!("{error}"));
             }
         }
         bar.inc(1);
     }
     bar.finish_and_clear();
     (seen, complete)
+}
+
+/// What is notable about how photos are read: said once, as it is true of many.
+pub struct Notes {
+    said: bool,
+}
+
+impl Notes {
+    pub fn new(quiet: bool) -> Self {
+        Self { said: quiet }
+    }
+
+    /// Says what is notable about a photo.
+    pub fn say(&mut self, bar: &ProgressBar, path: &Path, photo: &Photo) {
+        if let Some(note) = photo.note() {
+            self.once(bar, &format!("{}: {note}", path.display()));
+        }
+    }
+
+    pub fn once(&mut self, bar: &ProgressBar, note: &str) {
+        if !std::mem::replace(&mut self.said, true) {
+            bar.suspend(|| say!("note: {note} (said once)"));
+        }
+    }
 }
 
 /// Photos done, photos a second, time left.

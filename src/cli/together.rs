@@ -10,7 +10,7 @@ use indicatif::ProgressBar;
 
 use super::folder::{Contents, Gathered, named};
 use super::results::Results;
-use super::setup::{Judges, Model, progress_bar};
+use super::setup::{Judges, Model, Notes, progress_bar};
 
 /// Scores the photos of a folder by each other.
 pub fn score(
@@ -27,7 +27,7 @@ pub fn score(
     let bar = results.bar.clone();
     let say = |text: &str| {
         if !quiet {
-            bar.suspend(|| eprintln!("blemish: {text}"));
+            bar.suspend(|| say!("{text}"));
         }
     };
     if let [(copy, of), others @ ..] = &contents.copies(&photos)[..] {
@@ -44,12 +44,20 @@ pub fn score(
         let gathered = contents.look(&mut folder, &photos, depth, wanted, bar);
         Ok((folder, gathered))
     };
+    super::note_stop();
     let (folder, gathered) = look(&|_| true, &results.bar)?;
     gathered.note.iter().for_each(|note| results.note(note));
     for (photo, path) in photos.iter().enumerate() {
         if let Some(Err(error)) = gathered.index(contents, photo) {
             results.fail(&named(path, error));
         }
+    }
+    if super::is_stopped() {
+        let (done, of) = (folder.photos(), contents.count());
+        let how = if with_words { "by words alone" } else { "by each other" };
+        say(&format!(
+            "warning: stopped: {done} of {of} photos were looked at; they are scored {how}"
+        ));
     }
     if folder.photos() < 2 && !with_words {
         results.fail(&"--method mutual: fewer than two photos can be read, and they are compared with each other");
@@ -80,7 +88,7 @@ pub fn score(
     // Each folder that was judged, with the photos in it.
     let mut parts: Vec<(Judged, Gathered)> = Vec::new();
     match &groups {
-        Some(groups) if args.apart => {
+        Some(groups) if args.apart && !super::is_stopped() => {
             for group in [false, true] {
                 let own = |place: usize| gathered.at(place).is_some_and(|i| groups[i] == group);
                 let bar = progress_bar(groups.iter().filter(|g| **g == group).count(), quiet);
@@ -99,7 +107,12 @@ pub fn score(
                 parts.push((judged, again));
             }
         }
-        groups if with_words && (groups.is_some() || folder.photos() < Folder::ENOUGH) => {
+        groups
+            if with_words
+                && (groups.is_some()
+                    || folder.photos() < Folder::ENOUGH
+                    || super::is_stopped()) =>
+        {
             parts.push((folder.by_words(), gathered));
         }
         _ => parts.push((folder.finish()?, gathered)),
@@ -168,9 +181,10 @@ pub fn judge<'a>(
     contents: &Contents,
     samples: &[&'a Sample],
     depth: BitDepth,
-    bar: &ProgressBar,
+    (bar, notes): (&ProgressBar, &mut Notes),
 ) -> anyhow::Result<(Judged, HashMap<&'a Path, usize>)> {
     let seen = contents.look(&mut folder, &photos(samples), depth, &|_| true, bar);
+    seen.note.iter().for_each(|note| notes.once(bar, note));
     let mut index = HashMap::new();
     for (photo, sample) in samples.iter().enumerate() {
         match seen.index(contents, photo) {

@@ -129,11 +129,11 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     let _ = std::fs::remove_file(&checkpoint);
     if !args.model.quiet {
         if !points.iter().any(|point| point.pixel_auroc.is_some()) {
-            eprintln!(
-                "blemish: note: too few photos to hold some back: give others with --validation to see how well it does"
+            say!(
+                "note: too few photos to hold some back: give others with --validation to see how well it does"
             );
         }
-        eprintln!("blemish: wrote {0}, {0}.csv and {0}.png", args.output.display());
+        say!("wrote {0}, {0}.csv and {0}.png", args.output.display());
     }
     Ok(())
 }
@@ -199,8 +199,8 @@ impl Bars {
             Progress::Looked { done, of, bytes } => {
                 if done == 1 && !self.quiet {
                     let megabytes = (bytes * of) as f64 / 1e6;
-                    eprintln!(
-                        "blemish: {of} pictures, {megabytes:.0} MB in {} (may be deleted at any time)",
+                    say!(
+                        "{of} pictures, {megabytes:.0} MB in {} (may be deleted at any time)",
                         self.cache.display()
                     );
                     self.begin(of, "pictures looked at");
@@ -216,6 +216,10 @@ impl Bars {
                 self.bar.set_message(format!(", loss {loss:.3}"));
                 self.bar.set_position(done as u64);
             }
+            Progress::Noted(note) if !self.quiet => {
+                self.bar.suspend(|| say!("note: {note} (said once)"));
+            }
+            Progress::Noted(_) => {}
             Progress::Point(point) => {
                 let (Some(auroc), Some(pro)) = (point.pixel_auroc, point.au_pro) else { return };
                 let losses = std::mem::take(&mut self.losses);
@@ -223,8 +227,8 @@ impl Bars {
                 if !self.quiet {
                     let epoch = point.epoch;
                     self.bar.suspend(|| {
-                        eprintln!(
-                            "blemish: epoch {epoch:.0}: loss {loss:.3}, pixel AUROC {auroc:.3}, AU-PRO {pro:.3}"
+                        say!(
+                            "epoch {epoch:.0}: loss {loss:.3}, pixel AUROC {auroc:.3}, AU-PRO {pro:.3}"
                         );
                     });
                 }

@@ -11,6 +11,7 @@ use serde::Serialize;
 use super::inputs::Inputs;
 use super::prompts::Words;
 use super::setup::{MethodArgs, look_at_all};
+use blemish::text::shown;
 
 /// How often the file is read; it is taken for saved when two readings agree.
 const PAUSE: Duration = Duration::from_millis(20);
@@ -45,7 +46,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let depth = args.method.begin()?;
     args.method.check_words()?;
     let file = &args.words.file;
-    let mut saved = std::fs::read(file).map_err(|e| Error::Prompts {
+    let mut saved = read(file).map_err(|e| Error::Prompts {
         file: file.display().to_string(),
         why: format!(
             "cannot read: {e}; `blemish prompts new` writes one, also from those in the program"
@@ -69,12 +70,12 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     if !print(&paths, None, &scores)? {
         return Ok(ExitCode::SUCCESS);
     }
-    eprintln!("blemish: watching {}; Ctrl-C ends", file.display());
+    say!("watching {}; Ctrl-C ends", file.display());
     let mut settling = saved.clone();
     loop {
         std::thread::sleep(PAUSE);
         // An editor that replaces the file leaves moments without one.
-        let Ok(now) = std::fs::read(file) else { continue };
+        let Ok(now) = read(file) else { continue };
         if now != settling {
             settling = now;
             continue;
@@ -91,11 +92,16 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
                 }
                 scores = new;
                 let time = start.elapsed().as_millis();
-                eprintln!("blemish: {} photos judged again in {time} ms", paths.len());
+                say!("{} photos judged again in {time} ms", paths.len());
             }
-            Err(error) => eprintln!("blemish: {error}; the last good version stays in use"),
+            Err(error) => say!("{error}; the last good version stays in use"),
         }
     }
+}
+
+/// A prompt file is a page or two; whether it is too large, [`Prompts::parse`] says.
+fn read(file: &Path) -> std::io::Result<Vec<u8>> {
+    blemish::files::read(file, 16 << 20)
 }
 
 fn parse(bytes: &[u8], file: &Path) -> blemish::Result<Prompts> {
@@ -140,7 +146,7 @@ fn print(paths: &[String], before: Option<&[f32]>, after: &[f32]) -> anyhow::Res
             }
             let change = before.map_or(String::new(), |before| format!("{:+.3}", after - before));
             let before = before.map_or(String::new(), |before| format!("{before:.3}"));
-            let path = path.replace(char::is_control, "?");
+            let path = shown(path);
             writeln!(out, "{before:>6}  {after:>6.3}  {change:>7}  {path}")?;
         }
         out.flush()

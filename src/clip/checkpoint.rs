@@ -1,13 +1,17 @@
 //! Reads tensors from either published layout under one set of names.
 
-use std::path::PathBuf;
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
 
+use candle_core::pickle::Object;
 use candle_core::{DType, Device, Tensor};
 use candle_nn::VarBuilder;
 
 use super::files::{Files, Manifest, Weights, embedded, shards};
+use crate::error::catch_panic;
 use crate::files::{files_sha256, sha256};
 use crate::ops::{LayerNorm, Linear, Mlp};
+use crate::pickle::{Limits, archive, object};
 use crate::{Error, Result};
 
 /// The names of one published layout. `{block}` names are completed by the block's number.
@@ -98,7 +102,11 @@ impl Checkpoint {
                 let bytes = embedded("model.safetensors");
                 VarBuilder::from_slice_safetensors(bytes, DType::F32, device)
             }
-            (_, Weights::Pickle(_)) => VarBuilder::from_pth(&paths[0], DType::F32, device),
+            (_, Weights::Pickle(_)) => {
+                check_pickle(&paths[0]).map_err(|why| Error::model(file.display(), why))?;
+                let opened = catch_panic(|| VarBuilder::from_pth(&paths[0], DType::F32, device));
+                opened.ok_or_else(|| Error::model(file.display(), "damaged; fetch it again"))?
+            }
             // SAFETY: the mapped file must not change while it is read; checkpoints are not written
             // in place (the hub's cache names files by their content).
             _ => unsafe { VarBuilder::from_mmaped_safetensors(&paths, DType::F32, device) },
@@ -114,11 +122,17 @@ impl Checkpoint {
 
     fn tensor(&self, name: &str, shape: &[usize]) -> Result<Tensor> {
         if !self.tensors.contains_tensor(name) {
+            let has = |prefix: &&&str| self.tensors.contains_tensor(&format!("{prefix}{name}"));
+            if let Some(prefix) = TRAINING_PREFIXES.iter().find(has) {
+                return Err(self.fail(saved_by_training(prefix)));
+            }
             return Err(self.fail(format!(
                 "tensor {name} is missing: the file is not the checkpoint its configuration describes"
             )));
         }
-        let tensor = self.tensors.get_unchecked(name).map_err(|e| damaged(&self.file, e))?;
+        let tensor = catch_panic(|| self.tensors.get_unchecked(name));
+        let tensor = tensor.ok_or_else(|| self.fail(format!("tensor {name} is damaged")))?;
+        let tensor = tensor.map_err(|e| damaged(&self.file, e))?;
         if tensor.dims() != shape {
             return Err(self.fail(format!(
                 "tensor {name} has shape {:?} where the configuration asks for {shape:?}",
@@ -273,6 +287,47 @@ pub(super) struct BlockParts {
     pub kv: Linear,
     pub out: Linear,
     pub mlp: Mlp,
+}
+
+/// What wrappers put before names: several devices, a compiled model.
+const TRAINING_PREFIXES: [&str; 2] = ["module.", "_orig_mod."];
+
+fn saved_by_training(prefix: &str) -> String {
+    format!(
+        "was saved while it was trained: its names begin with {prefix:?}; save it again without"
+    )
+}
+
+/// Refuses PyTorch files that hold no plain list of tensors, before a tensor is read.
+fn check_pickle(path: &Path) -> Result<(), String> {
+    // A few thousand tensors, as of the largest models.
+    const LIMITS: Limits = Limits { bytes: 16 << 20, objects: 500_000 };
+    let words = |e: std::io::Error| format!("cannot read: {e}");
+    let file = crate::files::open(path, u64::MAX).map_err(words)?;
+    let length = file.metadata().map_err(words)?.len();
+    let mut file = BufReader::new(file);
+    if !file.fill_buf().map_err(words)?.starts_with(b"PK") {
+        return Err(
+            "is no zip: damaged, or of PyTorch before 1.6; save it again as safetensors".into()
+        );
+    }
+    let (_, found) = object(&mut archive(file, length)?, LIMITS, |_| Ok(()))?;
+    let Object::Dict(entries) = found else { return Ok(()) };
+    let names = || {
+        entries.iter().filter_map(|(key, _)| match key {
+            Object::Unicode(name) => Some(name.as_str()),
+            _ => None,
+        })
+    };
+    if let Some(key) =
+        names().find(|name| ["state_dict", "model", "model_state_dict"].contains(name))
+    {
+        return Err(format!(
+            "is a checkpoint of a training: its weights lie under {key:?}; save these alone, as safetensors"
+        ));
+    }
+    let prefix = TRAINING_PREFIXES.iter().find(|p| names().any(|name| name.starts_with(**p)));
+    prefix.map_or(Ok(()), |prefix| Err(saved_by_training(prefix)))
 }
 
 fn damaged(file: &std::path::Path, error: candle_core::Error) -> Error {

@@ -69,6 +69,12 @@ impl Config {
 
     /// open_clip's `open_clip_config.json`, with the preprocessing it names.
     pub fn from_open_clip(json: &[u8]) -> Result<(Self, Normalisation), String> {
+        let any: serde_json::Value = parse(json)?;
+        if any["model_cfg"]["vision_cfg"]["layers"].is_array() {
+            return Err(
+                "a ResNet as image tower (such as RN50) is not supported; take a ViT".into()
+            );
+        }
         let file: OpenClipFile = parse(json)?;
         let raw = file.model_cfg;
         for (section, settings) in
@@ -144,31 +150,78 @@ impl Config {
     }
 }
 
-/// Mean and standard deviation from Hugging Face's `preprocessor_config.json`.
-pub(super) fn normalisation_from_hugging_face(json: &[u8]) -> Result<Normalisation, String> {
+/// Mean and standard deviation from Hugging Face's `preprocessor_config.json`, or from the part of transformers 5's
+/// `processor_config.json` that is about pictures; none where it has no such part.
+pub(super) fn normalisation_from_hugging_face(
+    json: &[u8],
+) -> Result<Option<Normalisation>, String> {
     #[derive(Deserialize)]
     struct Preprocessor {
         image_mean: [f32; 3],
         image_std: [f32; 3],
-        #[serde(default = "bicubic_code")]
-        resample: u8,
+        #[serde(default)]
+        resample: Resample,
+        #[serde(default = "byte")]
+        rescale_factor: f64,
+        do_rescale: Option<bool>,
+        do_normalize: Option<bool>,
     }
-    fn bicubic_code() -> u8 {
-        3 // PIL.Image.BICUBIC
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Resample {
+        Number(u8),
+        Name(String),
     }
-    let raw: Preprocessor = parse(json)?;
-    if raw.resample != bicubic_code() {
-        return Err(format!(
-            "resampling filter {} is not supported (3, bicubic, is)",
-            raw.resample
-        ));
+    impl Default for Resample {
+        fn default() -> Self {
+            Self::Number(BICUBIC)
+        }
     }
-    checked_normalisation(raw.image_mean, raw.image_std)
+    const BICUBIC: u8 = 3; // PIL.Image.BICUBIC
+    fn byte() -> f64 {
+        1.0 / 255.0
+    }
+    let mut value: serde_json::Value = parse(json)?;
+    if let Some(part) = value.get_mut("image_processor").map(serde_json::Value::take) {
+        value = part;
+    } else if value.get("processor_class").is_some() && value.get("image_mean").is_none() {
+        return Ok(None);
+    }
+    let raw: Preprocessor =
+        serde_json::from_value(value).map_err(|e| format!("not CLIP's preprocessing: {e}"))?;
+    match raw.resample {
+        Resample::Number(BICUBIC) => {}
+        Resample::Name(name) if name == "bicubic" => {}
+        Resample::Number(other) => {
+            return Err(format!("resampling filter {other} is not supported (3, bicubic, is)"));
+        }
+        Resample::Name(other) => {
+            return Err(format!("resampling filter {other:?} is not supported (bicubic is)"));
+        }
+    }
+    // Pixels come as parts of 255.
+    let factor = if raw.do_rescale == Some(false) { 1.0 } else { raw.rescale_factor };
+    if !(factor.is_finite() && factor > 0.0) {
+        return Err(format!("a rescale_factor of {factor} is no positive number"));
+    }
+    let by = factor * 255.0;
+    let scaled = |values: [f32; 3]| match (by - 1.0).abs() < 1e-9 {
+        true => values,
+        false => values.map(|value| (f64::from(value) / by) as f32),
+    };
+    let (mean, std) = match raw.do_normalize {
+        Some(false) => ([0.0; 3], [1.0; 3]),
+        _ => (raw.image_mean, raw.image_std),
+    };
+    checked_normalisation(scaled(mean), scaled(std)).map(Some)
 }
 
 fn checked_normalisation(mean: [f32; 3], std: [f32; 3]) -> Result<Normalisation, String> {
-    if std.iter().any(|s| s.is_nan() || *s <= 0.0) {
-        return Err("a standard deviation of the preprocessing is not positive".into());
+    if std.iter().any(|s| !s.is_finite() || *s <= 0.0) || mean.iter().any(|m| !m.is_finite()) {
+        return Err(
+            "a standard deviation of the preprocessing is not positive, or a mean is no number"
+                .into(),
+        );
     }
     Ok(Normalisation { mean, std })
 }

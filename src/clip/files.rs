@@ -14,6 +14,9 @@ const EMBEDDED: [(&str, &[u8]); 5] = [
     ("tokenizer.json", include_bytes!("../../weights/tiny/tokenizer.json")),
 ];
 
+/// Configurations and vocabularies have a few megabytes.
+const MOST_BYTES: u64 = 256 << 20;
+
 /// A checkpoint's folder, or the one in the binary.
 #[derive(Clone, Debug)]
 pub(super) enum Files {
@@ -44,7 +47,7 @@ impl Files {
             Files::Embedded => Ok(Cow::Borrowed(embedded(name))),
             Files::Folder(folder) => {
                 let path = folder.join(name);
-                Ok(Cow::Owned(std::fs::read(&path).map_err(Error::read(&path))?))
+                Ok(Cow::Owned(crate::files::read(&path, MOST_BYTES).map_err(Error::read(&path))?))
             }
         }
     }
@@ -69,8 +72,9 @@ pub(super) struct Manifest {
     pub config: String,
     pub weights: Weights,
     pub tokenizer: Vocabulary,
-    /// Hugging Face's preprocessing file; open_clip keeps it in its configuration.
-    pub preprocessor: Option<String>,
+    /// Hugging Face's files of preprocessing: transformers 5 writes the first, earlier versions the second. open_clip keeps
+    /// it in its configuration.
+    pub preprocessors: Vec<String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -109,11 +113,14 @@ impl Manifest {
             .into_iter()
             .find(|(config, weights, _)| has(config) && has(weights))
             .map(|(config, weights, wrap)| (config.to_string(), wrap(weights.to_string())))
-            .ok_or(
+            .ok_or_else(|| {
+                if has("pytorch_model.bin.index.json") {
+                    return "a checkpoint in several .bin files is not read; save it as safetensors";
+                }
                 "no CLIP checkpoint here: config.json with model.safetensors (or .index.json, or \
                  pytorch_model.bin), or open_clip_config.json with open_clip_model.safetensors (or \
-                 open_clip_pytorch_model.bin), is needed",
-            )?;
+                 open_clip_pytorch_model.bin), is needed"
+            })?;
         let tokenizer = if has("tokenizer.json") {
             Vocabulary::TokenizerJson
         } else if has("vocab.json") && has("merges.txt") {
@@ -121,9 +128,10 @@ impl Manifest {
         } else {
             return Err("no tokenizer here: tokenizer.json, or vocab.json with merges.txt".into());
         };
-        let preprocessor = (config == HUGGING_FACE && has("preprocessor_config.json"))
-            .then(|| "preprocessor_config.json".to_string());
-        Ok(Self { config, weights, tokenizer, preprocessor })
+        let preprocessors = ["processor_config.json", "preprocessor_config.json"];
+        let is_read = |name: &&str| config == HUGGING_FACE && has(name);
+        let preprocessors = preprocessors.into_iter().filter(is_read).map(String::from).collect();
+        Ok(Self { config, weights, tokenizer, preprocessors })
     }
 
     pub fn is_open_clip(&self) -> bool {
@@ -142,7 +150,7 @@ impl Manifest {
             Vocabulary::VocabAndMerges => &["vocab.json", "merges.txt"],
         };
         let mut files = vec![self.config.as_str()];
-        files.extend(self.preprocessor.as_deref());
+        files.extend(self.preprocessors.iter().map(String::as_str));
         files.extend(tokenizer);
         files.push(weights);
         files

@@ -2,19 +2,29 @@
 //!
 //! Environment, as `huggingface_hub` reads it: `HF_HUB_CACHE`, `HF_HOME`, `XDG_CACHE_HOME` (where the
 //! cache is), `HF_ENDPOINT` (a mirror), `HF_TOKEN` and `HF_TOKEN_PATH` (private repositories),
-//! `HF_HUB_OFFLINE` (never use the network). The hf-hub crate reads only some of them by itself.
+//! `HF_HUB_OFFLINE` (never use the network), `HF_HUB_DOWNLOAD_TIMEOUT` (seconds without an answer). A file is in its place
+//! only when it is whole and has the hash that the hub promised.
 
+use std::fs::File;
+use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use hf_hub::api::sync::{Api, ApiBuilder, ApiError, ApiRepo};
 use hf_hub::{Cache, CacheRepo, Repo, RepoType};
+use sha1::{Digest, Sha1};
 
 use super::files::{Files, Manifest, Weights, shards};
+use super::http::{Client, Failure};
 use super::source::{Repository, Source, parse};
+use crate::files::{below, files_sha256};
 use crate::{Error, Result};
 
 /// Tries after the first, each from where the last one broke off.
-const RETRIES: usize = 3;
+const RETRIES: u32 = 3;
+/// Seconds without an answer that end a request.
+const PATIENCE: u64 = 30;
+/// No checkpoint that this program reads has more.
+const MOST_BYTES: u64 = 64 << 30;
 
 /// How far a download has come.
 #[derive(Clone, Debug)]
@@ -49,8 +59,8 @@ pub fn pull(name: &str, progress: &mut dyn FnMut(Download)) -> Result<()> {
 pub(super) fn cached(repository: &Repository) -> Option<PathBuf> {
     let repo = cache_repo(repository)?;
     let refs = cache_dir()?.join(repo_of(repository).folder_name()).join("refs");
-    let snapshot = match std::fs::read_to_string(refs.join(&repository.revision)) {
-        Ok(commit) => repo.pointer_path(commit.trim()),
+    let snapshot = match crate::files::read(&refs.join(&repository.revision), 1024) {
+        Ok(commit) => repo.pointer_path(String::from_utf8_lossy(&commit).trim()),
         // A commit needs no reference.
         Err(_) => repo.pointer_path(&repository.revision),
     };
@@ -61,8 +71,8 @@ pub(super) fn cached(repository: &Repository) -> Option<PathBuf> {
         needed.extend(shards(&files.read(index).ok()?).ok()?);
     }
     // Python may have fetched only a part; without this file the wrong colours would be assumed.
-    let complete = manifest.is_open_clip() || manifest.preprocessor.is_some();
-    (complete && needed.iter().all(|file| is_there(&snapshot.join(file)))).then_some(snapshot)
+    let complete = manifest.is_open_clip() || !manifest.preprocessors.is_empty();
+    (complete && needed.iter().all(|file| snapshot.join(file).is_file())).then_some(snapshot)
 }
 
 /// Fetches what is missing of a repository; returns its snapshot folder.
@@ -80,19 +90,37 @@ pub(super) fn download(
             cache.display()
         )));
     }
-    let api = api(&cache).map_err(|e| fail(explain(&e)))?;
-    let remote = api.repo(repo_of(repository));
-    let info = remote.info().map_err(|e| fail(explain(&e)))?;
+    #[derive(serde::Deserialize)]
+    struct Sibling {
+        rfilename: String,
+    }
+    #[derive(serde::Deserialize)]
+    struct Info {
+        sha: String,
+        siblings: Vec<Sibling>,
+    }
+    let client = client();
+    let Repository { id, revision } = repository;
+    let revision = revision.replace('/', "%2F");
+    let info = tries(|| client.json::<Info>(&format!("api/models/{id}/revision/{revision}")));
+    let info = info.map_err(&fail)?;
+    if !is_name(&info.sha) {
+        return Err(fail(format!("the hub gives its commit as {:?}, which is no hash", info.sha)));
+    }
     let names: Vec<String> = info.siblings.into_iter().map(|s| s.rfilename).collect();
     let manifest = Manifest::choose(&names).map_err(&fail)?;
-    let local = Cache::new(cache).repo(repo_of(repository));
+    let local = Cache::new(cache.clone()).repo(repo_of(repository));
     let snapshot = local.pointer_path(&info.sha);
+    let blobs = cache.join(repo_of(repository).folder_name()).join("blobs");
     let mut get = |file: &str| {
-        if is_there(&snapshot.join(file)) {
+        let source = format!("{id}/resolve/{}/{file}", info.sha);
+        let target = below(&snapshot, &[file.as_ref()])?;
+        if target.is_file() {
             return Ok(());
         }
-        fetch(&api, &remote, &local, file, progress)
-            .map_err(|why| Error::model(format!("{repository}, {file}"), why))
+        let fetch = Fetch { client: &client, source, file, blobs: &blobs };
+        let blob = fetch.run(progress).and_then(|blob| link(&blob, &target));
+        blob.map_err(|why| Error::model(format!("{repository}, {file}"), why))
     };
     for file in manifest.files() {
         get(file)?;
@@ -103,95 +131,179 @@ pub(super) fn download(
             get(&file)?;
         }
     }
-    // hf-hub writes it only when it fetches something.
     local.create_ref(&info.sha).map_err(|e| Error::model(repository, e))?;
     Ok(snapshot)
 }
 
-/// Whether a file of a snapshot was fetched and checked.
-fn is_there(pointer: &Path) -> bool {
-    pointer.canonicalize().is_ok_and(|blob| blob.is_file() && !unchecked(&blob).exists())
+/// One file on its way.
+struct Fetch<'a> {
+    client: &'a Client,
+    /// Its path on the hub.
+    source: String,
+    file: &'a str,
+    /// The cache's folder of contents.
+    blobs: &'a Path,
 }
 
-/// A file beside a blob that says that nobody has compared it with its hash yet.
-fn unchecked(blob: &Path) -> PathBuf {
-    blob.with_extension("unchecked")
-}
+impl Fetch<'_> {
+    /// Fetches the file unless its content is there, and checks it; what fails its check is fetched once more. Returns where
+    /// the content is.
+    fn run(&self, progress: &mut dyn FnMut(Download)) -> Result<PathBuf, String> {
+        let (etag, total) = tries(|| self.promise())?;
+        let blob = below(self.blobs, &[etag.as_ref()]).map_err(|e| e.to_string())?;
+        let words = |e: std::io::Error| e.to_string();
+        std::fs::create_dir_all(self.blobs).map_err(words)?;
+        let lock = File::create(blob.with_extension("lock")).map_err(words)?;
+        if lock.try_lock().is_err() {
+            return Err("another process is downloading it: wait for that one".into());
+        }
+        if blob.metadata().is_ok_and(|m| m.is_file() && m.len() == total) {
+            // The same content in an older revision.
+            return Ok(blob);
+        }
+        let part = blob.with_extension("part");
+        let once = |progress: &mut dyn FnMut(Download)| {
+            tries(|| self.go_on(&part, total, progress))
+                .map_err(|why| format!("{why} (what has arrived is kept)"))?;
+            check(&part, &etag, total).map_err(|why| {
+                let _ = std::fs::remove_file(&part);
+                format!("{why}; it was thrown away: try again")
+            })
+        };
+        // What was there may have been damaged before.
+        once(progress).or_else(|_| once(progress))?;
+        std::fs::rename(&part, &blob).map_err(words)?;
+        let _ = std::fs::remove_file(blob.with_extension("lock"));
+        Ok(blob)
+    }
 
-/// Fetches one file and checks that it is the one that was promised.
-fn fetch(
-    api: &Api,
-    remote: &ApiRepo,
-    local: &CacheRepo,
-    file: &str,
-    progress: &mut dyn FnMut(Download),
-) -> Result<(), String> {
-    let promised = api.metadata(&remote.url(file)).map_err(|e| explain(&e))?;
-    let total = promised.size() as u64;
-    let blob = local.blob_path(promised.etag());
-    let words = |e: std::io::Error| e.to_string();
-    #[cfg(unix)]
-    if blob.metadata().is_ok_and(|m| m.len() == total) && !unchecked(&blob).exists() {
-        // The same file in an older revision.
-        let snapshot = local.pointer_path(promised.commit_hash());
-        std::fs::create_dir_all(&snapshot).map_err(words)?;
-        let target = Path::new("../../blobs").join(promised.etag());
-        return std::os::unix::fs::symlink(target, snapshot.join(file)).map_err(words);
-    }
-    let part = blob.with_extension("part");
-    // hf-hub asks for the bytes after those it has; a part as long as the whole leaves none to ask for.
-    if part.metadata().is_ok_and(|m| m.len() >= total) {
-        remove(&part)?;
-    }
-    // hf-hub puts the file in its place before anybody can check it.
-    let unchecked = unchecked(&blob);
-    crate::files::write_whole(&unchecked, b"").map_err(|e| e.to_string())?;
-    let watch = Watch { file, done: 0, total, progress };
-    let pointer = remote.download_with_progress(file, watch).map_err(|e| explain(&e))?;
-    let length = blob.metadata().map_err(words)?.len();
-    let reject = |what: String| {
-        remove(&pointer)?;
-        remove(&blob)?;
-        remove(&unchecked)?;
-        Err(format!("{what}; it was thrown away: try again"))
-    };
-    if length != total {
-        return reject(format!("arrived with {length} bytes where {total} were promised"));
-    }
-    // Large files are named by their SHA-256, small ones by a git hash.
-    let promised_hash = promised.etag();
-    if promised_hash.len() == 64 && promised_hash.chars().all(|c| c.is_ascii_hexdigit()) {
-        let hash =
-            crate::files::files_sha256(std::slice::from_ref(&blob)).map_err(|e| e.to_string())?;
-        if hash != promised_hash {
-            return reject(format!("arrived damaged (SHA-256 {hash}, promised {promised_hash})"));
+    /// The name of the file's content, and its length.
+    fn promise(&self) -> Result<(String, u64), Failure> {
+        let answer = self.client.get(&self.source, Some((0, Some(0))), 0)?;
+        answer.refuse_page(b"")?;
+        let etag = answer.first("x-linked-etag").or(answer.last("etag")).unwrap_or_default();
+        let etag = etag.trim_start_matches("W/").trim_matches('"').to_string();
+        if !is_name(&etag) {
+            return Err(Failure::lasting(format!(
+                "the hub gives it the hash {etag:?}, which is none"
+            )));
+        }
+        let range = answer.last("content-range").and_then(|range| range.rsplit_once('/'));
+        let length = range.map(|(_, total)| total).or(answer.first("x-linked-size"));
+        match length.or(answer.last("content-length")).and_then(|length| length.parse().ok()) {
+            Some(total) if total <= MOST_BYTES => Ok((etag, total)),
+            Some(total) => Err(Failure::lasting(format!("has {total} bytes, more than any model"))),
+            None => Err(Failure::lasting("the hub does not say how long it is")),
         }
     }
-    remove(&unchecked)
-}
 
-fn remove(path: &Path) -> Result<(), String> {
-    std::fs::remove_file(path).map_err(|e| format!("cannot remove {}: {e}", path.display()))
-}
-
-/// Passes hf-hub's progress on.
-struct Watch<'a> {
-    file: &'a str,
-    done: u64,
-    total: u64,
-    progress: &'a mut dyn FnMut(Download),
-}
-
-impl hf_hub::api::Progress for Watch<'_> {
-    fn init(&mut self, size: usize, _: &str) {
-        self.done = 0;
-        self.total = size as u64;
+    /// Adds the bytes that are missing to those that are there.
+    fn go_on(
+        &self,
+        part: &Path,
+        total: u64,
+        progress: &mut dyn FnMut(Download),
+    ) -> Result<(), Failure> {
+        let fail = |e: std::io::Error| Failure::lasting(format!("{}: {e}", part.display()));
+        let mut file = File::options().append(true).create(true).open(part).map_err(fail)?;
+        let mut done = file.metadata().map_err(fail)?.len();
+        if done > total {
+            file.set_len(0).map_err(fail)?;
+            done = 0;
+        }
+        if done == total {
+            return Ok(());
+        }
+        let answer = self.client.get(&self.source, Some((done, None)), total - done)?;
+        if done > 0 && answer.last("content-range").is_none() {
+            // The whole file comes, not its rest.
+            file.set_len(0).map_err(fail)?;
+            done = 0;
+        }
+        // One byte more than was promised is enough to know.
+        let mut body = answer.into_reader().take(total - done + 1);
+        let mut buffer = vec![0; 1 << 16];
+        loop {
+            let read = body.read(&mut buffer).map_err(|e| Failure {
+                why: format!("the download broke off ({e})"),
+                may_pass: true,
+            })?;
+            if read == 0 {
+                return Ok(());
+            }
+            file.write_all(&buffer[..read]).map_err(fail)?;
+            done += read as u64;
+            progress(Download { file: self.file, done: done.min(total), total });
+        }
     }
-    fn update(&mut self, size: usize) {
-        self.done += size as u64;
-        (self.progress)(Download { file: self.file, done: self.done, total: self.total });
+}
+
+/// Whether a file has the length and the hash that were promised. Large files are named by their SHA-256, small ones by
+/// git's hash of a blob; other names say nothing of the content.
+fn check(file: &Path, etag: &str, total: u64) -> Result<(), String> {
+    let words = |e: std::io::Error| e.to_string();
+    let length = file.metadata().map_err(words)?.len();
+    if length != total {
+        return Err(format!("arrived with {length} bytes where {total} were promised"));
     }
-    fn finish(&mut self) {}
+    let (name, hash) = match etag.len() {
+        64 => ("SHA-256", files_sha256(&[file.into()]).map_err(|e| e.to_string())?),
+        40 => {
+            let mut hasher = Sha1::new();
+            hasher.update(format!("blob {length}\0"));
+            hasher.update(crate::files::read(file, MOST_BYTES).map_err(words)?);
+            ("git hash", hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
+        }
+        _ => return Ok(()),
+    };
+    match hash == etag {
+        true => Ok(()),
+        false => Err(format!("arrived damaged ({name} {hash}, promised {etag})")),
+    }
+}
+
+/// Makes a snapshot's file of a content.
+fn link(blob: &Path, target: &Path) -> Result<(), String> {
+    let folder = target.parent().unwrap_or(Path::new("."));
+    let link = || -> std::io::Result<()> {
+        std::fs::create_dir_all(folder)?;
+        // A link that leads nowhere would be in the way.
+        if target.is_symlink() {
+            std::fs::remove_file(target)?;
+        }
+        #[cfg(unix)]
+        return std::os::unix::fs::symlink(
+            Path::new("../../blobs").join(blob.file_name().unwrap_or_default()),
+            target,
+        );
+        #[cfg(not(unix))]
+        std::fs::hard_link(blob, target).or_else(|_| std::fs::copy(blob, target).map(|_| ()))
+    };
+    link().map_err(|e| format!("cannot write {}: {e}", target.display()))
+}
+
+/// Tries again where that may help.
+fn tries<T>(mut work: impl FnMut() -> Result<T, Failure>) -> Result<T, String> {
+    let mut tried = 0;
+    loop {
+        match work() {
+            Ok(found) => return Ok(found),
+            Err(failure) if failure.may_pass && tried < RETRIES => {
+                tried += 1;
+                std::thread::sleep(Duration::from_millis(200) * tried);
+            }
+            Err(failure) if tried > 0 => {
+                return Err(format!("{}; {tried} more tries failed too", failure.why));
+            }
+            Err(failure) => return Err(failure.why),
+        }
+    }
+}
+
+/// Whether a hub's name for a commit or a content is a plain word.
+fn is_name(text: &str) -> bool {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+    (1..=128).contains(&text.len()) && text.chars().all(is_plain)
 }
 
 fn repo_of(repository: &Repository) -> Repo {
@@ -202,16 +314,10 @@ fn cache_repo(repository: &Repository) -> Option<CacheRepo> {
     Some(Cache::new(cache_dir()?).repo(repo_of(repository)))
 }
 
-fn api(cache: &Path) -> Result<Api, ApiError> {
-    let mut builder = ApiBuilder::from_cache(Cache::new(cache.to_path_buf()))
-        .with_progress(false)
-        .with_retries(RETRIES)
-        .with_user_agent("blemish", env!("CARGO_PKG_VERSION"))
-        .with_token(token());
-    if let Some(endpoint) = variable("HF_ENDPOINT") {
-        builder = builder.with_endpoint(endpoint.trim_end_matches('/').to_string());
-    }
-    builder.build()
+fn client() -> Client {
+    let endpoint = variable("HF_ENDPOINT").unwrap_or("https://huggingface.co".into());
+    let seconds = variable("HF_HUB_DOWNLOAD_TIMEOUT").and_then(|seconds| seconds.parse().ok());
+    Client::new(&endpoint, token(), Duration::from_secs(seconds.unwrap_or(PATIENCE).max(1)))
 }
 
 fn variable(name: &str) -> Option<String> {
@@ -242,34 +348,8 @@ fn token() -> Option<String> {
         .or_else(|| {
             let path =
                 variable("HF_TOKEN_PATH").map(PathBuf::from).or(Some(home()?.join("token")))?;
-            std::fs::read_to_string(path).ok()
+            String::from_utf8(crate::files::read(&path, 1 << 16).ok()?).ok()
         })
         .map(|t| t.trim().to_string())
         .filter(|t| !t.is_empty())
-}
-
-/// What a failed request means to the user.
-fn explain(error: &ApiError) -> String {
-    match error {
-        ApiError::TooManyRetries(last) => {
-            format!("{} ({RETRIES} more tries failed too; what has arrived is kept)", explain(last))
-        }
-        ApiError::RequestError(request) => match **request {
-            ureq::Error::StatusCode(404) => {
-                "not found on the hub (404): check the name and the revision".into()
-            }
-            ureq::Error::StatusCode(code @ (401 | 403)) => format!(
-                "the hub refuses access ({code}): wrong name, or a private or gated repository; set HF_TOKEN"
-            ),
-            ureq::Error::StatusCode(code) => format!("the hub answered {code}: try again later"),
-            ref other => format!(
-                "the hub cannot be reached ({other}): without a network use --model tiny, a folder, or \
-                 a model that is cached"
-            ),
-        },
-        ApiError::LockAcquisition(_) => {
-            "another process is downloading it: wait for that one".into()
-        }
-        other => format!("download failed: {other}"),
-    }
 }

@@ -4,6 +4,8 @@ mod checkpoint;
 mod config;
 mod files;
 #[cfg(feature = "hub")]
+mod http;
+#[cfg(feature = "hub")]
 mod hub;
 mod models;
 mod source;
@@ -264,13 +266,12 @@ fn configuration(name: &str, files: &Files) -> Result<(Manifest, Config, Normali
             Config::from_hugging_face(&json).map(|c| (c, Normalisation::default()))
         },
     )?;
-    let normalisation = match &manifest.preprocessor {
-        Some(file) => config::in_file(
-            files.path(file).display(),
-            config::normalisation_from_hugging_face(&files.read(file)?),
-        )?,
-        None => normalisation,
-    };
+    for file in &manifest.preprocessors {
+        let found = config::normalisation_from_hugging_face(&files.read(file)?);
+        if let Some(found) = config::in_file(files.path(file).display(), found)? {
+            return Ok((manifest, config, found));
+        }
+    }
     Ok((manifest, config, normalisation))
 }
 

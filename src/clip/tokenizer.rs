@@ -12,6 +12,7 @@ use tokenizers::{AddedToken, SplitDelimiterBehavior, TruncationParams};
 
 use super::config::in_file;
 use super::files::{Files, Vocabulary};
+use crate::error::catch_panic;
 use crate::{Error, Result};
 
 const START: &str = "<|startoftext|>";
@@ -39,6 +40,17 @@ impl Tokenizer {
         context: usize,
         size: usize,
     ) -> Result<Self> {
+        let file = match vocabulary {
+            Vocabulary::TokenizerJson => files.path("tokenizer.json"),
+            Vocabulary::VocabAndMerges => files.path("vocab.json"),
+        };
+        // A vocabulary of half a character makes the tokenizer panic.
+        catch_panic(|| Self::build(files, vocabulary, context, size)).unwrap_or_else(|| {
+            Err(Error::model(file.display(), "not a tokenizer: it cannot be built"))
+        })
+    }
+
+    fn build(files: &Files, vocabulary: &Vocabulary, context: usize, size: usize) -> Result<Self> {
         let (inner, sha256, file) = match vocabulary {
             Vocabulary::TokenizerJson => {
                 let file = files.path("tokenizer.json");
@@ -92,7 +104,9 @@ impl Tokenizer {
 
     pub fn encode(&self, texts: &[String]) -> Result<Vec<Tokens>> {
         let fail = |e| Error::setting("text", format!("cannot be tokenized: {e}"));
-        let encodings = self.inner.encode_batch(texts.to_vec(), true).map_err(fail)?;
+        let encodings = catch_panic(|| self.inner.encode_batch(texts.to_vec(), true));
+        let encodings = encodings.unwrap_or_else(|| Err("the tokenizer failed on it".into()));
+        let encodings = encodings.map_err(fail)?;
         Ok(encodings
             .into_iter()
             .map(|encoding| Tokens {

@@ -181,6 +181,11 @@ impl Folder {
         let Self { product, mutual, options, seen, sides, .. } = self;
         let blocks = sides.other.blocks;
         let mut distances = mutual.finish()?;
+        let is_number = |d: &Distances| d.score.is_finite() && d.map.iter().all(|v| v.is_finite());
+        if !distances.iter().all(is_number) {
+            let why = "gave patches that are no numbers: the model's weights are not usable";
+            return Err(Error::model("mutual", why));
+        }
         if options.rescore {
             let scores: Vec<f32> = distances.iter().map(|d| d.score).collect();
             let scores = rescored(&scores, &images(&seen)?, &NEIGHBOURS)?;

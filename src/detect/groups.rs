@@ -4,18 +4,23 @@
 /// that share of the variance, 0..1.
 pub(super) fn two_groups(mut scores: Vec<f32>) -> (usize, f64) {
     scores.sort_by(f32::total_cmp);
-    let left = |at: &usize| squares(&scores[..*at]) + squares(&scores[*at..]);
-    let cuts = (1..scores.len()).map(|at| (at, left(&at)));
-    let Some((at, left)) = cuts.min_by(|a, b| a.1.total_cmp(&b.1)) else { return (0, 0.0) };
-    let all = squares(&scores);
+    let count = scores.len();
+    let mean = scores.iter().map(|v| f64::from(*v)).sum::<f64>() / count.max(1) as f64;
+    // Around the mean, so that little is lost in the differences below.
+    let values: Vec<f64> = scores.iter().map(|v| f64::from(*v) - mean).collect();
+    let all: f64 = values.iter().map(|v| v * v).sum();
     // Of equal scores nothing is to be explained.
-    if all < 1e-12 * scores.len() as f64 { (0, 0.0) } else { (scores.len() - at, 1.0 - left / all) }
-}
-
-/// The sum of squared differences from the mean.
-fn squares(values: &[f32]) -> f64 {
-    let mean = values.iter().map(|v| f64::from(*v)).sum::<f64>() / values.len() as f64;
-    values.iter().map(|v| (f64::from(*v) - mean).powi(2)).sum()
+    if count < 2 || all < 1e-12 * count as f64 {
+        return (0, 0.0);
+    }
+    // A cut explains the squared differences between its halves: those sum to the same, one above and one below 0.
+    let mut below = 0.0;
+    let cuts = (1..count).map(|at| {
+        below += values[at - 1];
+        (at, below * below * count as f64 / (at * (count - at)) as f64)
+    });
+    let best = cuts.reduce(|best, cut| if cut.1 > best.1 { cut } else { best });
+    best.map_or((0, 0.0), |(at, between)| (count - at, between / all))
 }
 
 /// Two clusters of rows of unit length; the share of their spread around the mean that they explain, 0..1, and the
@@ -63,6 +68,12 @@ mod tests {
         assert!(upper == 2 && explained > 0.98, "{upper} {explained}");
         assert_eq!(two_groups(vec![0.5]), (0, 0.0));
         assert_eq!(two_groups(vec![0.5; 9]), (0, 0.0));
+        // Squares around the mean of 3.25 add up to 62.75, around the lower half's mean of 1 to 2.
+        let (upper, explained) = two_groups(vec![0.0, 1.0, 2.0, 10.0]);
+        assert!(
+            upper == 1 && (explained - (1.0 - 2.0 / 62.75)).abs() < 1e-9,
+            "{upper} {explained}"
+        );
     }
 
     #[test]

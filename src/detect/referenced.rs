@@ -11,6 +11,7 @@ use super::finding::Outcome;
 use super::fused::log_odds;
 use super::sides::Sides;
 use super::{AprilGan, Method, Verdict, WinClip};
+use crate::error::catch_panic;
 use crate::image::enlarge_to_corners;
 use crate::metrics::mean_and_spread;
 use crate::prompt::{Kind, Role};
@@ -93,7 +94,7 @@ pub(crate) enum Rule {
 }
 
 /// Where good photos lie, and how far they spread.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Balance {
     /// Mean and spread of the words' log-odds over all places.
     words: (f32, f32),
@@ -141,7 +142,13 @@ impl Method for Referenced {
     fn judge(&self, photos: &[&Features], product: &Product) -> Result<Vec<Vec<Verdict>>> {
         let words = self.pair.judge(photos, product)?;
         let join = |(words, photo): (Vec<Verdict>, &&Features)| {
-            let distances = self.memory.compare(&self.pair.sides.split(photo).1, &self.places)?;
+            let part = self.pair.sides.split(photo).1;
+            // What a file remembers may not fit in ways that show here first.
+            let distances = catch_panic(|| self.memory.compare(&part, &self.places));
+            let distances = distances.unwrap_or_else(|| {
+                let why = "what it remembers does not fit its model; enroll again";
+                Err(Error::setting("profile", why))
+            })?;
             Ok(self.rule.join(words, &distances, photo, product, &self.places))
         };
         words.into_iter().zip(photos).map(join).collect()
@@ -270,6 +277,17 @@ impl Rule {
         };
         balance.peak = mean_and_spread(odds.iter().zip(&maps).map(highest)).0.max(1.0);
         Self::Balanced(balance)
+    }
+
+    /// A score on the scale of distances, whose large values [`gentle`] compresses where it is applied.
+    pub fn spread_out(&self, score: f32) -> f32 {
+        match self {
+            Self::Mean { .. } => score,
+            Self::Balanced(_) => {
+                let odds = (score / (1.0 - score).max(1e-6)).max(1e-6).ln();
+                odds.signum() * odds.abs().exp_m1()
+            }
+        }
     }
 
     /// The words' verdicts on one photo, with the references' say.

@@ -1,13 +1,18 @@
 //! Anomaly maps on disk, in the layout that MVTec's evaluation scripts read: `<maps>/<product>/test/<kind>/<photo>.tiff`.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 
 use tiff::decoder::{Decoder, DecodingResult};
 
 use super::Looked;
 use crate::data::Sample;
-use crate::{AnomalyMap, Error, Result};
+use crate::error::catch_panic;
+use crate::files::below;
+use crate::{AnomalyMap, Error, Photo, Result};
+
+/// 128 megapixels in float64.
+const MOST_BYTES: u64 = 2 << 30;
 
 /// What maps' files end in.
 const ENDINGS: [&str; 4] = ["tiff", "tif", "TIFF", "TIF"];
@@ -24,27 +29,49 @@ impl Maps {
     }
 
     /// Where a photo's map lies, without its ending.
-    pub fn stem(&self, sample: &Sample) -> PathBuf {
+    ///
+    /// # Errors
+    /// [`Error::Data`] for a product or a photo whose name leads elsewhere.
+    pub fn stem(&self, sample: &Sample) -> Result<PathBuf> {
         let name = sample.photo.file_stem().unwrap_or_default();
         let kind = sample.photo.parent().and_then(Path::file_name).unwrap_or_default();
-        self.folder.join(&sample.product).join("test").join(kind).join(name)
+        below(&self.folder, &[sample.product.as_ref(), "test".as_ref(), kind, name])
+    }
+
+    /// The photos by where their maps lie.
+    ///
+    /// # Errors
+    /// As [`Maps::stem`], and [`Error::Data`] for two photos that would share a map.
+    pub fn stems<'a>(&self, samples: &'a [Sample]) -> Result<HashMap<PathBuf, &'a Sample>> {
+        let mut stems = HashMap::new();
+        for sample in samples {
+            if let Some(other) = stems.insert(self.stem(sample)?, sample) {
+                let why = format!(
+                    "would share its map with {}: names of maps have no ending of the photo's; rename one",
+                    other.photo.display()
+                );
+                return Err(Error::data(&sample.photo, why));
+            }
+        }
+        Ok(stems)
     }
 
     /// Files in the folders of these samples' products that are no map of theirs. MVTec's scripts stop at some of them.
     ///
     /// # Errors
-    /// [`Error::Read`].
+    /// [`Error::Read`], and as [`Maps::stems`].
     pub fn stray(&self, samples: &[Sample]) -> Result<Vec<PathBuf>> {
-        let known: HashSet<PathBuf> = samples.iter().map(|sample| self.stem(sample)).collect();
+        let known = self.stems(samples)?;
         let products: BTreeSet<&str> = samples.iter().map(|sample| &*sample.product).collect();
         let mut found = Vec::new();
         for product in products {
-            let files = walkdir::WalkDir::new(self.folder.join(product)).sort_by_file_name();
+            let files = walkdir::WalkDir::new(below(&self.folder, &[product.as_ref()])?)
+                .sort_by_file_name();
             for entry in files {
                 let entry = entry.map_err(|e| Error::read(&self.folder)(e.into()))?;
                 let ending = entry.path().extension().and_then(|ending| ending.to_str());
                 let is_map = ending.is_some_and(|ending| ENDINGS.contains(&ending))
-                    && known.contains(&entry.path().with_extension(""));
+                    && known.contains_key(&entry.path().with_extension(""));
                 if entry.file_type().is_file() && !is_map {
                     found.push(entry.into_path());
                 }
@@ -53,36 +80,55 @@ impl Maps {
         Ok(found)
     }
 
-    /// A photo's map, and its highest value as the score.
+    /// The file of a photo's map.
     ///
     /// # Errors
-    /// [`Error::Photo`] for a map that is missing, there twice or not a picture of one number a pixel.
-    pub fn read(&self, sample: &Sample) -> Result<Looked> {
-        let stem = self.stem(sample);
+    /// [`Error::Photo`] for a map that is missing or there twice.
+    pub fn file(&self, sample: &Sample) -> Result<PathBuf> {
+        let stem = self.stem(sample)?;
         let with = |ending: &&str| {
             let mut name = stem.clone().into_os_string();
             name.push(format!(".{ending}"));
             PathBuf::from(name)
         };
-        let found: Vec<PathBuf> = ENDINGS.iter().map(with).filter(|path| path.is_file()).collect();
-        let path = match &found[..] {
-            [one] => one,
-            [] => return Err(Error::photo(&with(&"tiff"), "there is no map for this photo")),
+        let mut found: Vec<PathBuf> =
+            ENDINGS.iter().map(with).filter(|path| path.is_file()).collect();
+        match &found[..] {
+            [_] => Ok(found.remove(0)),
+            [] => Err(Error::photo(&with(&"tiff"), "there is no map for this photo")),
             [one, other, ..] => {
                 let why = format!("{} is a map for the same photo: keep one", other.display());
-                return Err(Error::photo(one, why));
+                Err(Error::photo(one, why))
             }
-        };
-        let map = read_map(path).map_err(|why| Error::photo(path, why))?;
+        }
+    }
+
+    /// A photo's map, and its highest value as the score.
+    ///
+    /// # Errors
+    /// As [`Maps::file`], and [`Error::Photo`] for one that is not a picture of one number a pixel, or not of the
+    /// photo's size.
+    pub fn read(&self, sample: &Sample) -> Result<Looked> {
+        let path = self.file(sample)?;
+        let fail = |why: String| Error::photo(&path, why);
+        let bytes = crate::files::read(&path, MOST_BYTES).map_err(Error::read(&path))?;
+        let map = catch_panic(|| read_map(&bytes));
+        let map = map.unwrap_or_else(|| Err("the decoder failed on it".into())).map_err(fail)?;
+        let (width, height) = Photo::size(&sample.photo)?;
+        if (map.width, map.height) != (width, height) {
+            return Err(fail(format!(
+                "the map has {}x{} pixels and its photo {width}x{height}; they must be of one size",
+                map.width, map.height
+            )));
+        }
         let score = map.values.iter().copied().fold(f32::NEG_INFINITY, f32::max);
         Ok(Looked { score, map })
     }
 }
 
-fn read_map(path: &Path) -> Result<AnomalyMap, String> {
+fn read_map(bytes: &[u8]) -> Result<AnomalyMap, String> {
     let fail = |e: &dyn std::fmt::Display| format!("not a TIFF of one number a pixel ({e})");
-    let file = std::fs::File::open(path).map_err(|e| format!("cannot read: {e}"))?;
-    let mut decoder = Decoder::new(std::io::BufReader::new(file)).map_err(|e| fail(&e))?;
+    let mut decoder = Decoder::new(std::io::Cursor::new(bytes)).map_err(|e| fail(&e))?;
     let (width, height) = decoder.dimensions().map_err(|e| fail(&e))?;
     let values: Vec<f32> = match decoder.read_image().map_err(|e| fail(&e))? {
         DecodingResult::F32(values) => values,

@@ -60,6 +60,12 @@ pub struct Scores {
     /// On MVTec LOCO a score that so many pixels share that its script stops at such maps.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub plateau: Option<f32>,
+    /// Whether defects are marked; without masks photos are measured, and not their pixels.
+    #[serde(skip)]
+    pub has_masks: bool,
+    /// What is doubtful about masks, one by one.
+    #[serde(skip)]
+    pub doubtful_masks: Vec<String>,
     /// Each photo's score, in the order of the photos.
     #[serde(skip)]
     pub photo_scores: Vec<f32>,
@@ -109,37 +115,37 @@ fn limit_name(limit: f64) -> String {
 /// Measures what `look` finds in the labelled photos of one product; it is called for each in order.
 ///
 /// # Errors
-/// What `look` says, [`Error::Photo`] for a mask that cannot be used, and but in folders of one's own [`Error::Data`] for
-/// one that is missing: metrics over a part of a set would not be comparable.
+/// What `look` says, [`Error::Photo`] for a mask that cannot be used and for a score that is no number; but in folders of
+/// one's own [`Error::Data`] for a mask that is missing where others are there: metrics over a part of a set would not
+/// be comparable.
 pub fn evaluate(
     samples: &[&Sample],
     layout: Layout,
     curve: Curve,
     mut look: impl FnMut(&Sample) -> Result<Looked>,
 ) -> Result<Scores> {
-    if layout != Layout::Folder {
+    let is_marked = |sample: &&&Sample| !sample.masks.is_empty();
+    if layout != Layout::Folder && samples.iter().any(|sample| is_marked(&sample)) {
         require_masks(samples.iter().copied())?;
     }
-    let truth = Truth::of(samples, layout)?;
-    let mut photo_scores = Vec::new();
+    let has_masks = samples.iter().filter(|sample| sample.is_anomalous).all(|s| is_marked(&s));
+    let truth = if has_masks { Some(Truth::of(samples, layout)?) } else { None };
+    let (mut photo_scores, mut doubtful_masks) = (Vec::new(), Vec::new());
     let mut kinds: BTreeMap<&str, (Photos, Pixels)> = BTreeMap::new();
-    for sample in samples {
+    for (i, sample) in samples.iter().enumerate() {
         let Looked { score, map } = look(sample)?;
-        if let Some(at) = map.values.iter().position(|value| !value.is_finite()) {
-            let (x, y) = (at % map.width, at / map.width);
-            let why = format!(
-                "its map is no number at {x}, {y}: a part was not looked at (--fit crop, a region of interest) or \
-                 the map is damaged"
-            );
-            return Err(Error::photo(&sample.photo, why));
+        check_numbers(sample, score, &map)?;
+        if i == 0 && truth.is_some() {
+            check_memory(samples, map.values.len())?;
         }
         let (photos, pixels) = kinds.entry(&sample.kind).or_default();
         photos.scores.push(score);
         photos.maxima.push(map.values.iter().copied().fold(f32::NEG_INFINITY, f32::max));
         photo_scores.push(score);
-        truth.add(sample, &map, pixels)?;
+        if let Some(truth) = &truth {
+            doubtful_masks.extend(truth.add(sample, &map, pixels)?);
+        }
     }
-    let has_masks = samples.iter().all(|s| !s.is_anomalous || !s.masks.is_empty());
     let is_good = |kind: &&str| samples.iter().any(|s| s.kind == **kind && !s.is_anomalous);
     let sorted: BTreeMap<&str, (Photos, SortedPixels)> = kinds
         .into_iter()
@@ -206,9 +212,50 @@ pub fn evaluate(
         all: Metrics { photos: anomalous, ..all },
         kinds: by_kind,
         plateau: if layout == Layout::Loco { plateau(&everything) } else { None },
+        has_masks,
+        doubtful_masks,
         photo_scores,
         overlap: if has_masks { sketch(&everything) } else { vec![] },
     })
+}
+
+/// Refuses results that are no numbers.
+fn check_numbers(sample: &Sample, score: f32, map: &AnomalyMap) -> Result<()> {
+    let Some(at) = map.values.iter().position(|value| !value.is_finite()) else {
+        return match score.is_finite() {
+            true => Ok(()),
+            false => Err(Error::photo(&sample.photo, "its score is no number")),
+        };
+    };
+    let (x, y) = (at % map.width, at / map.width);
+    let why = format!(
+        "its map is no number at {x}, {y}: a part was not looked at (--fit crop, a region of interest) or \
+         the map is damaged"
+    );
+    Err(Error::photo(&sample.photo, why))
+}
+
+/// Refuses what cannot fit: every pixel of a product is held at once, four bytes each.
+fn check_memory(samples: &[&Sample], pixels: usize) -> Result<()> {
+    let gigabytes = |bytes: u64| bytes as f64 / 1e9;
+    let needed = samples.len() as u64 * pixels as u64 * 4;
+    let Some(free) = available_memory().filter(|free| *free < needed) else { return Ok(()) };
+    let why = format!(
+        "{} photos of this size need {:.1} GB for their pixels, and {:.1} GB are free: make photos and masks smaller, or \
+         leave the masks out and measure photos alone",
+        samples.len(),
+        gigabytes(needed),
+        gigabytes(free)
+    );
+    Err(Error::data(&samples[0].photo, why))
+}
+
+/// Bytes that this program may still take; none where the system does not say.
+fn available_memory() -> Option<u64> {
+    let mut system = sysinfo::System::new();
+    system.refresh_memory();
+    let limit = system.cgroup_limits().map_or(u64::MAX, |limits| limits.free_memory);
+    Some(system.available_memory().min(limit)).filter(|free| *free > 0)
 }
 
 /// The photos of one kind.

@@ -9,6 +9,8 @@ use crate::data::{Layout, Sample};
 use crate::metrics::Pixels;
 use crate::{AnomalyMap, Error, Mask, Result};
 
+const MOST_CONFIG: u64 = 1 << 20;
+
 /// What masks mean.
 pub(super) enum Truth {
     /// A mask's regions are to be found whole.
@@ -34,7 +36,7 @@ pub(super) enum Saturation {
 }
 
 impl Truth {
-    /// Of the photos of one product.
+    /// Of the photos of one product, which have masks.
     pub fn of(samples: &[&Sample], layout: Layout) -> Result<Self> {
         let (Layout::Loco, Some(sample)) = (layout, samples.first()) else {
             return Ok(Self::Regions);
@@ -42,17 +44,22 @@ impl Truth {
         // <product>/test/<kind>/<photo>
         let product = sample.photo.ancestors().nth(3).unwrap_or(Path::new(""));
         let file = product.join("defects_config.json");
-        let bytes = std::fs::read(&file).map_err(Error::read(&file))?;
+        let bytes = crate::files::read(&file, MOST_CONFIG).map_err(Error::read(&file))?;
         Ok(Self::Loco(config(&bytes).map_err(|why| Error::data(&file, why))?))
     }
 
-    /// Adds a photo's map to the pixels of its kind.
-    pub fn add(&self, sample: &Sample, map: &AnomalyMap, pixels: &mut Pixels) -> Result<()> {
+    /// Adds a photo's map to the pixels of its kind; returns what is doubtful about its mask.
+    pub fn add(
+        &self,
+        sample: &Sample,
+        map: &AnomalyMap,
+        pixels: &mut Pixels,
+    ) -> Result<Option<String>> {
         let (width, height) = (map.width, map.height);
         let Self::Loco(saturations) = self else {
             let mask = Mask::open(&sample.masks, width, height)?;
             pixels.add_masked(&map.values, &mask.pixels, width);
-            return Ok(());
+            return Ok(mask.note);
         };
         let mut union = vec![false; width * height];
         let mut regions = Vec::new();
@@ -67,7 +74,7 @@ impl Truth {
             regions.push((region, least));
         }
         pixels.add(&map.values, &union, regions);
-        Ok(())
+        Ok(None)
     }
 }
 

@@ -2,10 +2,16 @@
 
 use std::path::{Path, PathBuf};
 
+use image::DynamicImage;
+
+use super::decode;
 use super::photo::Photo;
 use super::prepare::{lay_out, resize};
 use super::resample::Filter;
 use crate::{Error, Result};
+
+/// Half of white, in 16 bits.
+const HALF: u16 = 128 * 257;
 
 /// Which pixels of a photo are defective.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,36 +22,38 @@ pub struct Mask {
     pub height: usize,
     /// `[height, width]`.
     pub pixels: Vec<bool>,
+    /// What is doubtful about its files, if anything.
+    pub note: Option<String>,
 }
 
 impl Mask {
     /// No pixel at all.
     pub fn empty(width: usize, height: usize) -> Self {
-        Self { width, height, pixels: vec![false; width * height] }
+        Self::new(width, height, vec![false; width * height])
     }
 
-    /// The pixels that any of some mask files marks, with whatever value but 0 (VisA numbers the kinds
-    /// of defect from 1); all of a photo's size.
+    /// Of pixels that are known.
+    pub(crate) fn new(width: usize, height: usize, pixels: Vec<bool>) -> Self {
+        Self { width, height, pixels, note: None }
+    }
+
+    /// The pixels that any of some mask files marks; all of a photo's size. Where the largest value is at least 128 of
+    /// 255, those of at least 128 are marked: soft edges and JPEG's noise are cut at half. Else all but 0 are: VisA
+    /// numbers the kinds of defect from 1. What is see-through is not marked; in a picture that is black on nothing,
+    /// what is painted is marked.
     ///
     /// # Errors
     /// [`Error::Photo`] for a file that cannot be read or has another size, and when the files mark no pixel.
     pub fn open(files: &[PathBuf], width: usize, height: usize) -> Result<Self> {
         let mut mask = Self::empty(width, height);
         for file in files {
-            // In 16 bits, so that small labels do not round to nothing.
-            let part = image::ImageReader::open(file)
-                .and_then(|reader| reader.with_guessed_format())
-                .map_err(image::ImageError::IoError)
-                .and_then(|reader| reader.decode())
-                .map_err(|e| Error::photo(file, format!("the mask cannot be read: {e}")))?
-                .into_rgb16();
-            let size = (part.width() as usize, part.height() as usize);
-            if size != (width, height) {
-                return Err(other_size(file, size, (width, height)));
+            let part = marked(decoded(file)?);
+            if (part.width, part.height) != (width, height) {
+                return Err(other_size(file, (part.width, part.height), (width, height)));
             }
-            for (pixel, rgb) in mask.pixels.iter_mut().zip(part.pixels()) {
-                *pixel |= rgb.0 != [0; 3];
-            }
+            mask.pixels.iter_mut().zip(&part.pixels).for_each(|(all, part)| *all |= part);
+            let note = part.note.map(|note| format!("{}: {note}", file.display()));
+            mask.note = mask.note.or(note);
         }
         match files.first() {
             Some(file) if !mask.pixels.contains(&true) => Err(Error::photo(
@@ -63,12 +71,7 @@ impl Mask {
     /// [`Error::Photo`] for a file that cannot be read, has another size, more than 8 bits or not just one value.
     pub fn one_value(file: &Path, width: usize, height: usize) -> Result<(u8, Vec<usize>)> {
         let fail = |why: String| Error::photo(file, why);
-        let picture = image::ImageReader::open(file)
-            .and_then(|reader| reader.with_guessed_format())
-            .map_err(image::ImageError::IoError)
-            .and_then(|reader| reader.decode())
-            .map_err(|e| fail(format!("the mask cannot be read: {e}")))?;
-        let image::DynamicImage::ImageLuma8(picture) = picture else {
+        let DynamicImage::ImageLuma8(picture) = decoded(file)? else {
             return Err(fail("the mask has to be grey, with 8 bits".into()));
         };
         let size = (picture.width() as usize, picture.height() as usize);
@@ -94,28 +97,23 @@ impl Mask {
     /// # Errors
     /// [`Error::Photo`] for a file that cannot be read.
     pub fn white(file: &Path) -> Result<Self> {
-        let picture = image::ImageReader::open(file)
-            .and_then(|reader| reader.with_guessed_format())
-            .map_err(image::ImageError::IoError)
-            .and_then(|reader| reader.decode())
-            .map_err(|e| Error::photo(file, format!("the mask cannot be read: {e}")))?
-            .into_luma_alpha8();
+        let picture = decoded(file)?.into_luma_alpha8();
         // What is see-through is not painted.
         let pixels = picture.pixels().map(|p| p.0[0] >= 128 && p.0[1] >= 128).collect();
-        Ok(Self { width: picture.width() as usize, height: picture.height() as usize, pixels })
+        Ok(Self::new(picture.width() as usize, picture.height() as usize, pixels))
     }
 
     /// Stretched to a square as April-GAN does it: bilinear, equal to Pillow's bit for bit, then
     /// every pixel above one half.
     pub fn squash(&self, size: usize) -> Self {
-        Self { width: size, height: size, pixels: self.resized(size, size) }
+        Self::new(size, size, self.resized(size, size))
     }
 
     /// Four masks in one, as [`Photo::mosaic`] lays their photos out.
     pub fn mosaic(masks: [&Mask; 4]) -> Self {
         let (width, height) = (masks[0].width, masks[0].height);
         let parts: Vec<Vec<bool>> = masks.iter().map(|m| m.resized(width, height)).collect();
-        Self { width: 2 * width, height: 2 * height, pixels: lay_out(&parts, width) }
+        Self::new(2 * width, 2 * height, lay_out(&parts, width))
     }
 
     fn resized(&self, width: usize, height: usize) -> Vec<bool> {
@@ -124,6 +122,41 @@ impl Mask {
         let rgb = resize(Filter::Bilinear, &picture, width, height);
         rgb.as_chunks::<3>().0.iter().map(|p| p[0] >= 128).collect()
     }
+}
+
+fn decoded(file: &Path) -> Result<DynamicImage> {
+    let picture = decode::open(file, 1);
+    let picture =
+        picture.map_err(|why| Error::photo(file, format!("the mask cannot be read: {why}")))?;
+    Ok(picture.image)
+}
+
+fn marked(picture: DynamicImage) -> Mask {
+    // In 16 bits, so that small labels do not round to nothing.
+    let picture = picture.into_rgba16();
+    let is_painted = |alpha: u16| alpha >= HALF;
+    let value =
+        |p: &image::Rgba<u16>| if is_painted(p.0[3]) { p.0[0].max(p.0[1]).max(p.0[2]) } else { 0 };
+    let largest = picture.pixels().map(value).max().unwrap_or(0);
+    let is_see_through = picture.pixels().any(|p| !is_painted(p.0[3]));
+    let is_marked = |p: &image::Rgba<u16>| match largest {
+        0 => is_see_through && is_painted(p.0[3]),
+        HALF.. => value(p) >= HALF,
+        _ => value(p) > 0,
+    };
+    let pixels: Vec<bool> = picture.pixels().map(is_marked).collect();
+    let count = pixels.iter().filter(|marked| **marked).count();
+    let is_soft =
+        largest >= HALF && picture.pixels().any(|p| !matches!(value(p), 0) && value(p) != largest);
+    let note = if 2 * count > pixels.len() {
+        Some("the mask marks most of its photo; is it the wrong way round?")
+    } else if is_soft {
+        Some("the mask has more than two values; it was cut at half")
+    } else {
+        None
+    };
+    let mask = Mask::new(picture.width() as usize, picture.height() as usize, pixels);
+    Mask { note: note.map(String::from), ..mask }
 }
 
 fn other_size(file: &Path, mask: (usize, usize), photo: (usize, usize)) -> Error {
@@ -143,7 +176,7 @@ mod tests {
         // Image.fromarray(m).resize((5, 5), BILINEAR) >= 128, of rows x columns 3 x 10.
         let rows = ["..###.....", "..###....#", ".......###"];
         let pixels = rows.iter().flat_map(|row| row.bytes().map(|b| b == b'#')).collect();
-        let mask = Mask { width: 10, height: 3, pixels };
+        let mask = Mask::new(10, 3, pixels);
         let squashed = mask.squash(5);
         let text: Vec<String> = squashed
             .pixels

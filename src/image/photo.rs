@@ -1,18 +1,14 @@
 //! Decoding: any image file to 8-bit RGB, upright.
 
-use std::io::Cursor;
 use std::path::Path;
 
-use image::{DynamicImage, ImageDecoder, ImageError, ImageFormat, ImageReader, Limits};
+use image::DynamicImage;
 
-use crate::error::quietly;
+use super::decode::{self, Picture, check_size};
 use crate::{Error, Result};
 
 /// The shortest side that is worth looking at, in pixels.
 const MIN_SIDE: u32 = 16;
-/// 128 megapixels: above the largest line-scan frames, below what would exhaust a plain PC.
-const MAX_PIXELS: u64 = 128 << 20;
-const MAX_BYTES: u64 = 2 << 30;
 
 /// A decoded photo: 8-bit RGB, rows from the top, EXIF rotation applied.
 #[derive(Clone, Debug)]
@@ -68,22 +64,20 @@ impl Photo {
     pub fn open(path: impl AsRef<Path>, depth: BitDepth) -> Result<Self> {
         let path = path.as_ref();
         let fail = |why: String| Error::photo(path, why);
-        let metadata = std::fs::metadata(path).map_err(|e| fail(format!("cannot read: {e}")))?;
-        if !metadata.is_file() || metadata.len() > MAX_BYTES {
-            return Err(fail("not a photo: no plain file, or larger than 2 GiB".into()));
-        }
-        let bytes = std::fs::read(path).map_err(|e| fail(format!("cannot read: {e}")))?;
-        if bytes.is_empty() {
-            return Err(fail("the file is empty; copy it from the camera again".into()));
-        }
-        let format = image::guess_format(&bytes).map_err(|e| fail(explain(&e)))?;
-        if format == ImageFormat::Jpeg && !jpeg_is_whole(&bytes) {
-            return Err(fail("the photo is cut short; copy it from the camera again".into()));
-        }
-        // A decoder that panics must not take the other photos of the run with it.
-        quietly(|| decode(&bytes, format, depth))
-            .unwrap_or_else(|| Err("the decoder failed on it; convert it to PNG".into()))
-            .map_err(fail)
+        let Picture { mut image, note } = decode::open(path, MIN_SIDE).map_err(fail)?;
+        let note = rescale_16_bit(&mut image, depth).or(note);
+        let rgb = image.into_rgb8();
+        let (width, height) = (rgb.width() as usize, rgb.height() as usize);
+        Ok(Self { width, height, rgb: rgb.into_raw(), note })
+    }
+
+    /// Width and height of a photo's file in pixels, upright, without decoding it.
+    ///
+    /// # Errors
+    /// As [`Photo::open`].
+    pub fn size(path: impl AsRef<Path>) -> Result<(usize, usize)> {
+        let path = path.as_ref();
+        decode::size(path).map_err(|why| Error::photo(path, why))
     }
 
     /// A photo from memory: `rgb` holds `width * height` pixels of 3 bytes, rows from the top.
@@ -96,7 +90,8 @@ impl Photo {
             return Err(Error::setting(setting(), format!("has {} bytes of RGB", rgb.len())));
         }
         let side = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
-        check_size(side(width), side(height)).map_err(|why| Error::setting(setting(), why))?;
+        check_size((side(width), side(height)), MIN_SIDE)
+            .map_err(|why| Error::setting(setting(), why))?;
         Ok(Self { width, height, rgb, note: None })
     }
 
@@ -126,38 +121,6 @@ impl Photo {
     }
 }
 
-fn decode(bytes: &[u8], format: ImageFormat, depth: BitDepth) -> Result<Photo, String> {
-    let mut reader = ImageReader::with_format(Cursor::new(bytes), format);
-    let mut limits = Limits::default();
-    limits.max_alloc = Some(MAX_PIXELS * 8);
-    reader.limits(limits);
-    let mut decoder = reader.into_decoder().map_err(|e| explain(&e))?;
-    let (width, height) = decoder.dimensions();
-    check_size(width, height)?;
-    let orientation = decoder.orientation().map_err(|e| explain(&e))?;
-    let mut image = DynamicImage::from_decoder(decoder).map_err(|e| explain(&e))?;
-    image.apply_orientation(orientation);
-    let note = rescale_16_bit(&mut image, depth);
-    let rgb = image.into_rgb8();
-    let (width, height) = (rgb.width() as usize, rgb.height() as usize);
-    Ok(Photo { width, height, rgb: rgb.into_raw(), note })
-}
-
-fn check_size(width: u32, height: u32) -> Result<(), String> {
-    if width.min(height) < MIN_SIDE {
-        return Err(format!(
-            "{width}x{height} pixels are too few to inspect; give at least {MIN_SIDE}x{MIN_SIDE}"
-        ));
-    }
-    if u64::from(width) * u64::from(height) > MAX_PIXELS {
-        return Err(format!(
-            "{width}x{height} pixels are more than the limit of {} megapixels; cut the photo into tiles",
-            MAX_PIXELS >> 20
-        ));
-    }
-    Ok(())
-}
-
 /// Stretches `depth` bits to 16, and says so when the values suggest a smaller depth than was given.
 fn rescale_16_bit(image: &mut DynamicImage, depth: BitDepth) -> Option<String> {
     let samples: &mut [u16] = match image {
@@ -175,40 +138,12 @@ fn rescale_16_bit(image: &mut DynamicImage, depth: BitDepth) -> Option<String> {
             *sample = (value * u32::from(u16::MAX) / u32::from(maximum)) as u16;
         }
     }
-    (depth == BitDepth::default() && brightest < 1 << 12).then(|| {
+    // Cameras fill their bits from below.
+    let bits = [8, 10, 12, 14].into_iter().find(|bits| brightest < 1 << bits);
+    bits.filter(|_| depth == BitDepth::default()).map(|bits| {
         format!(
-            "a 16-bit file whose brightest value is {brightest}: if the camera has 12 bits, \
-             pass --bit-depth 12"
+            "a 16-bit file whose brightest value is {brightest}, as of a camera with {bits} bits: pass the camera's \
+             bits, as with --bit-depth {bits}"
         )
     })
-}
-
-/// Whether a JPEG's end-of-image marker is there. The decoder fills in what is missing, and a grey half must
-/// not pass for a photo. What follows the marker (a phone's video, a maker's data) does not matter.
-fn jpeg_is_whole(bytes: &[u8]) -> bool {
-    const END: u8 = 0xd9;
-    let mut position = 2;
-    while let Some(&[first, marker]) = bytes.get(position..position + 2) {
-        position += 1;
-        match (first, marker) {
-            (0xff, END) => return true,
-            // Compressed data, stuffed bytes, restarts: no segment begins here.
-            (0xff, 0x00 | 0x01 | 0xd0..=0xd8 | 0xff) | (..0xff, _) => {}
-            // A segment with its length, which may hold a preview with an end of its own.
-            (0xff, _) => match bytes.get(position + 1..position + 3) {
-                Some(&[high, low]) => position += 1 + usize::from(high) * 256 + usize::from(low),
-                _ => return false,
-            },
-        }
-    }
-    false
-}
-
-fn explain(error: &ImageError) -> String {
-    const KINDS: &str = "PNG, JPEG, BMP, TIFF or WebP";
-    match error {
-        ImageError::Unsupported(_) => format!("not an image that can be read ({KINDS}): {error}"),
-        ImageError::Limits(_) => format!("too large to decode: {error}"),
-        _ => format!("the image is damaged or cut short; copy it again ({error})"),
-    }
 }

@@ -10,7 +10,7 @@ pub use spro::{
 };
 
 /// The area under the ROC curve: the probability that a defective one scores higher than a good one, ties counted
-/// half. None without both.
+/// half. None without both, and where a score is NaN.
 ///
 /// # Panics
 /// If the lengths differ.
@@ -19,7 +19,7 @@ pub fn auroc(scores: &[f32], is_anomalous: &[bool]) -> Option<f64> {
 }
 
 /// The area under the precision-recall curve, as steps: the mean precision over the defective ones. None without
-/// both good and defective ones.
+/// both good and defective ones, and where a score is NaN.
 ///
 /// # Panics
 /// If the lengths differ.
@@ -27,7 +27,8 @@ pub fn average_precision(scores: &[f32], is_anomalous: &[bool]) -> Option<f64> {
     measured(scores, is_anomalous).average_precision
 }
 
-/// The highest F1 of all thresholds. None without both good and defective ones.
+/// The highest F1 of all thresholds. None without both good and defective ones, and where a score
+/// is NaN.
 ///
 /// # Panics
 /// If the lengths differ.
@@ -88,6 +89,10 @@ mod tests {
         assert_eq!(auroc(&[0.1, 0.4, 0.35, 0.8], &[false, false, true, true]), Some(0.75));
         assert_eq!(auroc(&[0.5, 0.5, 0.5], &[false, true, true]), Some(0.5));
         assert_eq!(auroc(&[0.5], &[true]), None);
+        for nan in [f32::NAN, -f32::NAN] {
+            assert_eq!(auroc(&[0.5, nan, 0.2], &[true, false, false]), None);
+            assert_eq!(auroc(&[nan, 0.1, 0.2], &[true, false, false]), None);
+        }
     }
 
     #[test]

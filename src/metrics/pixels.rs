@@ -23,7 +23,7 @@ struct Region {
 #[derive(Clone, Debug)]
 pub struct SortedPixels(Pixels);
 
-/// How well the scores of pixels separate good from defective. None where there are not both.
+/// How well the scores of pixels separate good from defective. None where there are not both, and where a score is NaN.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Measured {
     /// Area under the ROC curve.
@@ -95,6 +95,13 @@ impl SortedPixels {
         self.0.regions.iter().map(|region| (&region.scores[..], region.saturation))
     }
 
+    /// Whether one of them is no number: then nothing can be measured.
+    fn has_nan(&self) -> bool {
+        let ends = |scores: &[f32]| [scores.first().copied(), scores.last().copied()];
+        let (good, bad) = self.scores();
+        [ends(good), ends(bad)].iter().flatten().flatten().any(|score| score.is_nan())
+    }
+
     /// How many pixels there are.
     pub fn count(&self) -> usize {
         self.0.good.len() + self.0.bad.len()
@@ -113,6 +120,9 @@ struct Step {
 /// Every metric over the pixels of some parts together; `limits`: false-positive rates that AU-PRO is integrated up to,
 /// in ascending order.
 pub fn measure(parts: &[&SortedPixels], limits: &[f64]) -> Measured {
+    if parts.iter().any(|part| part.has_nan()) {
+        return Measured::default();
+    }
     let count = |of: fn(&SortedPixels) -> &[f32]| parts.iter().map(|p| of(p).len()).sum::<usize>();
     let (good, bad) = (count(|p| p.scores().0) as f64, count(|p| p.scores().1) as f64);
     let regions = parts.iter().map(|p| p.regions().count()).sum::<usize>() as f64;
@@ -219,6 +229,9 @@ mod tests {
         assert_eq!(pro(&[0.5; 9], 1.0), 0.5);
         assert!((pro(&[0.5; 9], 0.3) - 0.15).abs() < 1e-12);
         assert_eq!(measure(&[&Pixels::default().sorted()], &[0.3]), Measured::default());
+        let mut nan = Pixels::default();
+        nan.add_masked(&[0.5, f32::NAN, 0.1, 0.2], &[true, true, false, false], 2);
+        assert_eq!(measure(&[&nan.sorted()], &[0.3]), Measured::default());
     }
 
     #[test]

@@ -8,6 +8,7 @@ use super::damage::{Rectangle, cut_paste, moved};
 use super::readiness::{flag_odd, readiness, scale};
 use super::{KindAbout, Profile, ProfileAbout, ReferenceAbout};
 use crate::detect::{Held, Referenced, Twin};
+use crate::files::files_sha256;
 use crate::reference::{FitOptions, Places, Region};
 use crate::{
     BitDepth, Clip, Detector, Error, Features, Fit, Method, MethodEntry, Pair, Parts, Photo,
@@ -60,6 +61,8 @@ pub struct Enrolled {
     pub unreadable: Vec<Error>,
     /// Photos that were left out because their file is another's copy: which, and of which.
     pub copies: Vec<(PathBuf, PathBuf)>,
+    /// The first thing that is notable about how a photo was read.
+    pub note: Option<String>,
 }
 
 /// Enrolls a product. The order of the photos' files does not matter: they are taken in the order of their hashes.
@@ -86,6 +89,9 @@ pub fn enroll(
         let why = format!("--reference-method {} takes none", options.references.name);
         return Err(Error::setting("--reference-blocks", why));
     }
+    if options.references.takes_blocks && blocks.is_empty() {
+        return Err(Error::setting("--reference-blocks", "give at least one block"));
+    }
     if blocks.contains(&0) {
         return Err(Error::setting("--reference-blocks 0", "blocks are counted from 1"));
     }
@@ -101,11 +107,12 @@ pub fn enroll(
     let detector = Detector::with(clip.clone(), Box::new(pair.clone()), options.fit);
     let detector = detector.with_region(pixels.clone());
 
-    let (mut unreadable, mut copies) = (Vec::new(), Vec::new());
+    let (mut unreadable, mut copies, mut note) = (Vec::new(), Vec::new(), None);
+    let read = |share: f64| (options.progress)("reading photos", share);
     let (references, rest) =
-        (Read::all(photos.references, &mut unreadable, &mut copies), photos.calibration);
+        (Read::all(photos.references, &mut unreadable, &mut copies, &read), photos.calibration);
     let known: HashSet<&str> = references.iter().map(|read| &*read.sha256).collect();
-    let mut calibration = Read::all(rest, &mut unreadable, &mut copies);
+    let mut calibration = Read::all(rest, &mut unreadable, &mut copies, &read);
     calibration.retain(|read| {
         let is_new = !known.contains(&*read.sha256);
         if !is_new {
@@ -132,6 +139,9 @@ pub fn enroll(
                 return Ok(None);
             }
         };
+        if let (Some(said), None) = (photo.note(), &note) {
+            note = Some(format!("{}: {said}", read.path.display()));
+        }
         let prepared = detector.prepare(&photo);
         let seen = detector.look(&prepared)?;
         Ok(Some(Looked { about: read.about(), prepared: Some(prepared), seen }))
@@ -172,6 +182,13 @@ pub fn enroll(
     let (method, held) = Referenced::fit(pair, &features, &twins, &product, fit)?;
     let (rule, memory) = (method.rule.clone(), method.memory.tensors()?);
     let (held, damaged) = held.split_at(good.len().min(held.len()));
+    if let Some(i) = held.iter().position(|held| !held.score.is_finite()) {
+        let file = Path::new(&good[i].about.file);
+        return Err(Error::photo(
+            file,
+            "its score is no number; leave it out, or take another method",
+        ));
+    }
 
     let judge = Detector::with(clip.clone(), Box::new(method), options.fit);
     let mut judged = Vec::new();
@@ -187,7 +204,7 @@ pub fn enroll(
     for (about, held) in about.iter_mut().zip(held) {
         about.score = Some(held.score);
     }
-    flag_odd(&mut about);
+    flag_odd(&mut about, &rule);
     let (judged, further): (Vec<_>, Vec<_>) = judged.into_iter().unzip();
     let all: Vec<&Held> = held.iter().chain(&further).collect();
     let adapter = options.parts.adapter.clone().filter(|_| options.method.takes_adapter);
@@ -220,7 +237,7 @@ pub fn enroll(
         rule,
     };
     let profile = Profile::new(about, product, adapter, memory, pixels)?;
-    Ok(Enrolled { profile, unreadable, copies })
+    Ok(Enrolled { profile, unreadable, copies, note })
 }
 
 /// A file whose bytes are known.
@@ -242,14 +259,14 @@ impl Read {
         paths: &[PathBuf],
         unreadable: &mut Vec<Error>,
         copies: &mut Vec<(PathBuf, PathBuf)>,
+        progress: &dyn Fn(f64),
     ) -> Vec<Self> {
         let mut files: Vec<Self> = Vec::new();
-        for path in paths {
-            match std::fs::read(path) {
-                Ok(bytes) => {
-                    files.push(Self { path: path.clone(), sha256: crate::files::sha256(&bytes) });
-                }
-                Err(e) => unreadable.push(Error::photo(path, format!("cannot read: {e}"))),
+        for (i, path) in paths.iter().enumerate() {
+            progress(i as f64 / paths.len() as f64);
+            match files_sha256(std::slice::from_ref(path)) {
+                Ok(sha256) => files.push(Self { path: path.clone(), sha256 }),
+                Err(error) => unreadable.push(error),
             }
         }
         files.sort_by(|a, b| (&a.sha256, &a.path).cmp(&(&b.sha256, &b.path)));

@@ -45,11 +45,17 @@ impl Profile {
     /// Whether a file says that it is a profile, of whatever version and state.
     pub fn is_one(path: impl AsRef<Path>) -> bool {
         let format = || -> Option<String> {
-            let mut start = Vec::new();
-            std::fs::File::open(path).ok()?.take(MOST_METADATA).read_to_end(&mut start).ok()?;
-            let length = u64::from_le_bytes(*start.first_chunk()?) as usize;
-            let header = start.get(8..length.checked_add(8)?)?;
-            let header: serde_json::Value = serde_json::from_slice(header).ok()?;
+            let mut file = crate::files::open(path.as_ref(), MOST_BYTES).ok()?;
+            let mut length = [0; 8];
+            file.read_exact(&mut length).ok()?;
+            let length = u64::from_le_bytes(length);
+            // Other files begin with any number.
+            if length > MOST_METADATA || length > file.metadata().ok()?.len() {
+                return None;
+            }
+            let mut header = Vec::new();
+            file.take(length).read_to_end(&mut header).ok()?;
+            let header: serde_json::Value = serde_json::from_slice(&header).ok()?;
             Some(header["__metadata__"]["format"].as_str()?.to_string())
         };
         format().is_some_and(|format| format.starts_with("blemish profile"))
@@ -62,11 +68,8 @@ impl Profile {
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
         let fail = |why: String| Error::profile(path, why);
-        let metadata = std::fs::metadata(path).map_err(|e| fail(format!("cannot read: {e}")))?;
-        if !metadata.is_file() || metadata.len() > MOST_BYTES {
-            return Err(fail("not a profile: no plain file, or larger than 16 GiB".into()));
-        }
-        let bytes = std::fs::read(path).map_err(|e| fail(format!("cannot read: {e}")))?;
+        let bytes = crate::files::read(path, MOST_BYTES);
+        let bytes = bytes.map_err(|e| fail(format!("cannot read: {e}")))?;
         let (written, profile) = Self::parse(&bytes).map_err(fail)?;
         if profile.sha256 != written {
             let why = "was altered or cut after it was written; copy it again, or enroll again";
@@ -114,6 +117,11 @@ impl Profile {
         }
         if !(about.false_alarm > 0.0 && about.false_alarm < 1.0) {
             return Err(other(&"a false-alarm rate that is no share"));
+        }
+        let references = crate::reference_method(&about.reference_method);
+        let references = references.map_err(|e| e.to_string())?;
+        if references.takes_blocks == about.reference_blocks.is_empty() {
+            return Err(other(&"blocks that do not fit its reference method"));
         }
         let product = Product::from_kinds(kinds).named(&about.product, &about.product_english);
         let bytes_of = |t: Tensor| t.flatten_all().and_then(|t| t.to_vec1::<u8>());

@@ -4,13 +4,17 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Mutex;
 
-use candle_core::Tensor;
+use candle_core::{DType, Tensor};
 
+use crate::files::{keep, kept, sha256};
 use crate::{Clip, Result};
 
+/// Ten thousand sentences take less.
+const MOST_BYTES: u64 = 256 << 20;
+
 /// Encoded prompts. Groups of prompts are kept on disk, single prompts in memory: a changed file costs only
-/// the sentences that are new. A disk that cannot be read or written costs time, never results: its
-/// failures are not errors.
+/// the sentences that are new. A disk that cannot be read or written, and an entry that was altered, cost time, never
+/// results: they are not errors.
 #[derive(Debug, Default)]
 pub struct TextCache {
     folder: Option<PathBuf>,
@@ -65,7 +69,7 @@ impl TextCache {
         if let (Some(file), Ok(bytes)) =
             (file, safetensors::serialize([("embeddings", &embeddings)], None))
         {
-            let _ = crate::files::write_whole(&file, &bytes);
+            let _ = keep(&file, &bytes);
         }
         Ok(embeddings)
     }
@@ -77,14 +81,15 @@ impl TextCache {
             // The length keeps ["ab", "c"] and ["a", "bc"] apart.
             key.push_str(&format!("\n{} {text}", text.len()));
         }
-        let name = format!("{}.safetensors", crate::files::sha256(key.as_bytes()));
+        let name = format!("{}.texts", sha256(key.as_bytes()));
         Some(self.folder.as_ref()?.join(name))
     }
 }
 
 fn read(file: &std::path::Path, clip: &Clip, texts: usize) -> Option<Tensor> {
-    let bytes = std::fs::read(file).ok()?;
+    let bytes = kept(file, MOST_BYTES)?;
     let mut tensors = candle_core::safetensors::load_buffer(&bytes, clip.device()).ok()?;
     let embeddings = tensors.remove("embeddings")?;
-    (embeddings.dim(0).ok()? == texts).then_some(embeddings)
+    let shape = [texts, clip.shape().embedding];
+    (embeddings.dims() == shape && embeddings.dtype() == DType::F32).then_some(embeddings)
 }

@@ -2,6 +2,8 @@
 
 use std::collections::HashMap;
 
+use unicode_normalization::UnicodeNormalization;
+
 use super::{Group, Kind, Line, Product, Prompts, Role, TextCache};
 use crate::ops::unit_rows;
 use crate::{Clip, Result};
@@ -50,6 +52,17 @@ impl Prompts {
                     );
                     warnings.push(self.at(line, why));
                 }
+            }
+        }
+        let lines = self.groups.iter().flat_map(|group| &group.states).chain(&self.templates);
+        for line in lines {
+            if let Some(why) = unlearnt(&line.text) {
+                warnings.push(self.at(line, why));
+            }
+        }
+        for (name, english) in &self.product {
+            if let Some(why) = unlearnt(name).or_else(|| unlearnt(english)) {
+                warnings.push(Warning { place: self.file.clone(), why });
             }
         }
         let kinds: Vec<_> = std::iter::once(product.normal()).chain(product.kinds()).collect();
@@ -119,6 +132,42 @@ impl Product {
     }
 }
 
+/// What a word processor or a web page makes of plain characters: the model did not learn it so (open_clip's tokenizer
+/// mends such text, Hugging Face's does not).
+fn unlearnt(text: &str) -> Option<String> {
+    const CURLY: [(char, &str); 10] = [
+        ('\u{2018}', "'"),
+        ('\u{2019}', "'"),
+        ('\u{201a}', "'"),
+        ('\u{201b}', "'"),
+        ('\u{201c}', "\""),
+        ('\u{201d}', "\""),
+        ('\u{201e}', "\""),
+        ('\u{2013}', "-"),
+        ('\u{2014}', "-"),
+        ('\u{2026}', "..."),
+    ];
+    if let Some((c, plain)) = CURLY.iter().find(|(c, _)| text.contains(*c)) {
+        return Some(format!(
+            "{text:?} has {c}, which the model reads otherwise: type {plain} instead"
+        ));
+    }
+    let entity = text.split('&').skip(1).filter_map(|rest| rest.split_once(';'));
+    let is_name = |name: &&str| {
+        let name = name.strip_prefix('#').unwrap_or(name);
+        (1..=8).contains(&name.len()) && name.chars().all(|c| c.is_ascii_alphanumeric())
+    };
+    if let Some(name) = entity.map(|(name, _)| name).find(is_name) {
+        return Some(format!(
+            "{text:?} has &{name};, a web page's way to write a character: type that character"
+        ));
+    }
+    let plain: String = text.nfkc().collect();
+    let is_odd = plain != text.nfc().collect::<String>()
+        || text.chars().any(|c| matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}' | '\u{feff}'));
+    is_odd.then(|| format!("{text:?} has characters of an unusual form: type plain ones"))
+}
+
 /// Two kinds of defect may be alike: either is a defect.
 fn too_close(a: &Kind, b: &Kind, cosine: f32) -> bool {
     let must_differ = a.role == Role::Normal || a.role != b.role && b.role == Role::Ignore;
@@ -135,4 +184,27 @@ fn too_close_message(a: &Kind, b: &Kind, cosine: f32) -> String {
 
 fn first_line(group: &Group) -> Option<&Line> {
     group.states.first()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_from_word_processors_and_web_pages_is_noticed() {
+        for text in [
+            "a worker’s {}",
+            "“{}”",
+            "a {} – bent",
+            "nuts &amp; bolts",
+            "&#39;",
+            "ﬁnish",
+            "a\u{200b}b",
+        ] {
+            assert!(unlearnt(text).is_some(), "{text}");
+        }
+        for text in ["a worker's {}", "\"{}\"", "R&D", "나사", "Öl", "e\u{301}"] {
+            assert!(unlearnt(text).is_none(), "{text}");
+        }
+    }
 }

@@ -6,7 +6,6 @@ mod file;
 mod lexicon;
 mod product;
 
-use std::io::Read;
 use std::path::Path;
 
 use crate::{Error, Result};
@@ -112,8 +111,8 @@ impl Default for Prompts {
 }
 
 impl Prompts {
-    /// Reads a prompt file (TOML; `prompts/inspection.toml` explains every key), or one of the
-    /// embedded ones by its name ([`prompt_files`]; `./name` is a file).
+    /// Reads a prompt file (TOML; `prompts/inspection.toml` explains every key), one of the
+    /// embedded ones by its name ([`prompt_files`]; `./name` is a file), or standard input (`-`).
     ///
     /// # Errors
     /// [`Error::Prompts`] with line and column where the mistake has a place.
@@ -123,11 +122,9 @@ impl Prompts {
         if let Some((name, text)) = EMBEDDED.iter().find(|(n, _)| *n == name) {
             return file::parse(text.as_bytes(), name);
         }
-        let mut bytes = Vec::new();
-        // No more than is needed to see that it is too large: it might be a device.
-        std::fs::File::open(path)
-            .and_then(|file| file.take(file::MOST_BYTES as u64 + 1).read_to_end(&mut bytes))
+        let bytes = crate::files::read_text(path, file::MOST_BYTES as u64)
             .map_err(|e| Error::Prompts { file: name.clone(), why: format!("cannot read: {e}") })?;
+        let name = if name == "-" { "standard input".to_string() } else { name };
         file::parse(&bytes, &name)
     }
 

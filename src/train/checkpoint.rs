@@ -8,8 +8,10 @@ use safetensors::SafeTensors;
 
 use super::Point;
 use super::adam::Adam;
-use crate::files::{safetensors_bytes, write_whole};
+use crate::files::{keep, kept, safetensors_bytes};
 use crate::{Error, Result};
+
+const MOST_BYTES: u64 = 4 << 30;
 
 /// The curves so far.
 #[derive(Clone, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]
@@ -56,7 +58,7 @@ pub(super) fn write(
         ("history".to_string(), history),
     ]);
     let tensors = tensors.iter().map(|(name, tensor)| (name.clone(), tensor));
-    write_whole(path, &safetensors_bytes(tensors, metadata).map_err(|e| fail(&e))?)
+    keep(path, &safetensors_bytes(tensors, metadata).map_err(|e| fail(&e))?)
 }
 
 /// Sets the variables and Adam to where a run stopped; returns its curves.
@@ -67,9 +69,11 @@ pub(super) fn read(
     adam: &mut Adam,
 ) -> Result<History> {
     let fail = |why: &str| Error::data(path, why);
-    let bytes = std::fs::read(path)
-        .map_err(|e| fail(&format!("no checkpoint to go on from ({e}); leave out --resume")))?;
+    if let Err(e) = path.metadata() {
+        return Err(fail(&format!("no checkpoint to go on from ({e}); leave out --resume")));
+    }
     let damaged = "damaged: remove it to begin anew";
+    let bytes = kept(path, MOST_BYTES).ok_or_else(|| fail(damaged))?;
     let (_, metadata) = SafeTensors::read_metadata(&bytes).map_err(|_| fail(damaged))?;
     let metadata = metadata.metadata().clone().unwrap_or_default();
     if metadata.get("identity").map(String::as_str) != Some(identity) {

@@ -1,14 +1,18 @@
 //! What the frozen model sees of the training photos, kept on disk so that an epoch costs the layers alone.
 
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use candle_core::{DType, Device, Tensor};
 
 use super::TrainOptions;
 use super::loss::tensor;
 use crate::data::Sample;
-use crate::files::sha256;
+use crate::files::{files_sha256, keep, kept, sha256};
 use crate::{BitDepth, Clip, Error, Fit, Mask, Photo, Result, Taps};
+
+/// A picture's patches at the largest input take less.
+const MOST_BYTES: u64 = 1 << 30;
 
 /// One picture to learn from: a photo, or a mosaic of four of one product.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,6 +38,8 @@ pub(super) struct Store<'a> {
     samples: &'a [Sample],
     /// Of each photo's file with its masks.
     hashes: Vec<String>,
+    /// The first thing that is notable about a photo or a mask.
+    note: OnceLock<String>,
 }
 
 impl<'a> Store<'a> {
@@ -44,16 +50,28 @@ impl<'a> Store<'a> {
         samples: &'a [Sample],
     ) -> Result<Self> {
         let hash = |sample: &Sample| {
-            let read = |path: &PathBuf| std::fs::read(path).map_err(Error::read(path));
-            let mut all = sha256(&read(&sample.photo)?);
+            let mut all = files_sha256(std::slice::from_ref(&sample.photo))?;
             for mask in &sample.masks {
-                all.push_str(&sha256(&read(mask)?));
+                all.push_str(&files_sha256(std::slice::from_ref(mask))?);
             }
             Ok(sha256(all.as_bytes()))
         };
         let hashes = samples.iter().map(hash).collect::<Result<_>>()?;
         let taps = Taps { blocks: options.blocks.clone(), ..Taps::default() };
-        Ok(Self { clip, taps, depth: options.depth, folder, samples, hashes })
+        Ok(Self {
+            clip,
+            taps,
+            depth: options.depth,
+            folder,
+            samples,
+            hashes,
+            note: OnceLock::new(),
+        })
+    }
+
+    /// The first thing that is notable about the photos and masks that were looked at.
+    pub fn note(&self) -> Option<&str> {
+        self.note.get().map(String::as_str)
     }
 
     /// All photos' hashes, in order.
@@ -84,7 +102,7 @@ impl<'a> Store<'a> {
         let mask = Tensor::from_vec(mask, (size, size), &Device::Cpu)?;
         let tensors = [("patches", &patches), ("mask", &mask)];
         let bytes = safetensors::serialize(tensors, None).map_err(|e| Error::data(&file, e))?;
-        crate::files::write_whole(&file, &bytes)?;
+        keep(&file, &bytes)?;
         Ok(Frozen { patches: patches.to_dtype(DType::F32)?, mask: mask.to_dtype(DType::F32)? })
     }
 
@@ -93,6 +111,10 @@ impl<'a> Store<'a> {
             let sample = &self.samples[*i];
             let photo = Photo::open(&sample.photo, self.depth)?;
             let mask = Mask::open(&sample.masks, photo.width(), photo.height())?;
+            let of_photo = photo.note().map(|note| format!("{}: {note}", sample.photo.display()));
+            if let Some(note) = of_photo.or_else(|| mask.note.clone()) {
+                self.note.get_or_init(|| note);
+            }
             Ok((photo, mask))
         };
         let mut parts = item.photos.iter().map(open).collect::<Result<Vec<_>>>()?;
@@ -116,11 +138,11 @@ impl<'a> Store<'a> {
             self.depth,
             photos.join(" ")
         );
-        self.folder.join(format!("{}.safetensors", sha256(key.as_bytes())))
+        self.folder.join(format!("{}.features", sha256(key.as_bytes())))
     }
 
     fn read(&self, file: &Path) -> Option<Frozen> {
-        let bytes = std::fs::read(file).ok()?;
+        let bytes = kept(file, MOST_BYTES)?;
         let mut tensors = candle_core::safetensors::load_buffer(&bytes, &Device::Cpu).ok()?;
         let mut get = |name: &str| tensors.remove(name)?.to_dtype(DType::F32).ok();
         let (patches, mask) = (get("patches")?, get("mask")?);

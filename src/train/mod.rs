@@ -69,6 +69,8 @@ pub enum Progress<'a> {
         /// The step's loss.
         loss: f64,
     },
+    /// Something is notable about a photo or a mask, and maybe about others.
+    Noted(&'a str),
     /// A point was added to the curves.
     Point(&'a Point),
 }
@@ -115,6 +117,9 @@ pub fn train(
     let directions = directions(clip, &all, prompts, logit_scale)?;
     let run = Run { options, all: &all, learn, store, directions };
     run.look(&judge, progress)?;
+    if let Some(note) = run.store.note() {
+        progress(Progress::Noted(note));
+    }
     let (variables, points) = run.learn(clip, &judge, files, progress)?;
     let products: BTreeSet<String> = run.learn.iter().map(|i| all[*i].product.clone()).collect();
     let mut about = About {

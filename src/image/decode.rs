@@ -1,0 +1,124 @@
+//! Any picture file to pixels, upright: what photos and masks share.
+
+use std::io::Cursor;
+use std::path::Path;
+
+use image::metadata::Orientation;
+use image::{DynamicImage, ImageDecoder, ImageError, ImageFormat, ImageReader, Limits};
+
+use super::jpeg;
+use super::tiff::{self, Tiff};
+use crate::error::catch_panic;
+
+/// 128 megapixels: above the largest line-scan frames, below what would exhaust a plain PC.
+const MAX_PIXELS: u64 = 128 << 20;
+const MAX_BYTES: u64 = 2 << 30;
+
+/// A decoded picture, upright.
+pub(super) struct Picture {
+    pub image: DynamicImage,
+    /// What its user should know of how it was read.
+    pub note: Option<String>,
+}
+
+/// Reads a PNG, JPEG, BMP, TIFF or WebP file, whatever its name ends in; `min_side`: the shortest side that will do.
+pub(super) fn open(path: &Path, min_side: u32) -> Result<Picture, String> {
+    with_bytes(path, |bytes, format| decode(bytes, format, min_side))
+}
+
+/// Width and height of such a file, upright, without decoding its pixels.
+pub(super) fn size(path: &Path) -> Result<(usize, usize), String> {
+    let ((width, height), orientation) = with_bytes(path, |bytes, format| match format {
+        ImageFormat::Tiff => {
+            let tiff = Tiff::open(bytes, MAX_PIXELS * 8)?;
+            Ok((tiff.size, tiff.orientation))
+        }
+        format => {
+            let mut decoder = decoder(bytes, format)?;
+            let orientation = decoder.orientation().map_err(|e| explain(&e))?;
+            Ok((decoder.dimensions(), orientation))
+        }
+    })?;
+    use Orientation::{Rotate90, Rotate90FlipH, Rotate270, Rotate270FlipH};
+    let (width, height) = (width as usize, height as usize);
+    Ok(match orientation {
+        Rotate90 | Rotate90FlipH | Rotate270 | Rotate270FlipH => (height, width),
+        _ => (width, height),
+    })
+}
+
+fn with_bytes<T>(
+    path: &Path,
+    work: impl FnOnce(&[u8], ImageFormat) -> Result<T, String>,
+) -> Result<T, String> {
+    let bytes = crate::files::read(path, MAX_BYTES).map_err(|e| format!("cannot read: {e}"))?;
+    if bytes.is_empty() {
+        return Err("the file is empty; copy it from the camera again".into());
+    }
+    let format = match tiff::is_one(&bytes) {
+        true => ImageFormat::Tiff,
+        false => image::guess_format(&bytes).map_err(|e| explain(&e))?,
+    };
+    if format == ImageFormat::Jpeg && !jpeg::is_whole(&bytes) {
+        return Err("the picture is cut short; copy it from the camera again".into());
+    }
+    // A decoder that panics must not take the other photos of the run with it.
+    catch_panic(|| work(&bytes, format))
+        .unwrap_or_else(|| Err("the decoder failed on it; save it as PNG".into()))
+}
+
+fn decoder(bytes: &[u8], format: ImageFormat) -> Result<impl ImageDecoder + use<'_>, String> {
+    let mut reader = ImageReader::with_format(Cursor::new(bytes), format);
+    let mut limits = Limits::default();
+    limits.max_alloc = Some(MAX_PIXELS * 8);
+    reader.limits(limits);
+    reader.into_decoder().map_err(|e| explain(&e))
+}
+
+fn decode(bytes: &[u8], format: ImageFormat, min_side: u32) -> Result<Picture, String> {
+    if format == ImageFormat::Tiff {
+        let tiff = Tiff::open(bytes, MAX_PIXELS * 8)?;
+        check_size(tiff.size, min_side)?;
+        if !tiff.is_plain() {
+            let orientation = tiff.orientation;
+            let (mut image, note) = tiff.decode()?;
+            image.apply_orientation(orientation);
+            return Ok(Picture { image, note });
+        }
+    }
+    let readable = jpeg::readable(bytes);
+    let bytes = if format == ImageFormat::Jpeg { &readable } else { bytes };
+    let mut decoder = decoder(bytes, format)?;
+    check_size(decoder.dimensions(), min_side)?;
+    let orientation = decoder.orientation().map_err(|e| explain(&e))?;
+    let mut image = DynamicImage::from_decoder(decoder).map_err(|e| explain(&e))?;
+    image.apply_orientation(orientation);
+    Ok(Picture { image, note: None })
+}
+
+/// Whether a picture of this size can be worked with.
+pub(super) fn check_size((width, height): (u32, u32), min_side: u32) -> Result<(), String> {
+    if width.min(height) < min_side {
+        return Err(format!(
+            "{width}x{height} pixels are too few to inspect; give at least {min_side}x{min_side}"
+        ));
+    }
+    if u64::from(width) * u64::from(height) > MAX_PIXELS {
+        return Err(format!(
+            "{width}x{height} pixels are more than the limit of {} megapixels; cut the photo into tiles",
+            MAX_PIXELS >> 20
+        ));
+    }
+    Ok(())
+}
+
+fn explain(error: &ImageError) -> String {
+    const KINDS: &str = "PNG, JPEG, BMP, TIFF or WebP";
+    match error {
+        ImageError::Unsupported(_) => {
+            format!("not an image that can be read ({KINDS}): {error}; save it as PNG")
+        }
+        ImageError::Limits(_) => format!("too large to decode: {error}"),
+        _ => format!("the image is damaged or cut short; copy it again ({error})"),
+    }
+}

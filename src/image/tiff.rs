@@ -1,0 +1,132 @@
+//! TIFF as scientific cameras write it: kinds that the `image` crate does not read, or reads without a look at the
+//! values.
+
+use std::io::Cursor;
+
+use image::metadata::Orientation;
+use image::{DynamicImage, GrayAlphaImage, ImageBuffer, Rgb32FImage};
+use tiff::decoder::{Decoder, DecodingResult, Limits};
+use tiff::tags::Tag;
+use tiff::{ColorType, TiffError};
+
+const SAVE: &str = "save it as PNG with 8 or 16 bits";
+
+/// A TIFF's size, orientation, and kind.
+pub(super) struct Tiff<'a> {
+    decoder: Decoder<Cursor<&'a [u8]>>,
+    pub size: (u32, u32),
+    pub orientation: Orientation,
+    colour: ColorType,
+    is_float: bool,
+}
+
+/// Whether a file is a TIFF, classic or with 64-bit offsets.
+pub(super) fn is_one(bytes: &[u8]) -> bool {
+    [b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"].iter().any(|magic| bytes.starts_with(*magic))
+}
+
+impl<'a> Tiff<'a> {
+    pub fn open(bytes: &'a [u8], most: u64) -> Result<Self, String> {
+        let mut limits = Limits::default();
+        let most = usize::try_from(most).unwrap_or(usize::MAX);
+        (limits.decoding_buffer_size, limits.intermediate_buffer_size) = (most, most);
+        let mut decoder =
+            Decoder::new(Cursor::new(bytes)).map_err(|e| explain(&e))?.with_limits(limits);
+        let size = decoder.dimensions().map_err(|e| explain(&e))?;
+        let colour = decoder.colortype().map_err(|e| explain(&e))?;
+        let formats = decoder.find_tag_unsigned_vec::<u16>(Tag::SampleFormat);
+        let formats = formats.map_err(|e| explain(&e))?.unwrap_or_default();
+        if formats.iter().any(|format| !matches!(format, 1 | 3)) {
+            return Err(format!("a TIFF of signed or complex numbers is not read; {SAVE}"));
+        }
+        let turned = decoder.find_tag_unsigned::<u8>(Tag::Orientation).ok().flatten();
+        let orientation = turned.and_then(Orientation::from_exif);
+        Ok(Self {
+            decoder,
+            size,
+            orientation: orientation.unwrap_or(Orientation::NoTransforms),
+            colour,
+            is_float: formats.contains(&3),
+        })
+    }
+
+    /// Whether the `image` crate reads it, and right.
+    pub fn is_plain(&self) -> bool {
+        use ColorType::{CMYK, Gray, RGB, RGBA};
+        !self.is_float
+            && matches!(self.colour, Gray(1 | 8 | 16) | RGB(8 | 16) | RGBA(8 | 16) | CMYK(8 | 16))
+    }
+
+    /// The pixels of one that is not plain, and what its user should know of them.
+    pub fn decode(mut self) -> Result<(DynamicImage, Option<String>), String> {
+        let (width, height) = self.size;
+        let refuse = || format!("a TIFF of this kind ({:?}) is not read; {SAVE}", self.colour);
+        let channels = match self.colour {
+            ColorType::Gray(_) => 1,
+            ColorType::Multiband { num_samples: 2, .. } => 2,
+            ColorType::RGB(_) => 3,
+            ColorType::RGBA(_) => 4,
+            _ => return Err(refuse()),
+        };
+        let layout = self.decoder.image_buffer_layout().map_err(|e| explain(&e))?;
+        if layout.planes > 1 {
+            return Err(refuse());
+        }
+        let values = self.decoder.read_image().map_err(|e| explain(&e))?;
+        let own = |picture: Option<DynamicImage>| picture.ok_or_else(refuse);
+        match (self.colour, values) {
+            (ColorType::Multiband { .. }, DecodingResult::U8(values)) => {
+                let picture = GrayAlphaImage::from_raw(width, height, values);
+                Ok((own(picture.map(DynamicImage::ImageLumaA8))?, None))
+            }
+            (ColorType::Multiband { .. }, DecodingResult::U16(values)) => {
+                let picture = ImageBuffer::from_raw(width, height, values);
+                Ok((own(picture.map(DynamicImage::ImageLumaA16))?, None))
+            }
+            (_, DecodingResult::F32(values)) => floats(values, channels, self.size),
+            (_, DecodingResult::F64(values)) => {
+                floats(values.into_iter().map(|v| v as f32).collect(), channels, self.size)
+            }
+            _ => Err(refuse()),
+        }
+    }
+}
+
+/// Floats of 0..1, or of 0..255. Nothing says which range others have.
+fn floats(
+    values: Vec<f32>,
+    channels: usize,
+    (width, height): (u32, u32),
+) -> Result<(DynamicImage, Option<String>), String> {
+    if values.iter().any(|v| !v.is_finite()) {
+        return Err(format!("a float TIFF that holds NaN or infinity; {SAVE}"));
+    }
+    let (low, high) =
+        values.iter().fold((0f32, 0f32), |(low, high), v| (low.min(*v), high.max(*v)));
+    if low < 0.0 || high > 255.0 {
+        return Err(format!(
+            "a float TIFF with values from {low} to {high}, and only 0..1 and 0..255 are read; {SAVE}"
+        ));
+    }
+    let scale = if high > 1.0 { 255.0 } else { 1.0 };
+    let rgb = values.chunks_exact(channels).flat_map(|pixel| match channels {
+        1 => [pixel[0] / scale; 3],
+        _ => [0, 1, 2].map(|c| pixel[c] / scale),
+    });
+    let picture = Rgb32FImage::from_raw(width, height, rgb.collect());
+    let picture =
+        picture.ok_or_else(|| format!("a float TIFF of this kind is not read; {SAVE}"))?;
+    let note =
+        (high > 1.0).then(|| format!("a float TIFF with values up to {high}, read as 0..255"));
+    Ok((DynamicImage::ImageRgb32F(picture), note))
+}
+
+fn explain(error: &TiffError) -> String {
+    match error {
+        TiffError::UnsupportedError(_) => {
+            format!("a TIFF of this kind is not read ({error}); {SAVE}")
+        }
+        TiffError::LimitsExceeded => "too large to decode".to_string(),
+        _ => format!("the image is damaged or cut short; copy it again ({error})"),
+    }
+}

@@ -1,0 +1,108 @@
+//! PyTorch's files as data: a zip with a pickle that names tensors, and their bytes beside it. Nothing in a pickle is
+//! ever called.
+
+use std::io::{Cursor, Read, Seek};
+
+use candle_core::pickle::{Object, Stack};
+use zip::ZipArchive;
+
+use crate::error::catch_panic;
+
+/// What a file may hold.
+#[derive(Clone, Copy)]
+pub(crate) struct Limits {
+    /// Bytes of the pickle.
+    pub bytes: u64,
+    /// Objects that it builds.
+    pub objects: usize,
+}
+
+/// A PyTorch file's zip. Tensors are stored as they are: a file whose parts are compressed could expand to anything.
+pub(crate) fn archive<R: Read + Seek>(file: R, length: u64) -> Result<ZipArchive<R>, String> {
+    let cut = |e: &dyn std::fmt::Display| format!("cut short or damaged; fetch it again ({e})");
+    // Its directory is untrusted, too.
+    let zip = catch_panic(|| ZipArchive::new(file)).ok_or_else(|| cut(&"reading failed"))?;
+    let mut zip = zip.map_err(|e| cut(&e))?;
+    let mut total = 0u64;
+    for i in 0..zip.len() {
+        total = total.saturating_add(zip.by_index_raw(i).map_err(|e| cut(&e))?.size());
+    }
+    if total > length {
+        return Err(format!(
+            "its parts expand to {total} bytes, more than the file has: PyTorch stores them as they are"
+        ));
+    }
+    Ok(zip)
+}
+
+/// The folder of a file's pickle, and what that describes.
+pub(crate) fn object<R: Read + Seek>(
+    zip: &mut ZipArchive<R>,
+    limits: Limits,
+    check: impl Fn(&Object) -> Result<(), String>,
+) -> Result<(String, Object), String> {
+    let names: Vec<String> =
+        zip.file_names().filter_map(Result::ok).map(|n| n.into_owned()).collect();
+    if names.iter().any(|name| name.ends_with("constants.pkl") || name.contains("/code/")) {
+        return Err("is a TorchScript archive: save the model's state_dict() as safetensors".into());
+    }
+    let pickle = names.iter().find(|name| name.ends_with("/data.pkl") || *name == "data.pkl");
+    let pickle = pickle.ok_or("no PyTorch file: it has no data.pkl")?;
+    let mut text = Vec::new();
+    let file = zip.by_name(pickle).map_err(|e| format!("damaged: {e}"))?;
+    file.take(limits.bytes + 1).read_to_end(&mut text).map_err(|e| format!("damaged: {e}"))?;
+    if text.len() as u64 > limits.bytes {
+        return Err("its pickle is too large".into());
+    }
+    // candle indexes into a hostile pickle's tuples without looking.
+    let object = catch_panic(|| parse(&text, limits, &check));
+    let object = object.unwrap_or_else(|| Err("its pickle is damaged; fetch it again".into()))?;
+    Ok((pickle.trim_end_matches(".pkl").to_string(), object))
+}
+
+fn parse(
+    text: &[u8],
+    limits: Limits,
+    check: &impl Fn(&Object) -> Result<(), String>,
+) -> Result<Object, String> {
+    let mut stack = Stack::empty();
+    let mut rest = Cursor::new(text);
+    loop {
+        let done = stack.read(&mut rest).map_err(|e| {
+            let why = e.to_string();
+            format!("its pickle cannot be read ({})", why.lines().next().unwrap_or_default())
+        })?;
+        // Checked step by step: a few bytes can double what was built so far.
+        if let Some(top) = stack.stack().last() {
+            walk(top, &mut limits.objects.clone(), check)?;
+        }
+        if done {
+            return stack.finalize().map_err(|_| "its pickle is empty".into());
+        }
+    }
+}
+
+/// Visits an object and all that it holds, up to a number of them.
+fn walk(
+    object: &Object,
+    left: &mut usize,
+    check: &impl Fn(&Object) -> Result<(), String>,
+) -> Result<(), String> {
+    *left = left.checked_sub(1).ok_or("its pickle is too large")?;
+    check(object)?;
+    match object {
+        Object::Tuple(list) | Object::List(list) => {
+            list.iter().try_for_each(|o| walk(o, left, check))
+        }
+        Object::Dict(list) => list.iter().try_for_each(|(key, value)| {
+            walk(key, left, check)?;
+            walk(value, left, check)
+        }),
+        Object::Reduce { callable, args } | Object::Build { callable, args } => {
+            walk(callable, left, check)?;
+            walk(args, left, check)
+        }
+        Object::PersistentLoad(inner) => walk(inner, left, check),
+        _ => Ok(()),
+    }
+}
