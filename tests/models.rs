@@ -198,3 +198,198 @@ fn a_short_name_stands_for_its_repository() {
         .code(1)
         .stderr(predicates::str::contains("openai/clip-vit-base-patch32"));
 }
+
+fn score_of(folder: &std::path::Path) -> f64 {
+    let home = tempfile::tempdir().unwrap();
+    let mut command = blemish(home.path());
+    command.args(["score", "--product", "plate", "--format", "jsonl", "--method", "winclip"]);
+    command.arg(common::fixture("cases/rgb_ref.png")).arg("--model").arg(folder);
+    let output = command.assert().success();
+    let row: serde_json::Value = serde_json::from_slice(&output.get_output().stdout).unwrap();
+    row["score"].as_f64().unwrap()
+}
+
+/// transformers 5 writes `processor_config.json` alone, and any version may change how pixels become numbers.
+#[test]
+fn every_setting_of_the_preprocessing_counts() {
+    const FILE: &str = "preprocessor_config.json";
+    let with = |change: &dyn Fn(&mut serde_json::Value), file: &str| {
+        let folder = copy_of("clip/gelu/hf");
+        let path = folder.path().join(FILE);
+        let mut json: serde_json::Value =
+            serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+        change(&mut json);
+        std::fs::remove_file(&path).unwrap();
+        let json = match file {
+            FILE => json,
+            _ => serde_json::json!({ "image_processor": json, "processor_class": "CLIPProcessor" }),
+        };
+        std::fs::write(folder.path().join(file), json.to_string()).unwrap();
+        folder
+    };
+    let set = |json: &mut serde_json::Value, key: &str, value: serde_json::Value| {
+        json[key] = value;
+    };
+    let score =
+        |change: &dyn Fn(&mut serde_json::Value), file: &str| score_of(with(change, file).path());
+    let plain = score(&|_| {}, FILE);
+    assert_eq!(score(&|_| {}, "processor_config.json"), plain);
+    let other = score(&|json| set(json, "image_mean", [0.2, 0.3, 0.4].into()), FILE);
+    let new =
+        score(&|json| set(json, "image_mean", [0.2, 0.3, 0.4].into()), "processor_config.json");
+    assert!(other != plain && new == other, "{plain} {other} {new}");
+
+    // x / 127.5 less a mean is twice x / 255 less half of it.
+    let halved = |json: &mut serde_json::Value| {
+        set(json, "image_mean", [0.25, 0.2, 0.15].into());
+        set(json, "image_std", [0.2, 0.25, 0.3].into());
+    };
+    let rescaled = |json: &mut serde_json::Value| {
+        set(json, "image_mean", [0.5, 0.4, 0.3].into());
+        set(json, "image_std", [0.4, 0.5, 0.6].into());
+        set(json, "rescale_factor", (1.0 / 127.5).into());
+    };
+    let (a, b) = (score(&halved, FILE), score(&rescaled, FILE));
+    assert!((a - b).abs() < 1e-5 && a != plain, "{a} {b}");
+    let unscaled = |json: &mut serde_json::Value| {
+        set(json, "image_mean", [63.75, 51.0, 38.25].into());
+        set(json, "image_std", [51.0, 63.75, 76.5].into());
+        set(json, "do_rescale", false.into());
+    };
+    let c = score(&unscaled, FILE);
+    assert!((a - c).abs() < 1e-5, "{a} {c}");
+    let bare = score(&|json| set(json, "do_normalize", false.into()), FILE);
+    let as_bare = score(
+        &|json| {
+            set(json, "image_mean", [0.0, 0.0, 0.0].into());
+            set(json, "image_std", [1.0, 1.0, 1.0].into());
+        },
+        FILE,
+    );
+    assert!(bare == as_bare && bare != plain, "{bare} {as_bare}");
+    for (key, value, why) in [
+        ("resample", serde_json::json!(2), "resampling filter 2"),
+        ("resample", serde_json::json!("bilinear"), "resampling filter \"bilinear\""),
+        ("rescale_factor", serde_json::json!(0), "is no positive number"),
+        ("image_std", serde_json::json!([0, 1, 1]), "is not positive"),
+    ] {
+        for file in [FILE, "processor_config.json"] {
+            let folder = with(&|json| set(json, key, value.clone()), file);
+            let error = Clip::load(folder.path().to_str().unwrap()).err().unwrap().to_string();
+            assert!(error.contains(why) && error.contains(file), "{error}");
+        }
+    }
+}
+
+/// A PyTorch file of a pickle and another part.
+fn write_pth(path: &std::path::Path, pickle: &[u8], other: (&str, &[u8])) {
+    use std::io::Write;
+    let mut zip = zip::ZipWriter::new(std::fs::File::create(path).unwrap());
+    let options =
+        zip::write::SimpleFileOptions::default().compression_method(zip::CompressionMethod::Stored);
+    for (name, bytes) in [("archive/data.pkl", pickle), other] {
+        zip.start_file(name, options).unwrap();
+        zip.write_all(bytes).unwrap();
+    }
+    zip.finish().unwrap();
+}
+
+/// A pickled dictionary of one float32 tensor, with `count` numbers by its shape.
+fn tensor(key: &str, count: u32) -> Vec<u8> {
+    let text =
+        |text: &str| [&b"X"[..], &(text.len() as u32).to_le_bytes(), text.as_bytes()].concat();
+    let number = |n: u32| [&b"J"[..], &n.to_le_bytes()].concat();
+    [
+        &b"\x80\x02}"[..],
+        &text(key),
+        b"ctorch._utils\n_rebuild_tensor_v2\n((",
+        &text("storage"),
+        b"ctorch\nFloatStorage\n",
+        &text("0"),
+        &text("cpu"),
+        b"K\x01tQK\x00",
+        &number(count),
+        b"\x85K\x01\x85\x89ccollections\nOrderedDict\n)RtRs.",
+    ]
+    .concat()
+}
+
+/// A pickled dictionary with one key.
+fn dictionary(key: &str) -> Vec<u8> {
+    let mut pickle = b"\x80\x02}X".to_vec();
+    pickle.extend((key.len() as u32).to_le_bytes());
+    pickle.extend(key.as_bytes());
+    pickle.extend(b"K\x01s.");
+    pickle
+}
+
+#[test]
+fn checkpoints_of_other_kinds_are_called_what_they_are() {
+    let bin = |pickle: &[u8], other: (&str, &[u8])| {
+        refusal("clip/gelu/hf", |folder| {
+            std::fs::remove_file(folder.join("model.safetensors")).unwrap();
+            write_pth(&folder.join("pytorch_model.bin"), pickle, other);
+        })
+    };
+    let none = ("archive/data/0", &b"\0\0\0\0"[..]);
+    let prefixed = |prefix: &'static str| {
+        refusal("clip/gelu/hf", move |folder| {
+            change_weights(folder, |tensors| {
+                *tensors = tensors.drain().map(|(k, t)| (format!("{prefix}{k}"), t)).collect();
+            });
+        })
+    };
+    // Each step doubles what the one before built.
+    let mut bomb = b"\x80\x02K\x01q\x00".to_vec();
+    for i in 0..60u8 {
+        bomb.extend([b'h', i, b'h', i, 0x86, b'q', i + 1]);
+    }
+    bomb.push(b'.');
+    for (message, expected) in [
+        (bin(&dictionary("state_dict"), none), "checkpoint of a training"),
+        (bin(&dictionary("module.visual.proj"), none), "\"module.\""),
+        (bin(&dictionary("_orig_mod.visual.proj"), none), "\"_orig_mod.\""),
+        (bin(&dictionary("x"), ("archive/constants.pkl", b".")), "TorchScript"),
+        (bin(&tensor("x", 1 << 30), none), "tensor x is larger than the file"),
+        (bin(&bomb, none), "too large"),
+        (prefixed("module."), "while it was trained"),
+        (prefixed("_orig_mod."), "while it was trained"),
+    ] {
+        assert!(message.contains(expected), "{expected}: {message}");
+    }
+    let expanding = refusal("clip/gelu/hf", |folder| {
+        std::fs::remove_file(folder.join("model.safetensors")).unwrap();
+        let file = folder.join("pytorch_model.bin");
+        write_pth(&file, &tensor("x", 1), none);
+        // The directory's word on the last part's size.
+        let mut bytes = std::fs::read(&file).unwrap();
+        let at = bytes.windows(4).rposition(|w| w == b"PK\x01\x02").unwrap() + 24;
+        bytes[at..at + 4].copy_from_slice(&3_400_000_000u32.to_le_bytes());
+        std::fs::write(&file, bytes).unwrap();
+    });
+    assert!(expanding.contains("expand to"), "{expanding}");
+    let old = refusal("clip/gelu/hf", |folder| {
+        std::fs::remove_file(folder.join("model.safetensors")).unwrap();
+        std::fs::write(folder.join("pytorch_model.bin"), b"\x80\x02.").unwrap();
+    });
+    assert!(old.contains("before 1.6"), "{old}");
+    let sharded = refusal("clip/gelu/hf", |folder| {
+        std::fs::remove_file(folder.join("model.safetensors")).unwrap();
+        std::fs::write(folder.join("pytorch_model.bin.index.json"), "{}").unwrap();
+    });
+    assert!(sharded.contains("several .bin files"), "{sharded}");
+    let resnet = refusal("clip/gelu/open_clip", |folder| {
+        let path = folder.join("open_clip_config.json");
+        let mut json: serde_json::Value =
+            serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+        json["model_cfg"]["vision_cfg"]["layers"] = serde_json::json!([3, 4, 6, 3]);
+        std::fs::write(&path, json.to_string()).unwrap();
+    });
+    assert!(resnet.contains("ResNet"), "{resnet}");
+    let half = refusal("clip/gelu/hf", |folder| {
+        let path = folder.join("tokenizer.json");
+        let text = std::fs::read_to_string(&path).unwrap();
+        std::fs::write(&path, text.replacen("\"a\"", "\"\\ud800\"", 1)).unwrap();
+    });
+    assert!(half.contains("tokenizer"), "{half}");
+}

@@ -165,7 +165,8 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     unreadable.iter().for_each(|error| say!("{error}"));
     failed += unreadable.len();
     if !args.method.model.quiet {
-        if let Some(note) = note {
+        // Of mined photos it was said before.
+        if let Some(note) = note.filter(|_| mined.is_none()) {
             say!("note: {note} (said once)");
         }
         for (copy, of) in copies.iter().take(3) {

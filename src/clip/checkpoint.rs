@@ -311,8 +311,11 @@ fn check_pickle(path: &Path) -> Result<(), String> {
             "is no zip: damaged, or of PyTorch before 1.6; save it again as safetensors".into()
         );
     }
-    let (_, found) = object(&mut archive(file, length)?, LIMITS, |_| Ok(()))?;
-    let Object::Dict(entries) = found else { return Ok(()) };
+    let mut zip = archive(file, length)?;
+    let (folder, found) = object(&mut zip, LIMITS, |_| Ok(()))?;
+    let Object::Dict(entries) = found else {
+        return Err("holds no list of tensors; save the model's state_dict() as safetensors".into());
+    };
     let names = || {
         entries.iter().filter_map(|(key, _)| match key {
             Object::Unicode(name) => Some(name.as_str()),
@@ -327,7 +330,22 @@ fn check_pickle(path: &Path) -> Result<(), String> {
         ));
     }
     let prefix = TRAINING_PREFIXES.iter().find(|p| names().any(|name| name.starts_with(**p)));
-    prefix.map_or(Ok(()), |prefix| Err(saved_by_training(prefix)))
+    if let Some(prefix) = prefix {
+        return Err(saved_by_training(prefix));
+    }
+    // A shape may promise what the file does not have; tied weights are there once and count twice.
+    let mut total = 0u64;
+    for (key, value) in entries {
+        let info = catch_panic(|| value.into_tensor_info(key, Path::new(&folder)));
+        let Some(Ok(Some(info))) = info else { continue };
+        let stored = zip.by_name(&info.path).map_or(0, |part| part.size());
+        let bytes = info.layout.shape().elem_count() as u64 * info.dtype.size_in_bytes() as u64;
+        total = total.saturating_add(bytes);
+        if bytes > stored || total > 2 * length {
+            return Err(format!("tensor {} is larger than the file; fetch it again", info.name));
+        }
+    }
+    Ok(())
 }
 
 fn damaged(file: &std::path::Path, error: candle_core::Error) -> Error {

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::ops::Range;
 
 const END: u8 = 0xd9;
+const JFIF: u8 = 0xe0;
 /// Adobe's segment: how colours are transformed.
 const ADOBE: u8 = 0xee;
 
@@ -13,15 +14,19 @@ pub(super) fn is_whole(bytes: &[u8]) -> bool {
     segments(bytes).any(|(marker, _)| marker == END)
 }
 
-/// The same without Adobe's segments where the picture is grey: there is nothing to transform, and the decoder would
-/// take the grey for a part of a colour.
+/// The same without Adobe's segments where these do not hold, as libjpeg has it: a grey picture has no colours to be
+/// transformed, and one with JFIF's segment has JFIF's colours. The decoder would follow them all the same.
 pub(super) fn readable(bytes: &[u8]) -> Cow<'_, [u8]> {
     let is_frame = |marker| matches!(marker, 0xc0..=0xcf) && !matches!(marker, 0xc4 | 0xc8 | 0xcc);
     let frame = segments(bytes).find(|(marker, _)| is_frame(*marker));
     // Marker, length, precision, height and width come before the number of components.
-    let is_grey = frame.is_some_and(|(_, range)| bytes.get(range.start + 9) == Some(&1));
+    let components = frame.and_then(|(_, range)| bytes.get(range.start + 9)).copied();
+    let is_jfif = |(marker, range): (u8, Range<usize>)| {
+        marker == JFIF && bytes[range].get(4..9) == Some(b"JFIF\0")
+    };
+    let is_void = components == Some(1) || components == Some(3) && segments(bytes).any(is_jfif);
     let mut whole = Cow::Borrowed(bytes);
-    if is_grey {
+    if is_void {
         let adobe: Vec<Range<usize>> = segments(bytes)
             .filter(|(marker, _)| *marker == ADOBE)
             .map(|(_, range)| range)
