@@ -372,3 +372,58 @@ fn profiles_are_shown_compared_and_checked() {
         .code(1)
         .stderr(contains("was made with model tiny"));
 }
+
+#[test]
+fn threads_and_small_rates_are_taken() {
+    let home = home_with(3);
+    let home = home.path();
+    enroll(home, &["--reference", "good", "--threads", "1"]).success();
+    let run = |arguments: &[&str]| blemish(home).current_dir(home).args(arguments).assert();
+    let score = ["score", "good", "--profile", "disc.blemish", "--format", "jsonl"];
+    let all = run(&score).success();
+    let one = run(&[&score[..], &["--threads", "1"]].concat()).success();
+    let scores = |assert| json(assert).iter().map(|row| row["score"].clone()).collect::<Vec<_>>();
+    assert_eq!(scores(&all), scores(&one));
+    for command in [&["profile", "check", "disc.blemish"][..], &["prompts", "check", "winclip"]] {
+        let more = if command[0] == "prompts" { &["--product", "disc"][..] } else { &[] };
+        run(&[command, more, &["--threads", "1"]].concat()).success();
+    }
+    std::fs::write(home.join("rows"), &all.get_output().stdout).unwrap();
+    run(&["decide", "rows", "--false-alarm", "1e-300"])
+        .code(2)
+        .stderr(contains("at least 0.000001"));
+    run(&["decide", "rows", "--false-alarm", "0.00001"])
+        .success()
+        .stderr(contains("a false-alarm rate of 0.001 % needs 99999 good photos"));
+}
+
+/// A sheet of an earlier run is no photo of the next, however the folder is spelled.
+#[test]
+fn mining_can_be_done_twice() {
+    let home = home_with(10);
+    let home = home.path();
+    for (photos, out) in [("./good", "good/x.blemish"), ("good", "./good/x.blemish")] {
+        for _ in 0..2 {
+            let mut command = blemish(home);
+            command.current_dir(home).args(["enroll", "--product", "disc", "--mine", photos]);
+            command.args(["--limit", "3", "-o", out, "-q"]).assert().success();
+        }
+    }
+}
+
+/// [`Profile::is_one`](blemish::Profile::is_one) reads the beginning of a file, whatever that promises.
+#[test]
+fn a_large_file_is_told_from_a_profile_at_once() {
+    let home = home_with(2);
+    let home = home.path();
+    let large = home.join("large");
+    let file = std::fs::File::create(&large).unwrap();
+    file.set_len(64 << 30).unwrap();
+    drop(file);
+    for length in [0u64, 90 << 20, u64::MAX] {
+        use std::io::Write;
+        let mut file = std::fs::File::options().write(true).open(&large).unwrap();
+        file.write_all(&length.to_le_bytes()).unwrap();
+        assert!(!blemish::Profile::is_one(&large));
+    }
+}

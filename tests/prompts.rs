@@ -409,3 +409,46 @@ fn watch_scores_again_what_was_saved_and_outlives_mistakes() {
     child.kill().unwrap();
     child.wait().unwrap();
 }
+
+/// A cache costs time, never results: whatever is in an entry, scores stay.
+#[test]
+fn altered_entries_of_the_cache_change_nothing() {
+    let home = tempdir().unwrap();
+    let cache = home.path().join("cache/text");
+    let image = fixture("tiny/samples/leather/test/glue/000.png");
+    let score = || {
+        let mut command = blemish(home.path());
+        command.args(["score", "--product", "leather", "--format", "jsonl"]).arg(&image);
+        let output = command.assert().success().stderr("");
+        let row: Value = serde_json::from_slice(&output.get_output().stdout).unwrap();
+        row["score"].clone()
+    };
+    let right = score();
+    let entries = || -> Vec<std::path::PathBuf> {
+        let mut files: Vec<_> =
+            std::fs::read_dir(&cache).unwrap().map(|e| e.unwrap().path()).collect();
+        files.sort();
+        files
+    };
+    let files = entries();
+    assert!(files.len() >= 2);
+    let whole: Vec<Vec<u8>> = files.iter().map(|file| std::fs::read(file).unwrap()).collect();
+    for at in [0, 40, 64, 70, 200, 5000, whole[0].len() - 1] {
+        for (file, bytes) in files.iter().zip(&whole) {
+            let mut bytes = bytes.clone();
+            let at = at.min(bytes.len() - 1);
+            bytes[at] ^= 0x40;
+            std::fs::write(file, bytes).unwrap();
+        }
+        assert_eq!(score(), right, "byte {at}");
+    }
+    // Another entry's content, a cut one, an empty one.
+    std::fs::copy(&files[1], &files[0]).unwrap();
+    assert_eq!(score(), right);
+    std::fs::write(&files[0], &whole[0][..whole[0].len() / 2]).unwrap();
+    std::fs::write(&files[1], "").unwrap();
+    assert_eq!(score(), right);
+    assert_eq!(entries().len(), files.len(), "they are mended in place");
+    let mended: Vec<Vec<u8>> = files.iter().map(|file| std::fs::read(file).unwrap()).collect();
+    assert!(mended == whole);
+}

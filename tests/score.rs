@@ -409,3 +409,41 @@ fn parts_of_a_folder_together_are_the_whole() {
     parts.sort_by(|a, b| a.0.cmp(&b.0));
     assert_eq!(parts, whole);
 }
+
+/// The parts' results one after another are those of all photos: one header, on the first part.
+#[test]
+fn parts_of_a_table_have_one_header() {
+    let home = tempdir().unwrap();
+    (0..5).for_each(|i| photo(&home.path().join(format!("p/{i}.png")), 40, 40 + i));
+    let score = |more: &[&str]| {
+        let mut command = blemish(home.path());
+        command.current_dir(home.path()).args(["score", "p", "--product", "nut"]).args(more);
+        let output = command.args(["--method", "winclip", "-q"]).assert().success();
+        String::from_utf8(output.get_output().stdout.clone()).unwrap()
+    };
+    // The time that a photo took is the only thing that differs.
+    let plain = |text: String| -> Vec<String> {
+        let mut reader = csv::Reader::from_reader(text.as_bytes());
+        let time = reader.headers().unwrap().iter().position(|h| h == "milliseconds").unwrap();
+        let rows = reader.records().map(|row| {
+            let row = row.unwrap();
+            let cells = row.iter().enumerate().filter(|(i, _)| *i != time);
+            cells.map(|(_, cell)| cell.to_string()).collect::<Vec<_>>().join("|")
+        });
+        rows.collect()
+    };
+    for format in ["csv", "table"] {
+        let format = ["--format", format];
+        let whole = score(&format);
+        let parts: Vec<String> = ["0/2", "1/2"]
+            .iter()
+            .map(|part| score(&[&format[..], &["--shard", part]].concat()))
+            .collect();
+        assert_eq!(parts.concat().lines().count(), whole.lines().count(), "{format:?}");
+        if format[1] == "csv" {
+            let (mut whole, mut all) = (plain(whole), plain(parts.concat()));
+            (whole.sort(), all.sort());
+            assert_eq!(all, whole);
+        }
+    }
+}
