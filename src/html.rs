@@ -3,6 +3,7 @@
 use std::fmt::Write;
 
 use crate::Metrics;
+use crate::text::shown;
 
 /// What a report shows.
 pub struct Page {
@@ -222,7 +223,11 @@ fn histogram(good: &[f32], bad: &[f32]) -> String {
 }
 
 fn escaped(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
+    shown(text)
+        .replace('&', "&amp;")
+        .replace('<', "&lt;")
+        .replace('>', "&gt;")
+        .replace('"', "&quot;")
 }
 
 fn base64(bytes: &[u8]) -> String {

@@ -255,6 +255,38 @@ fn a_killed_training_goes_on_to_the_same_bytes() {
     assert!(file("part.safetensors.csv") == file("whole.safetensors.csv"), "other curves");
     assert!(!checkpoint.exists());
 
+    // Features that were altered are looked at again; an altered checkpoint is refused.
+    let features = home.path().join("cache/features");
+    let mut altered = 0;
+    for entry in std::fs::read_dir(&features).unwrap() {
+        let path = entry.unwrap().path();
+        let mut bytes = std::fs::read(&path).unwrap();
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 0x10;
+        std::fs::write(&path, bytes).unwrap();
+        altered += 1;
+    }
+    assert!(altered > 10);
+    let mut child = training(&home, "third.safetensors", &[]).spawn().unwrap();
+    let checkpoint = home.path().join("third.safetensors.checkpoint");
+    let start = Instant::now();
+    while !checkpoint.exists() && start.elapsed() < Duration::from_secs(60) {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let whole = std::fs::read(&checkpoint).unwrap();
+    let mut bytes = whole.clone();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 0x10;
+    std::fs::write(&checkpoint, bytes).unwrap();
+    let refused = training(&home, "third.safetensors", &["--resume"]).output().unwrap();
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("damaged: remove it"));
+    std::fs::write(&checkpoint, whole).unwrap();
+    let on = training(&home, "third.safetensors", &["--resume"]).output().unwrap();
+    assert!(on.status.success(), "{}", String::from_utf8_lossy(&on.stderr));
+    assert!(file("third.safetensors") == file("whole.safetensors"), "other features");
+
     // The same adapter refuses another model and marks what it has seen.
     let adapter = home.path().join("part.safetensors");
     let adapter = adapter.to_str().unwrap();

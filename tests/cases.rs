@@ -76,6 +76,12 @@ fn with_masks(to: &Path, write: impl Fn(&GrayImage, &Path)) {
     }
 }
 
+/// Ink where the mask is marked, and nothing elsewhere.
+fn see_through(mask: &GrayImage, ink: u8) -> DynamicImage {
+    let pixel = |x: u32, y: u32| LumaA([ink, mask.get_pixel(x, y).0[0]]);
+    DynamicImage::ImageLumaA8(image::ImageBuffer::from_fn(mask.width(), mask.height(), pixel))
+}
+
 #[test]
 fn masks_mean_the_same_however_they_are_painted() {
     let home = tempdir().unwrap();
@@ -84,14 +90,8 @@ fn masks_mean_the_same_however_they_are_painted() {
     };
     let (right, said) = eval(&fixture("layouts/mvtec"));
     assert!(!said.contains("mask"), "{said}");
-    let see_through = |mask: &GrayImage, ink: u8| {
-        DynamicImage::ImageLumaA8(image::ImageBuffer::from_fn(
-            mask.width(),
-            mask.height(),
-            |x, y| LumaA([ink, mask.get_pixel(x, y).0[0]]),
-        ))
-    };
-    let variants: [(&str, Option<&str>, &dyn Fn(&GrayImage, &Path)); 5] = [
+    type Write = dyn Fn(&GrayImage, &Path);
+    let variants: [(&str, Option<&str>, &Write); 5] = [
         ("jpeg", Some("more than two values"), &|mask, path| {
             let mut file = std::fs::File::create(path.with_extension("jpg")).unwrap();
             let encoder = image::codecs::jpeg::JpegEncoder::new_with_quality(&mut file, 90);

@@ -94,3 +94,66 @@ fn what_follows_a_jpeg_does_not_matter_and_its_own_end_does() {
     let error = Photo::open(&path, BitDepth::default()).unwrap_err().to_string();
     assert!(error.contains("cut short"), "{error}");
 }
+
+#[test]
+fn numbers_that_mean_no_grey_are_refused_with_the_reason() {
+    use tiff::encoder::{TiffEncoder, colortype};
+    let folder = tempdir().unwrap();
+    let path = folder.path().join("x.tif");
+    let refused = |why: &str| {
+        let error = Photo::open(&path, BitDepth::default()).unwrap_err().to_string();
+        assert!(error.contains(why) && error.contains("save it as PNG"), "{error}");
+    };
+    let floats = |first: f32, others: f32| {
+        let mut values = [others; 400];
+        values[0] = first;
+        let file = std::fs::File::create(&path).unwrap();
+        let mut encoder = TiffEncoder::new(file).unwrap();
+        encoder.write_image::<colortype::Gray32Float>(20, 20, &values).unwrap();
+    };
+    for (first, why) in [
+        (f32::NAN, "NaN or infinity"),
+        (f32::INFINITY, "NaN or infinity"),
+        (-0.5, "values from -0.5"),
+        (1000.0, "to 1000"),
+    ] {
+        floats(first, 0.5);
+        refused(why);
+    }
+    floats(1.0, 0.5);
+    assert_eq!(open(&path).rgb()[..6], [255, 255, 255, 128, 128, 128]);
+    floats(200.0, 100.0);
+    let photo = open(&path);
+    assert_eq!(photo.rgb()[..6], [200, 200, 200, 100, 100, 100]);
+    assert!(photo.note().unwrap().contains("read as 0..255"));
+    let file = std::fs::File::create(&path).unwrap();
+    let mut encoder = TiffEncoder::new(file).unwrap();
+    encoder.write_image::<colortype::GrayI16>(20, 20, &[-7; 400]).unwrap();
+    refused("signed");
+}
+
+/// What libjpeg does with Adobe's segment: nothing in grey, and nothing beside JFIF's.
+#[test]
+fn adobes_segment_changes_only_what_it_is_about() {
+    let folder = tempdir().unwrap();
+    let path = folder.path().join("x.jpg");
+    let adobe = |transform: u8| [b"\xff\xee\0\x0eAdobe\0\x64\0\0\0\0", &[transform][..]].concat();
+    let ramp = image::RgbImage::from_fn(64, 32, |x, y| image::Rgb([x as u8 * 4, y as u8 * 8, 90]));
+    for (name, picture) in [
+        ("colour", DynamicImage::ImageRgb8(ramp.clone())),
+        ("grey", DynamicImage::ImageRgb8(ramp).to_luma8().into()),
+    ] {
+        picture.save(&path).unwrap();
+        let plain = std::fs::read(&path).unwrap();
+        assert_eq!(&plain[6..10], b"JFIF");
+        let right = open(&path);
+        for transform in 0..3 {
+            std::fs::write(&path, [&plain[..2], &adobe(transform), &plain[2..]].concat()).unwrap();
+            assert_eq!(open(&path).rgb(), right.rgb(), "{name} {transform}");
+        }
+        // Without JFIF's segment it is what says that these are RGB.
+        let bare = [&plain[..2], &adobe(0), &plain[20..]].concat();
+        std::fs::write(&path, bare).unwrap();
+        assert_eq!(open(&path).rgb() == right.rgb(), name == "grey", "{name}");
+    }
+}

@@ -59,7 +59,8 @@ fn what_changed_since_is_computed_again_and_nothing_else() {
     assert_ne!(replaced.get_output().stdout, whole.get_output().stdout);
 
     // An edited score, one that is none, an altered map.
-    let edits: [(&str, &dyn Fn(&str) -> String); 4] = [
+    type Edit = dyn Fn(&str) -> String;
+    let edits: [(&str, &Edit); 4] = [
         ("edited", &|text| {
             let line: Value = serde_json::from_str(text.lines().next().unwrap()).unwrap();
             text.replacen(&line["score"].to_string(), "0.99", 1)

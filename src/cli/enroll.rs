@@ -305,7 +305,7 @@ impl<'a> Summary<'a> {
                 photos[0].of
             )?;
             for MinedRow { file, score, rank, .. } in photos {
-                writeln!(out, "{score:>7.3}  {rank:>4}. of the folder  {}", shown(&file))?;
+                writeln!(out, "{score:>7.3}  {rank:>4}. of the folder  {}", shown(file))?;
             }
         }
         writeln!(out, "{:>7}  good part, judged by the others", "score")?;

@@ -220,6 +220,7 @@ fn measure_model(args: &RunArgs, layout: Layout) -> anyhow::Result<ExitCode> {
     let reference = args.profile_from.map(|_| args.reference_method(alone.method().name()));
     let cache = TextCache::from_env();
     let mut words = BTreeMap::new();
+    let reading = super::setup::spinner("reading the photos", args.method.model.quiet);
     for &folder in by_product.keys() {
         let names = match args.names {
             _ if !args.product.is_empty() => args.product.clone(),
@@ -241,6 +242,7 @@ fn measure_model(args: &RunArgs, layout: Layout) -> anyhow::Result<ExitCode> {
         };
         words.insert(folder.to_string(), (product, named));
     }
+    reading.finish_and_clear();
     // Without words there are no layers for them.
     let has_words = judges != Judges::Mutual || words.values().any(|(p, _)| p.kinds().len() > 1);
     let used = adapter.filter(|_| has_words);

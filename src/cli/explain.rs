@@ -133,7 +133,7 @@ fn table(
     writeln!(out, "{:>6}  {:>7}  {:>13}  photo", "score", "hottest", "at")?;
     for (path, e) in explained {
         let at = format!("{}, {}", e.peak_at.0, e.peak_at.1);
-        let path = shown(&path);
+        let path = shown(path);
         writeln!(out, "{:>6.3}  {:>7.3}  {at:>13}  {path}", e.score, e.peak)?;
     }
     for part in [Part::State, Part::Template, Part::Prompt] {

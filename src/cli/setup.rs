@@ -230,9 +230,7 @@ impl ModelArgs {
         prompts: &Prompts,
         cache: &TextCache,
     ) -> blemish::Result<Product> {
-        let spinner = if self.quiet { ProgressBar::hidden() } else { ProgressBar::new_spinner() };
-        spinner.set_message("reading the words (once per product and model)");
-        spinner.enable_steady_tick(Duration::from_millis(200));
+        let spinner = spinner("reading the words (once per product and model)", self.quiet);
         let product = Product::with_synonyms(clip, names, prompts, cache);
         spinner.finish_and_clear();
         let product = product?;
@@ -422,6 +420,14 @@ impl Notes {
             bar.suspend(|| say!("note: {note} (said once)"));
         }
     }
+}
+
+/// A sign of life while it is not known how long something takes.
+pub fn spinner(what: &'static str, quiet: bool) -> ProgressBar {
+    let spinner = if quiet { ProgressBar::hidden() } else { ProgressBar::new_spinner() };
+    spinner.set_message(what);
+    spinner.enable_steady_tick(Duration::from_millis(200));
+    spinner
 }
 
 /// Photos done, photos a second, time left.

@@ -8,7 +8,7 @@ use blemish::{BitDepth, Error, Point, Progress, Prompts, TrainFiles, TrainOption
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::inputs::with_suffix;
-use super::setup::ModelArgs;
+use super::setup::{ModelArgs, spinner};
 
 /// Train an adapter on photos with masks; only the layers learn, the model stays as it is.
 ///
@@ -173,7 +173,7 @@ struct Bars {
 impl Bars {
     fn new(quiet: bool, cache: &Path) -> Self {
         Self {
-            bar: ProgressBar::hidden(),
+            bar: spinner("reading the photos", quiet),
             quiet,
             cache: cache.into(),
             is_learning: false,

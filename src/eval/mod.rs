@@ -136,7 +136,7 @@ pub fn evaluate(
         let Looked { score, map } = look(sample)?;
         check_numbers(sample, score, &map)?;
         if i == 0 && truth.is_some() {
-            check_memory(samples, map.values.len())?;
+            check_memory(samples, map.values.len(), available_memory())?;
         }
         let (photos, pixels) = kinds.entry(&sample.kind).or_default();
         photos.scores.push(score);
@@ -236,10 +236,10 @@ fn check_numbers(sample: &Sample, score: f32, map: &AnomalyMap) -> Result<()> {
 }
 
 /// Refuses what cannot fit: every pixel of a product is held at once, four bytes each.
-fn check_memory(samples: &[&Sample], pixels: usize) -> Result<()> {
+fn check_memory(samples: &[&Sample], pixels: usize, free: Option<u64>) -> Result<()> {
     let gigabytes = |bytes: u64| bytes as f64 / 1e9;
     let needed = samples.len() as u64 * pixels as u64 * 4;
-    let Some(free) = available_memory().filter(|free| *free < needed) else { return Ok(()) };
+    let Some(free) = free.filter(|free| *free < needed) else { return Ok(()) };
     let why = format!(
         "{} photos of this size need {:.1} GB for their pixels, and {:.1} GB are free: make photos and masks smaller, or \
          leave the masks out and measure photos alone",
@@ -314,5 +314,31 @@ pub fn mean(all: &BTreeMap<String, Metrics>) -> Metrics {
         pixel_ap: of(|m| m.pixel_ap),
         pixel_f1_max: of(|m| m.pixel_f1_max),
         au_pro: limits.filter_map(area).collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_cannot_fit_is_refused_before_it_is_tried() {
+        let sample = Sample {
+            photo: "nut/test/bent/0.png".into(),
+            product: "nut".into(),
+            kind: "bent".into(),
+            is_anomalous: true,
+            masks: vec![],
+        };
+        let samples = vec![&sample; 500];
+        let check = |free| check_memory(&samples, 12_000_000, free);
+        assert!(check(None).is_ok() && check(Some(24_000_000_000)).is_ok());
+        let why = check(Some(16_000_000_000)).unwrap_err().to_string();
+        assert!(
+            why.contains("500 photos of this size need 24.0 GB")
+                && why.contains("16.0 GB are free"),
+            "{why}"
+        );
+        assert!(available_memory().is_some_and(|free| free > 1 << 20));
     }
 }

@@ -1,5 +1,6 @@
 //! Any picture file to pixels, upright: what photos and masks share.
 
+use std::borrow::Cow;
 use std::io::Cursor;
 use std::path::Path;
 
@@ -62,6 +63,10 @@ fn with_bytes<T>(
     if format == ImageFormat::Jpeg && !jpeg::is_whole(&bytes) {
         return Err("the picture is cut short; copy it from the camera again".into());
     }
+    let bytes = match format {
+        ImageFormat::Jpeg => jpeg::readable(&bytes),
+        _ => Cow::Borrowed(&bytes[..]),
+    };
     // A decoder that panics must not take the other photos of the run with it.
     catch_panic(|| work(&bytes, format))
         .unwrap_or_else(|| Err("the decoder failed on it; save it as PNG".into()))
@@ -86,8 +91,6 @@ fn decode(bytes: &[u8], format: ImageFormat, min_side: u32) -> Result<Picture, S
             return Ok(Picture { image, note });
         }
     }
-    let readable = jpeg::readable(bytes);
-    let bytes = if format == ImageFormat::Jpeg { &readable } else { bytes };
     let mut decoder = decoder(bytes, format)?;
     check_size(decoder.dimensions(), min_side)?;
     let orientation = decoder.orientation().map_err(|e| explain(&e))?;

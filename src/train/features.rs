@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 use candle_core::{DType, Device, Tensor};
+use rayon::prelude::*;
 
 use super::TrainOptions;
 use super::loss::tensor;
@@ -56,7 +57,7 @@ impl<'a> Store<'a> {
             }
             Ok(sha256(all.as_bytes()))
         };
-        let hashes = samples.iter().map(hash).collect::<Result<_>>()?;
+        let hashes = samples.par_iter().map(hash).collect::<Result<_>>()?;
         let taps = Taps { blocks: options.blocks.clone(), ..Taps::default() };
         Ok(Self {
             clip,
