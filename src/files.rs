@@ -171,17 +171,22 @@ pub fn cache_folder() -> Option<PathBuf> {
 /// [`Error::Read`].
 pub fn files_sha256(paths: &[PathBuf]) -> Result<String> {
     let mut hasher = Sha256::new();
-    let mut buffer = vec![0; 1 << 20];
     for path in paths {
-        let mut file = open(path, u64::MAX).map_err(Error::read(path))?;
-        loop {
-            match file.read(&mut buffer).map_err(Error::read(path))? {
-                0 => break,
-                n => hasher.update(&buffer[..n]),
-            }
-        }
+        read_parts(path, |part| hasher.update(part)).map_err(Error::read(path))?;
     }
     Ok(hex(&hasher.finalize()))
+}
+
+/// A file of any size, part by part.
+pub(crate) fn read_parts(path: &Path, mut take: impl FnMut(&[u8])) -> IoResult<()> {
+    let mut file = open(path, u64::MAX)?;
+    let mut buffer = vec![0; 1 << 20];
+    loop {
+        match file.read(&mut buffer)? {
+            0 => return Ok(()),
+            n => take(&buffer[..n]),
+        }
+    }
 }
 
 /// SHA-256 of some bytes, in hexadecimal.

@@ -486,7 +486,7 @@ fn profiles_also_with_a_right_hash() {
             data[at..end].fill(*[0, 0xff, 0x7f].choose(random).unwrap());
         }
         match header.get_mut("__metadata__").and_then(Value::as_object_mut) {
-            Some(metadata) => metadata["profile"] = profile.to_string().into(),
+            Some(metadata) => _ = metadata.insert("profile".into(), profile.to_string().into()),
             None => return header.to_string().into_bytes(),
         }
         signed(&mut header, &data)

@@ -70,13 +70,14 @@ struct RunArgs {
     /// file's product, else the name of the product's folder].
     #[arg(long, value_name = "NAME")]
     product: Vec<String>,
-    /// A prompt file, or the name of one in the program [default: the method's].
+    /// A prompt file, - for standard input, or the name of one in the program [default: the method's].
     #[arg(long, value_name = "FILE")]
     prompts: Option<PathBuf>,
     /// How folders name products: as they are called (metal_nut; as April-GAN's authors do), or with spaces for _.
     #[arg(long, value_enum, default_value = "spaced")]
     names: Names,
-    /// Compare with the first N good photos of the training part, in order of name.
+    /// Compare with the first N good photos of the training part, in order of name; of `folder` those of train/good, in it or
+    /// beside it.
     #[arg(long, value_name = "train:N", value_parser = training_photos)]
     profile_from: Option<usize>,
     /// How to compare with good parts, as with `enroll`.
@@ -87,7 +88,7 @@ struct RunArgs {
     /// MVTec's scripts read: DIR/maps), and the metrics as JSON and CSV; on MVTec LOCO also as its script writes them.
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
-    /// Go on with a run that was stopped: what is in --out is not computed again.
+    /// Go on with a run that was stopped: what is in --out and still holds is not computed again.
     #[arg(long, requires = "out")]
     resume: bool,
     /// Run one part of the photos, I of N from 0, and measure nothing: `blemish merge` puts the parts together. N alone

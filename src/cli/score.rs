@@ -28,7 +28,8 @@ use super::together;
 Scores run from 0 to 1, higher is more anomalous; compare them within one product and model, and those of photos that
 judged each other (from 8 on; --method fused judges each by words alone) within one run. Exit
 code: 0 when every photo was scored; 1 when some could not be, or the model or the output is not to be
-had; 2 for a mistake in the command.")]
+had; 2 for a mistake in the command; 130 after Ctrl-C, when photos that judge each other and were looked at are scored by
+words.")]
 pub struct Args {
     /// Photos, folders (searched with their subfolders) or patterns in quotes. PNG, JPEG, BMP, TIFF, WebP.
     #[arg(required = true)]

@@ -44,7 +44,8 @@ pub struct ProductArgs {
     /// What the photos show; give it again for synonyms. Needed unless the prompt file or a profile says it.
     #[arg(id = "product", long = "product", value_name = "NAME")]
     pub names: Vec<String>,
-    /// A prompt file, or the name of one in the program: winclip, april-gan, inspection [default: the method's].
+    /// A prompt file, - for standard input, or the name of one in the program: winclip, april-gan, inspection [default: the
+    /// method's].
     #[arg(long, value_name = "FILE")]
     prompts: Option<PathBuf>,
     /// Kinds of defect that count, and no others; an entry of the prompt file or, where that has kind_states as

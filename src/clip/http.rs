@@ -11,6 +11,8 @@ use ureq::{Agent, Body};
 const HOPS: usize = 8;
 /// What an answer about a repository may have.
 const MOST_JSON: u64 = 16 << 20;
+/// What it has as a rule.
+const USUAL_JSON: u64 = 1 << 18;
 /// No download is slower than this, in bytes a second.
 const SLOWEST: u64 = 4096;
 
@@ -61,7 +63,7 @@ impl Client {
 
     /// What the hub knows of something, as JSON.
     pub fn json<T: serde::de::DeserializeOwned>(&self, path: &str) -> Result<T, Failure> {
-        let mut answer = self.get(path, None, MOST_JSON)?;
+        let mut answer = self.get(path, None, USUAL_JSON)?;
         let mut bytes = Vec::new();
         let read = answer.body.as_reader().take(MOST_JSON + 1).read_to_end(&mut bytes);
         read.map_err(|e| self.unreachable(&e))?;

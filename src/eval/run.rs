@@ -290,6 +290,9 @@ fn open_log(path: &Path) -> Result<File> {
 fn read_lines(log: &File) -> std::io::Result<(HashMap<String, Line>, usize)> {
     let mut bytes = Vec::new();
     log.take(MOST_BYTES).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 == MOST_BYTES {
+        return Err(std::io::Error::other("is larger than 1 GiB, which no run is"));
+    }
     let (mut lines, mut count) = (HashMap::new(), 0);
     for text in bytes.split_inclusive(|byte| *byte == b'\n') {
         count += 1;
