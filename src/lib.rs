@@ -55,9 +55,9 @@ pub use clip::{
 #[cfg(feature = "hub")]
 pub use clip::{Download, pull};
 pub use detect::{
-    AnomalyMap, AprilGan, Detector, Effect, Explanation, Finding, Folder, FolderOptions, Found,
-    Fused, Ignored, Judged, METHODS, Method, MethodEntry, Pair, Part, Parts, PatchMap, Seen,
-    Verdict, WinClip, default_method, method,
+    AnomalyMap, AprilGan, Detector, Effect, EncodedPhoto, Explanation, Finding, Folder,
+    FolderOptions, Found, Fused, Ignored, Judged, METHODS, Method, MethodEntry, Pair, Part, Parts,
+    PatchMap, Seen, Verdict, WinClip, default_method, method,
 };
 pub use error::{Error, Result, catches_panics};
 pub use eval::{Curve, Looked, Maps, Metrics, Run, RunAbout, Scores, evaluate, mean, merge};

@@ -367,3 +367,57 @@ fn a_stopped_folder_leaves_what_was_done() {
         assert_eq!(row["transductive"], false);
     }
 }
+
+/// A file that takes long to read, and is no photo.
+fn large(path: &Path, gigabytes: u64) {
+    std::fs::File::create(path).unwrap().set_len(gigabytes << 30).unwrap();
+}
+
+/// While one file is still read for its hash, others are looked at; that changes no result.
+#[test]
+fn what_is_looked_at_early_is_what_is_looked_at_in_its_turn() {
+    let home = tempdir().unwrap();
+    let home = home.path();
+    photos(&home.join("p"), 12);
+    let rows = |assert: &assert_cmd::assert::Assert| -> Vec<(Value, Value, Value)> {
+        let text = String::from_utf8(assert.get_output().stdout.clone()).unwrap();
+        let rows = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+        rows.map(|row| (row["path"].clone(), row["score"].clone(), row["folder"].clone())).collect()
+    };
+    for method in ["auto", "mutual"] {
+        let score = ["score", "p", "--product", "plate", "--method", method, "--format", "jsonl"];
+        let right = rows(&run(home, &score).success());
+        assert_eq!(right.len(), 12);
+        large(&home.join("p/zz.png"), 5);
+        let early =
+            run(home, &score).code(1).stderr(contains("zz.png: cannot read: is larger than"));
+        assert_eq!(rows(&early), right, "{method}");
+        std::fs::remove_file(home.join("p/zz.png")).unwrap();
+    }
+}
+
+#[test]
+fn a_stop_before_all_photos_were_read_leaves_what_was_done() {
+    let home = tempdir().unwrap();
+    let home = home.path();
+    photos(&home.join("p"), 9);
+    // Minutes of reading.
+    (0..4).for_each(|i| large(&home.join(format!("p/zz{i}.png")), 500));
+    for (method, counts) in [("auto", 1..=9), ("mutual", 0..=0)] {
+        let score = ["score", "p", "--product", "plate", "--method", method, "--format", "jsonl"];
+        let child = process(home, &score).spawn().unwrap();
+        std::thread::sleep(Duration::from_secs(6));
+        // SAFETY: a signal to a child of our own.
+        assert_eq!(unsafe { libc::kill(child.id() as i32, libc::SIGINT) }, 0);
+        let output = child.wait_with_output().unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(130), "{said}");
+        assert!(said.contains("stopped"), "{said}");
+        let text = String::from_utf8(output.stdout).unwrap();
+        assert!(counts.contains(&text.lines().count()), "{method}: {said}");
+        for line in text.lines() {
+            let row: Value = serde_json::from_str(line).unwrap();
+            assert_eq!((&row["method"], &row["transductive"]), (&"fused".into(), &false.into()));
+        }
+    }
+}

@@ -4,14 +4,14 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::sync_channel;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use blemish::files::{files_sha256, sha256};
+use blemish::files::sha256;
 use blemish::{BitDepth, Error, Folder, FolderOptions, MutualOptions, Photo, Product, Region};
 use indicatif::ProgressBar;
-use rayon::prelude::*;
 
-use super::setup::{Judges, MethodArgs, Model, progress_bar};
+use super::early::{Early, Hashing, look};
+use super::setup::{MethodArgs, Model, progress_bar};
 
 pub const HEADING: &str = "Photos compared with each other (--method mutual, auto)";
 
@@ -120,38 +120,21 @@ pub struct Contents {
 }
 
 impl Contents {
-    /// The photos, if they are to be compared with each other: for `auto` there have to be enough.
-    pub fn for_folder(
-        judges: Judges,
-        photos: &[PathBuf],
-        seed: u64,
-        quiet: bool,
-    ) -> blemish::Result<Option<Self>> {
-        if judges == Judges::Words || judges == Judges::Auto && photos.len() < Folder::ENOUGH {
-            return Ok(None);
-        }
-        let contents = Self::of(photos, seed, quiet);
-        if judges == Judges::Mutual
-            && contents.count() < 2
-            && contents.places.iter().all(Result::is_ok)
-        {
-            return Err(blemish::Mutual::too_few());
-        }
-        Ok((judges == Judges::Mutual || contents.count() >= Folder::ENOUGH).then_some(contents))
-    }
-
     /// Reads all photos once: the order of the ring is drawn from what they hold.
     pub fn of(photos: &[PathBuf], seed: u64, quiet: bool) -> Self {
         let bar = progress_bar(photos.len(), quiet);
-        bar.enable_steady_tick(Duration::from_millis(200));
-        let hash = |path: &PathBuf| {
-            let sha256 = files_sha256(std::slice::from_ref(path));
-            bar.inc(1);
-            sha256
-        };
-        // Several at once: a share answers each with a delay.
-        let hashes: Vec<Result<String, Error>> = photos.par_iter().map(hash).collect();
+        let contents = Self::new(Hashing::begin(photos).wait(&bar), seed);
         bar.finish_and_clear();
+        contents
+    }
+
+    /// Of photos whose hashes are not known, each is a content.
+    pub fn unread(photos: usize) -> Self {
+        let ring = (0..photos).map(|photo| (String::new(), photo));
+        Self { ring: ring.collect(), places: (0..photos).map(Ok).collect() }
+    }
+
+    pub fn new(hashes: Vec<Result<String, Error>>, seed: u64) -> Self {
         let mut first = BTreeMap::<&str, usize>::new();
         for (i, sha256) in hashes.iter().enumerate() {
             if let Ok(sha256) = sha256 {
@@ -184,49 +167,51 @@ impl Contents {
         (0..photos.len()).filter_map(copy).collect()
     }
 
-    /// Adds the contents that `wanted` says, by their places, to a folder, in the order of the ring.
+    /// Whether all could be read.
+    pub fn are_readable(&self) -> bool {
+        self.places.iter().all(Result::is_ok)
+    }
+
+    /// Adds the contents that `wanted` says, by their places, to a folder, in the order of the ring; what was looked at
+    /// early is not looked at again. Once stopped, only that is added.
     pub fn look(
         &self,
         folder: &mut Folder,
         photos: &[PathBuf],
         depth: BitDepth,
-        wanted: &dyn Fn(usize) -> bool,
+        (wanted, mut early): (&dyn Fn(usize) -> bool, Early),
         bar: &ProgressBar,
     ) -> Gathered {
         let chosen: Vec<usize> = (0..self.ring.len()).filter(|place| wanted(*place)).collect();
-        let paths: Vec<&PathBuf> =
-            chosen.iter().map(|place| &photos[self.ring[*place].1]).collect();
-        let mut gathered = Gathered::default();
+        let photo = |place: usize| self.ring[place].1;
+        let unseen = chosen.iter().map(|place| photo(*place)).filter(|photo| !early.has(*photo));
+        let unseen: Vec<&PathBuf> = unseen.map(|photo| &photos[photo]).collect();
+        let mut gathered = Gathered { note: early.note.take(), ..Gathered::default() };
         let mut hashes = Vec::new();
         std::thread::scope(|scope| {
             // The next photo is read while this one is looked at.
             let (sender, receiver) = sync_channel(1);
-            let read = &paths;
             scope.spawn(move || {
-                for path in read {
-                    if sender.send(Photo::open(path, depth)).is_err() {
-                        return;
-                    }
-                }
+                unseen.into_iter().all(|path| sender.send(Photo::open(path, depth)).is_ok())
             });
-            for ((&place, path), photo) in chosen.iter().zip(&paths).zip(receiver) {
-                if super::is_stopped() {
-                    return;
-                }
-                let prepared = photo.and_then(|photo| {
-                    if let (Some(note), None) = (photo.note(), &gathered.note) {
-                        gathered.note = Some(format!("{}: {note}", path.display()));
+            for place in chosen {
+                let (encoded, milliseconds) = match early.take(photo(place)) {
+                    Some(looked) => looked,
+                    None if super::is_stopped() => continue,
+                    None => {
+                        let Ok(opened) = receiver.recv() else { return };
+                        bar.inc(1);
+                        look(folder, &photos[photo(place)], opened, &mut gathered.note)
                     }
-                    folder.prepare(path, &photo)
-                });
+                };
                 let start = Instant::now();
-                let found = prepared.and_then(|prepared| folder.add(&prepared));
+                let found = encoded.and_then(|encoded| folder.add_encoded(encoded));
                 if found.is_ok() {
-                    gathered.milliseconds.push(start.elapsed().as_secs_f64() * 1e3);
+                    let adding = start.elapsed().as_secs_f64() * 1e3;
+                    gathered.milliseconds.push(milliseconds + adding);
                     hashes.push(&*self.ring[place].0);
                 }
                 gathered.found.insert(place, found.map(|()| hashes.len() - 1));
-                bar.inc(1);
             }
         });
         hashes.sort_unstable();

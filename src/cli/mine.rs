@@ -8,6 +8,7 @@ use blemish::sheet::{self, Thumbnail};
 use blemish::{BitDepth, Error, Folder, FolderOptions, Photo, Product};
 use serde::Serialize;
 
+use super::early::Early;
 use super::enroll::Args;
 use super::folder::{Contents, named};
 use super::setup::{Model, progress_bar};
@@ -73,7 +74,7 @@ pub fn mine(
     let mut folder = Folder::new(model.clip.clone(), words, product.clone(), options)?;
     let contents = Contents::of(photos, args.seed, quiet);
     let bar = progress_bar(photos.len(), quiet);
-    let gathered = contents.look(&mut folder, photos, depth, &|_| true, &bar);
+    let gathered = contents.look(&mut folder, photos, depth, (&|_| true, Early::default()), &bar);
     bar.finish_and_clear();
     if let (Some(note), false) = (&gathered.note, quiet) {
         say!("note: {note} (said once)");

@@ -7,6 +7,7 @@ macro_rules! say {
 
 mod adapter;
 mod decide;
+mod early;
 mod enroll;
 mod eval;
 mod explain;
@@ -75,6 +76,11 @@ const CAME: u8 = 2;
 /// From now on Ctrl-C only makes [`is_stopped`] true, so that what is done can be kept; a second one ends the program.
 pub fn note_stop() {
     STOP.store(NOTED, Ordering::SeqCst);
+}
+
+/// From now on Ctrl-C ends the program, unless it has come.
+pub fn end_at_stop() {
+    let _ = STOP.compare_exchange(NOTED, AT_ONCE, Ordering::SeqCst, Ordering::SeqCst);
 }
 
 pub fn is_stopped() -> bool {

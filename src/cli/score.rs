@@ -5,10 +5,11 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use blemish::report::Format;
-use blemish::{Error, Profile, Role};
+use blemish::{Error, Folder, Profile, Role};
 use clap::ValueEnum;
 
-use super::folder::{Contents, FolderArgs, HEADING};
+use super::early::Hashing;
+use super::folder::{FolderArgs, HEADING};
 use super::inputs::Inputs;
 use super::results::Results;
 use super::scorer::Scorer;
@@ -129,13 +130,13 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let (photos, targets): (Vec<PathBuf>, Vec<Option<PathBuf>>) =
         photos.filter(|(i, _)| i % parts == part).map(|(_, photo)| photo).unzip();
     let quiet = args.method.model.quiet;
-    let folder = Contents::for_folder(judges, &photos, args.folder.seed(), quiet)?;
-    if let (None, Judges::Auto, Some(flag), false) = (&folder, judges, args.folder.given(), quiet) {
-        let few = blemish::Folder::ENOUGH;
-        say!(
-            "note: {flag} has no effect on fewer than {few} photos, which are judged by words alone"
-        );
-    }
+    let is_folder = match judges {
+        Judges::Words => false,
+        Judges::Auto => photos.len() >= Folder::ENOUGH,
+        Judges::Mutual => true,
+    };
+    // While the photos are read the model is opened.
+    let hashing = is_folder.then(|| Hashing::begin(&photos));
     let (scorer, model) = match (profile, &prompts) {
         (Some(profile), _) => (Scorer::enrolled(args, profile, defect_files)?, None),
         (None, Some(prompts)) => {
@@ -146,9 +147,18 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     };
     let failed = inputs.errors.len();
     let mut results = Results::new(&scorer, photos, targets, depth, failed);
-    match (folder, model) {
-        (Some(contents), Some(model)) => together::score(&mut results, &contents, &model, judges)?,
-        (_, model) => results.one_by_one(model.as_ref())?,
+    let is_done = match (hashing, &model) {
+        (Some(hashing), Some(model)) => together::score(&mut results, hashing, model, judges)?,
+        _ => false,
+    };
+    if !is_done {
+        if let (Judges::Auto, Some(flag), false) = (judges, args.folder.given(), quiet) {
+            let few = Folder::ENOUGH;
+            say!(
+                "note: {flag} has no effect on fewer than {few} photos, which are judged by words alone"
+            );
+        }
+        results.one_by_one(model.as_ref())?;
     }
     Ok(results.finish())
 }

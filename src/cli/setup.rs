@@ -435,7 +435,7 @@ pub fn spinner(what: &'static str, quiet: bool) -> ProgressBar {
 pub fn progress_bar(photos: usize, quiet: bool) -> ProgressBar {
     let bar = if quiet { ProgressBar::hidden() } else { ProgressBar::new(photos as u64) };
     let style =
-        ProgressStyle::with_template("[{bar:30}] {pos}/{len} photos, {per_sec}, {eta} left");
+        ProgressStyle::with_template("[{bar:30}] {pos}/{len} photos{msg}, {per_sec}, {eta} left");
     bar.set_style(style.expect("a template that every run tests"));
     bar
 }

@@ -8,17 +8,18 @@ use blemish::report::FolderRow;
 use blemish::{BitDepth, Folder, Judged};
 use indicatif::ProgressBar;
 
+use super::early::{Early, Hashing};
 use super::folder::{Contents, Gathered, named};
 use super::results::Results;
 use super::setup::{Judges, Model, Notes, progress_bar};
 
-/// Scores the photos of a folder by each other.
+/// Scores the photos of a folder by each other. False where these are too few to be compared, and nothing was done.
 pub fn score(
     results: &mut Results,
-    contents: &Contents,
+    hashing: Hashing,
     model: &Model,
     judges: Judges,
-) -> anyhow::Result<()> {
+) -> anyhow::Result<bool> {
     let scorer = results.scorer;
     let args = scorer.args;
     let quiet = args.method.model.quiet;
@@ -30,6 +31,29 @@ pub fn score(
             bar.suspend(|| say!("{text}"));
         }
     };
+    let empty = |count: usize| {
+        let (words, region) = ((with_words, count), scorer.region.clone());
+        args.folder.folder(&args.method, model, &scorer.product, region, words)
+    };
+    super::note_stop();
+    let early = Early::look(&empty(photos.len())?, &photos, depth, &hashing, &bar);
+    let was_read = hashing.is_done();
+    let contents = match was_read {
+        true => Contents::new(hashing.wait(&ProgressBar::hidden()), args.folder.seed()),
+        false => Contents::unread(photos.len()),
+    };
+    if !was_read && !with_words {
+        say("warning: stopped before all photos were read: --method mutual has compared none");
+        return Ok(true);
+    }
+    if with_words && contents.count() < Folder::ENOUGH {
+        super::end_at_stop();
+        bar.reset();
+        return Ok(false);
+    }
+    if !with_words && contents.count() < 2 && contents.are_readable() {
+        return Err(blemish::Mutual::too_few().into());
+    }
     if let [(copy, of), others @ ..] = &contents.copies(&photos)[..] {
         let others = match others.len() {
             0 => String::new(),
@@ -38,17 +62,15 @@ pub fn score(
         let (copy, of) = (copy.display(), of.display());
         say(&format!("note: {copy} has the same content as {of}{others}: each counts once"));
     }
-    let look = |wanted: &dyn Fn(usize) -> bool, bar: &ProgressBar| -> anyhow::Result<_> {
-        let (words, region) = ((with_words, contents.count()), scorer.region.clone());
-        let mut folder = args.folder.folder(&args.method, model, &scorer.product, region, words)?;
-        let gathered = contents.look(&mut folder, &photos, depth, wanted, bar);
-        Ok((folder, gathered))
+    let look = |wanted: &dyn Fn(usize) -> bool, early: Early, bar: &ProgressBar| {
+        let mut folder = empty(contents.count())?;
+        let gathered = contents.look(&mut folder, &photos, depth, (wanted, early), bar);
+        anyhow::Ok((folder, gathered))
     };
-    super::note_stop();
-    let (folder, gathered) = look(&|_| true, &results.bar)?;
+    let (folder, gathered) = look(&|_| true, early, &bar)?;
     gathered.note.iter().for_each(|note| results.note(note));
     for (photo, path) in photos.iter().enumerate() {
-        if let Some(Err(error)) = gathered.index(contents, photo) {
+        if let Some(Err(error)) = gathered.index(&contents, photo) {
             results.fail(&named(path, error));
         }
     }
@@ -61,11 +83,11 @@ pub fn score(
     }
     if folder.photos() < 2 && !with_words {
         results.fail(&"--method mutual: fewer than two photos can be read, and they are compared with each other");
-        return Ok(());
+        return Ok(true);
     }
     let groups = folder.two_products()?;
     let group_of: Vec<Option<bool>> = (0..photos.len())
-        .map(|photo| Some(groups.as_ref()?[gathered.index(contents, photo)?.ok()?]))
+        .map(|photo| Some(groups.as_ref()?[gathered.index(&contents, photo)?.ok()?]))
         .collect();
     if groups.is_some() {
         let of = |group: bool| {
@@ -92,12 +114,12 @@ pub fn score(
             for group in [false, true] {
                 let own = |place: usize| gathered.at(place).is_some_and(|i| groups[i] == group);
                 let bar = progress_bar(groups.iter().filter(|g| **g == group).count(), quiet);
-                let (folder, again) = look(&own, &bar)?;
+                let (folder, again) = look(&own, Early::default(), &bar)?;
                 bar.finish_and_clear();
                 // A photo may have changed since it was looked at first.
                 for (photo, path) in photos.iter().enumerate() {
                     if let (Some(Err(error)), Some(_)) =
-                        (again.index(contents, photo), group_of[photo])
+                        (again.index(&contents, photo), group_of[photo])
                     {
                         results.fail(&named(path, error));
                     }
@@ -138,7 +160,7 @@ pub fn score(
     results.bar.reset();
     for (photo, path) in photos.iter().enumerate() {
         let found = parts.iter().find_map(|(judged, gathered)| {
-            Some((judged, gathered, gathered.index(contents, photo)?.ok()?))
+            Some((judged, gathered, gathered.index(&contents, photo)?.ok()?))
         });
         let Some((judged, gathered, i)) = found else { continue };
         let row = judged.mutual_score(i).map(|score| FolderRow {
@@ -164,11 +186,11 @@ pub fn score(
             record.adapter = None;
         }
         if !results.keep(photo, record, &finding, None)? {
-            return Ok(());
+            break;
         }
         results.bar.inc(1);
     }
-    Ok(())
+    Ok(true)
 }
 
 pub fn photos(samples: &[&Sample]) -> Vec<PathBuf> {
@@ -183,7 +205,8 @@ pub fn judge<'a>(
     depth: BitDepth,
     (bar, notes): (&ProgressBar, &mut Notes),
 ) -> anyhow::Result<(Judged, HashMap<&'a Path, usize>)> {
-    let seen = contents.look(&mut folder, &photos(samples), depth, &|_| true, bar);
+    let seen =
+        contents.look(&mut folder, &photos(samples), depth, (&|_| true, Early::default()), bar);
     seen.note.iter().for_each(|note| notes.once(bar, note));
     let mut index = HashMap::new();
     for (photo, sample) in samples.iter().enumerate() {

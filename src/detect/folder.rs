@@ -82,6 +82,21 @@ impl Method for Mute {
     }
 }
 
+/// A photo that was looked at, and is not yet compared with others.
+pub struct EncodedPhoto {
+    waiting: Waiting,
+    blocks: Features,
+}
+
+impl EncodedPhoto {
+    /// About how much memory it takes.
+    pub fn bytes(&self) -> usize {
+        let blocks = self.blocks.blocks.iter().map(|block| block.elem_count());
+        let maps = self.waiting.words.iter().map(|verdict| verdict.map.values.len());
+        4 * (blocks.sum::<usize>() + maps.sum::<usize>())
+    }
+}
+
 /// What is kept of a photo until the others are known.
 struct Waiting {
     words: Vec<Verdict>,
@@ -149,16 +164,33 @@ impl Folder {
     /// Adds a photo: looks at it, and compares it with those added shortly before.
     ///
     /// # Errors
-    /// As [`Detector::look`] and [`Detector::judge`].
+    /// As [`Folder::encode`].
     pub fn add(&mut self, prepared: &Prepared) -> Result<()> {
+        self.add_encoded(self.encode(prepared)?)
+    }
+
+    /// Looks at a photo, to be added later; that takes nearly all of the time.
+    ///
+    /// # Errors
+    /// As [`Detector::look`] and [`Detector::judge`].
+    pub fn encode(&self, prepared: &Prepared) -> Result<EncodedPhoto> {
         let seen = self.detector.look(prepared)?;
         let (words, blocks) = self.sides.split(&seen.features);
         let words = self.sides.words.judge(&[&words], &self.product)?.pop().unwrap_or_default();
         super::check_numbers(&words, self.sides.name())?;
-        self.mutual.add(&blocks)?;
         let size = seen.features.size;
         let image = seen.features.image.to_vec1()?;
-        self.seen.push(Waiting { words, image, placement: seen.placement, size });
+        let waiting = Waiting { words, image, placement: seen.placement, size };
+        Ok(EncodedPhoto { waiting, blocks })
+    }
+
+    /// Adds what was looked at.
+    ///
+    /// # Errors
+    /// [`Error::Tensor`].
+    pub fn add_encoded(&mut self, photo: EncodedPhoto) -> Result<()> {
+        self.mutual.add(&photo.blocks)?;
+        self.seen.push(photo.waiting);
         Ok(())
     }
 

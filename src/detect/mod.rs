@@ -22,7 +22,7 @@ use finding::{Outcome, Square};
 pub use april_gan::AprilGan;
 pub use explain::{Effect, Explanation, Part};
 pub use finding::{AnomalyMap, Finding, Found, Ignored};
-pub use folder::{Folder, FolderOptions, Judged};
+pub use folder::{EncodedPhoto, Folder, FolderOptions, Judged};
 pub use fused::Fused;
 pub(crate) use fused::spread;
 pub use referenced::Pair;
