@@ -11,6 +11,8 @@ use std::time::{Duration, Instant};
 use blemish::files::files_sha256;
 use blemish::{BitDepth, EncodedPhoto, Error, Folder, Photo};
 use indicatif::ProgressBar;
+use rayon::ThreadPoolBuilder;
+use rayon::prelude::*;
 
 /// Files that are read at once: a share answers each with a delay.
 const READERS: usize = 4;
@@ -31,25 +33,16 @@ impl Hashing {
         let done = Arc::new(AtomicUsize::new(0));
         let count = done.clone();
         let thread = std::thread::spawn(move || {
-            let next = AtomicUsize::new(0);
-            let read = || {
-                let mut own = Vec::new();
-                while let Some((i, path)) = {
-                    let i = next.fetch_add(1, Ordering::Relaxed);
-                    photos.get(i).map(|path| (i, path))
-                } {
-                    own.push((i, files_sha256(std::slice::from_ref(path))));
-                    count.fetch_add(1, Ordering::Relaxed);
-                }
-                own
+            let hash = |path: &PathBuf| {
+                let sha256 = files_sha256(std::slice::from_ref(path));
+                count.fetch_add(1, Ordering::Relaxed);
+                sha256
             };
-            let mut all = std::thread::scope(|scope| {
-                let readers: Vec<_> = (0..READERS).map(|_| scope.spawn(read)).collect();
-                let own = readers.into_iter().map(|reader| reader.join().unwrap_or_default());
-                own.flatten().collect::<Vec<_>>()
-            });
-            all.sort_by_key(|(i, _)| *i);
-            all.into_iter().map(|(_, hash)| hash).collect()
+            // Threads of their own: the model's would wait behind slow files.
+            match ThreadPoolBuilder::new().num_threads(READERS).build() {
+                Ok(pool) => pool.install(|| photos.par_iter().map(hash).collect()),
+                Err(_) => photos.iter().map(hash).collect(),
+            }
         });
         Self { done, thread }
     }
