@@ -117,7 +117,17 @@ pub fn stray(root: &Path, layout: Layout, samples: &[Sample]) -> Result<Vec<Path
         // Links are followed, and a link to a folder that holds it is an error.
         let entries = WalkDir::new(folder).follow_links(true).sort_by_file_name().into_iter();
         for entry in entries.filter_entry(|e| e.depth() == 0 || !name(e.path()).starts_with('.')) {
-            let entry = entry.map_err(|e| Error::data(folder, format!("cannot read: {e}")))?;
+            let entry = match entry {
+                Ok(entry) => entry,
+                Err(e) if e.loop_ancestor().is_some() => {
+                    return Err(Error::data(folder, format!("cannot read: {e}")));
+                }
+                // Such as a link that leads nowhere.
+                Err(e) => {
+                    found.extend(e.path().map(PathBuf::from));
+                    continue;
+                }
+            };
             let is_stray = match entry.file_type().is_dir() {
                 true => list(entry.path())?.is_empty(),
                 false => !known.contains(entry.path()),
@@ -212,13 +222,14 @@ fn products(root: &Path) -> Result<Vec<PathBuf>> {
     if root.join("test").is_dir() {
         return Ok(vec![root.to_path_buf()]);
     }
-    Ok(folders(root)?.into_iter().filter(|path| path.join("test").is_dir()).collect())
+    let is_product = |path: &PathBuf| path.is_dir() && path.join("test").is_dir();
+    unicode(list(root)?.into_iter().filter(is_product).collect())
 }
 
 fn mvtec(product: &Path, layout: Layout) -> Result<Vec<Sample>> {
     let truth = product.join("ground_truth");
     let mut samples = Vec::new();
-    for kind in folders(&product.join("test"))? {
+    for kind in unicode(folders(&product.join("test"))?)? {
         let masks = truth.join(name(&kind));
         samples.extend(kind_of(product, &kind, &masks, layout)?);
     }
@@ -231,7 +242,7 @@ fn folder(root: &Path) -> Result<Vec<Sample>> {
     // A folder called train without good photos in it is a kind like others.
     let is_kind =
         |path: &PathBuf| *path != truth && !(*path == training && path.join("good").is_dir());
-    for kind in folders(root)?.into_iter().filter(is_kind) {
+    for kind in unicode(folders(root)?.into_iter().filter(is_kind).collect())? {
         samples.extend(kind_of(root, &kind, &truth.join(name(&kind)), Layout::Folder)?);
     }
     Ok(samples)
@@ -244,12 +255,23 @@ fn kind_of(product: &Path, kind: &Path, masks: &Path, layout: Layout) -> Result<
     if is_anomalous && masks.is_dir() {
         for path in list(masks)? {
             match layout {
-                _ if path.is_dir() => _ = by_photo.insert(name(&path), photos(&path)?),
+                _ if path.is_dir() => {
+                    let masks = photos(&path)?;
+                    if !masks.is_empty() {
+                        by_photo.insert(stem_of(&path, b""), masks);
+                    }
+                }
                 Layout::Loco => {}
                 _ if is_photo(&path) => {
-                    let photo = stem(&path);
-                    let photo = photo.strip_suffix("_mask").unwrap_or(&photo).to_string();
-                    by_photo.insert(photo, vec![path]);
+                    if let Some(others) =
+                        by_photo.insert(stem_of(&path, b"_mask"), vec![path.clone()])
+                    {
+                        let why = format!(
+                            "is a mask of the same photo as {}; keep one",
+                            others[0].display()
+                        );
+                        return Err(Error::data(&path, why));
+                    }
                 }
                 _ => {}
             }
@@ -259,7 +281,7 @@ fn kind_of(product: &Path, kind: &Path, masks: &Path, layout: Layout) -> Result<
         product: name(product),
         kind: if is_anomalous { name(kind) } else { "good".into() },
         is_anomalous,
-        masks: by_photo.get(&stem(&photo)).cloned().unwrap_or_default(),
+        masks: by_photo.get(&stem_of(&photo, b"")).cloned().unwrap_or_default(),
         photo,
     };
     Ok(photos(kind)?.into_iter().map(sample).collect())
@@ -328,9 +350,12 @@ fn list(folder: &Path) -> Result<Vec<PathBuf>> {
     Ok(paths)
 }
 
-/// The folders in a folder. Their names stand for products and kinds in results, which are Unicode.
 fn folders(folder: &Path) -> Result<Vec<PathBuf>> {
-    let folders: Vec<PathBuf> = list(folder)?.into_iter().filter(|path| path.is_dir()).collect();
+    Ok(list(folder)?.into_iter().filter(|path| path.is_dir()).collect())
+}
+
+/// Names of products and kinds stand in results, which are Unicode.
+fn unicode(folders: Vec<PathBuf>) -> Result<Vec<PathBuf>> {
     match folders.iter().find(|path| path.to_str().is_none()) {
         Some(path) => Err(Error::data(path, "its name is not Unicode; rename it")),
         None => Ok(folders),
@@ -357,6 +382,13 @@ fn name(path: &Path) -> String {
     named
         .or_else(|| Some(path.canonicalize().ok()?.file_name()?.to_string_lossy().into_owned()))
         .unwrap_or_default()
+}
+
+/// A name without its ending, and without the end that masks have: as bytes, for not all names are Unicode.
+fn stem_of(path: &Path, end: &[u8]) -> Vec<u8> {
+    let name = if path.is_dir() { path.file_name() } else { path.file_stem() };
+    let name = name.unwrap_or_default().as_encoded_bytes();
+    name.strip_suffix(end).unwrap_or(name).to_vec()
 }
 
 fn stem(path: &Path) -> String {

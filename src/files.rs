@@ -39,6 +39,24 @@ pub fn open(path: &Path, most: u64) -> IoResult<File> {
     Ok(file)
 }
 
+/// Opens a file to be read and added to; it is made where it is missing. A link could lead to any file: it is refused.
+///
+/// # Errors
+/// [`Error::Write`], and [`Error::Setting`] for a link.
+pub(crate) fn append(path: &Path) -> Result<File> {
+    let mut options = File::options();
+    options.read(true).append(true).create(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::custom_flags(
+        &mut options,
+        libc::O_NOFOLLOW | libc::O_NONBLOCK,
+    );
+    if path.is_symlink() {
+        return Err(Error::setting(path.display(), "is a link; remove it, or give another folder"));
+    }
+    options.open(path).map_err(Error::write(path))
+}
+
 /// All of a regular file of at most `most` bytes.
 ///
 /// # Errors
@@ -98,23 +116,27 @@ pub fn below(root: &Path, names: &[&OsStr]) -> Result<PathBuf> {
 /// # Errors
 /// [`Error::Write`].
 pub(crate) fn keep(path: &Path, bytes: &[u8]) -> Result<()> {
-    write_whole(path, &[seal(path, bytes).as_bytes(), bytes].concat())
+    write_whole(path, &sealed(&name_of(path), bytes))
 }
 
 /// What [`keep`] kept; none where it is missing, altered, or another file's content.
 pub(crate) fn kept(path: &Path, most: u64) -> Option<Vec<u8>> {
-    let mut bytes = read(path, most).ok()?;
-    let rest = bytes.split_off(bytes.len().min(64));
-    (seal(path, &rest).as_bytes() == bytes).then_some(rest)
+    unsealed(&name_of(path), read(path, most).ok()?)
 }
 
-/// SHA-256 of a file's name and content, in hexadecimal.
-fn seal(path: &Path, bytes: &[u8]) -> String {
-    let name = path.file_name().unwrap_or_default().as_encoded_bytes();
-    let mut hasher = Sha256::new();
-    hasher.update(name);
-    hasher.update(bytes);
-    hex(&hasher.finalize())
+fn name_of(path: &Path) -> Vec<u8> {
+    path.file_name().unwrap_or_default().as_encoded_bytes().to_vec()
+}
+
+/// A content behind its SHA-256 and that of what it is for.
+pub(crate) fn sealed(of: &[u8], bytes: &[u8]) -> Vec<u8> {
+    [sha256(&[of, bytes].concat()).as_bytes(), bytes].concat()
+}
+
+/// What was [`sealed`]; none where it was altered, or is for something else.
+pub(crate) fn unsealed(of: &[u8], mut bytes: Vec<u8>) -> Option<Vec<u8>> {
+    let rest = bytes.split_off(bytes.len().min(64));
+    (sha256(&[of, &rest].concat()).as_bytes() == bytes).then_some(rest)
 }
 
 /// Writes a file through a temporary one beside it, making folders as needed.
@@ -132,6 +154,11 @@ pub fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
         builder.permissions(std::fs::Permissions::from_mode(0o666));
     }
     let mut write = || {
+        // A file in its place would take a device's.
+        let is_other = |m: std::fs::Metadata| !m.is_file() && !m.is_symlink() && !m.is_dir();
+        if path.symlink_metadata().is_ok_and(is_other) {
+            return Err(IoError::other("is a pipe or a device; give another name"));
+        }
         std::fs::create_dir_all(folder)?;
         let mut file = builder.prefix(".blemish-").tempfile_in(folder)?;
         file.write_all(bytes)?;

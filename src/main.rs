@@ -12,9 +12,17 @@ static ALLOCATOR: memory::Allocator = memory::Allocator;
 fn main() -> ExitCode {
     // A panic that becomes an error is told as that error; any other is a bug, and said in one line.
     std::panic::set_hook(Box::new(|panic| {
-        if !blemish::catches_panics() {
-            say!("a bug in blemish, please report it: {panic}");
+        if blemish::catches_panics() {
+            return;
         }
+        let text = panic.to_string();
+        // The standard library, rayon and candle panic where the system grants no thread.
+        let no_thread = ["failed to spawn", "global thread pool has not been initialized"];
+        if no_thread.iter().any(|why| text.contains(why)) {
+            say!("no thread can be started: allow more processes (ulimit -u), or end others");
+            std::process::exit(1);
+        }
+        say!("a bug in blemish, please report it: {text}");
     }));
     match cli::run() {
         Ok(code) => code,

@@ -4,7 +4,7 @@
 use std::io::{Cursor, Read, Seek};
 
 use candle_core::pickle::{Object, Stack};
-use zip::ZipArchive;
+use zip::{CompressionMethod, ZipArchive};
 
 use crate::error::catch_panic;
 
@@ -13,9 +13,12 @@ use crate::error::catch_panic;
 pub(crate) struct Limits {
     /// Bytes of the pickle.
     pub bytes: u64,
-    /// Objects that it builds.
-    pub objects: usize,
+    /// Objects that are visited while it is read: each step visits what it built.
+    pub visits: usize,
 }
+
+/// PyTorch nests a handful deep.
+const DEEPEST: usize = 64;
 
 /// A PyTorch file's zip. Tensors are stored as they are: a file whose parts are compressed could expand to anything.
 pub(crate) fn archive<R: Read + Seek>(file: R, length: u64) -> Result<ZipArchive<R>, String> {
@@ -25,7 +28,11 @@ pub(crate) fn archive<R: Read + Seek>(file: R, length: u64) -> Result<ZipArchive
     let mut zip = zip.map_err(|e| cut(&e))?;
     let mut total = 0u64;
     for i in 0..zip.len() {
-        total = total.saturating_add(zip.by_index_raw(i).map_err(|e| cut(&e))?.size());
+        let part = zip.by_index_raw(i).map_err(|e| cut(&e))?;
+        if part.compression() != CompressionMethod::Stored {
+            return Err("its parts are compressed: PyTorch stores them as they are".into());
+        }
+        total = total.saturating_add(part.size());
     }
     if total > length {
         return Err(format!(
@@ -46,8 +53,12 @@ pub(crate) fn object<R: Read + Seek>(
     if names.iter().any(|name| name.ends_with("constants.pkl") || name.contains("/code/")) {
         return Err("is a TorchScript archive: save the model's state_dict() as safetensors".into());
     }
-    let pickle = names.iter().find(|name| name.ends_with("/data.pkl") || *name == "data.pkl");
-    let pickle = pickle.ok_or("no PyTorch file: it has no data.pkl")?;
+    // candle reads every one of this name.
+    let mut pickles = names.iter().filter(|name| name.ends_with("data.pkl"));
+    let pickle = pickles.next().ok_or("no PyTorch file: it has no data.pkl")?;
+    if let Some(other) = pickles.next() {
+        return Err(format!("holds two pickles, {pickle:?} and {other:?}: no PyTorch file"));
+    }
     let mut text = Vec::new();
     let file = zip.by_name(pickle).map_err(|e| format!("damaged: {e}"))?;
     file.take(limits.bytes + 1).read_to_end(&mut text).map_err(|e| format!("damaged: {e}"))?;
@@ -67,6 +78,7 @@ fn parse(
 ) -> Result<Object, String> {
     let mut stack = Stack::empty();
     let mut rest = Cursor::new(text);
+    let mut left = limits.visits;
     loop {
         let done = stack.read(&mut rest).map_err(|e| {
             let why = e.to_string();
@@ -74,7 +86,7 @@ fn parse(
         })?;
         // Checked step by step: a few bytes can double what was built so far.
         if let Some(top) = stack.stack().last() {
-            walk(top, &mut limits.objects.clone(), check)?;
+            walk(top, DEEPEST, &mut left, check)?;
         }
         if done {
             return stack.finalize().map_err(|_| "its pickle is empty".into());
@@ -82,27 +94,29 @@ fn parse(
     }
 }
 
-/// Visits an object and all that it holds, up to a number of them.
+/// Visits an object and all that it holds, up to a depth and a number of them.
 fn walk(
     object: &Object,
+    depth: usize,
     left: &mut usize,
     check: &impl Fn(&Object) -> Result<(), String>,
 ) -> Result<(), String> {
     *left = left.checked_sub(1).ok_or("its pickle is too large")?;
+    let depth = depth.checked_sub(1).ok_or("its pickle is nested too deep")?;
     check(object)?;
     match object {
         Object::Tuple(list) | Object::List(list) => {
-            list.iter().try_for_each(|o| walk(o, left, check))
+            list.iter().try_for_each(|o| walk(o, depth, left, check))
         }
         Object::Dict(list) => list.iter().try_for_each(|(key, value)| {
-            walk(key, left, check)?;
-            walk(value, left, check)
+            walk(key, depth, left, check)?;
+            walk(value, depth, left, check)
         }),
         Object::Reduce { callable, args } | Object::Build { callable, args } => {
-            walk(callable, left, check)?;
-            walk(args, left, check)
+            walk(callable, depth, left, check)?;
+            walk(args, depth, left, check)
         }
-        Object::PersistentLoad(inner) => walk(inner, left, check),
+        Object::PersistentLoad(inner) => walk(inner, depth, left, check),
         _ => Ok(()),
     }
 }

@@ -1,5 +1,9 @@
 //! A contact sheet: small photos with what is to be known of each, for a person to look through.
 
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+
 use image::RgbImage;
 use image::imageops::{FilterType, resize};
 use plotters::element::BitMapElement;
@@ -45,8 +49,29 @@ impl Thumbnail {
     }
 }
 
+/// A chunk of PNG's that says what the picture is (`Software`), with its length and checksum.
+const MARK: &[u8] = b"\0\0\0\x1etEXtSoftware\0blemish contact sheet\x5a\x78\x3a\x44";
+/// Where it stands: behind the signature and the header.
+const MARK_AT: usize = 33;
+
+/// Whether a file is a contact sheet, which a new one may take the place of.
+pub fn is_one(path: &Path) -> bool {
+    let start = |file: File| {
+        let mut start = Vec::new();
+        file.take((MARK_AT + MARK.len()) as u64).read_to_end(&mut start).ok()?;
+        Some(start.ends_with(MARK))
+    };
+    crate::files::open(path, u64::MAX).ok().and_then(start) == Some(true)
+}
+
 /// Photos under headings: a PNG.
 pub fn png(sections: &[(String, Vec<Thumbnail>)]) -> Vec<u8> {
+    let mut png = picture(sections);
+    png.splice(MARK_AT..MARK_AT, MARK.iter().copied());
+    png
+}
+
+fn picture(sections: &[(String, Vec<Thumbnail>)]) -> Vec<u8> {
     let lines = sections.iter().flat_map(|(_, photos)| photos).map(|photo| photo.lines.len());
     let cell = (SIDE + MARGIN, SIDE + lines.max().unwrap_or(0) as u32 * LINE + MARGIN);
     let rows = |photos: usize| photos.div_ceil(COLUMNS) as u32;
@@ -99,7 +124,12 @@ mod tests {
         assert_eq!(photos[0].lines[0].chars().count(), FIT);
         assert!(photos[0].lines[0].ends_with("0001.png"));
         let sheet = png(&[("taken".into(), photos), ("left out".into(), vec![photo(16, 500, 9)])]);
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), &sheet).unwrap();
+        assert!(is_one(file.path()));
         let sheet = image::load_from_memory(&sheet).unwrap().into_rgb8();
+        sheet.save_with_format(file.path(), image::ImageFormat::Png).unwrap();
+        assert!(!is_one(file.path()), "any other picture");
         for red in (100..108).chain([9]) {
             assert!(sheet.pixels().any(|pixel| pixel.0 == [red, 0, 200]), "{red}");
         }

@@ -33,11 +33,11 @@ fn steers(c: char) -> bool {
 }
 
 /// As a cell of a CSV file: an apostrophe stands before what a spreadsheet would compute as a formula (OWASP, CSV
-/// injection).
+/// injection). It is as a terminal may show it, too: CSV has no way to write such characters.
 pub fn cell(text: &str) -> Cow<'_, str> {
     match text.starts_with(['=', '+', '-', '@', '\t', '\r']) {
-        true => Cow::Owned(format!("'{text}")),
-        false => Cow::Borrowed(text),
+        true => Cow::Owned(format!("'{}", shown(text))),
+        false => shown(text),
     }
 }
 
@@ -52,5 +52,6 @@ mod tests {
         assert_eq!(json("{\n\"\u{202e}\u{9b}\u{e0001}\"}"), "{\n\"\\u202e\\u009b\\udb40\\udc01\"}");
         assert_eq!(cell("=1+1.png"), "'=1+1.png");
         assert_eq!(cell("a=1.png"), "a=1.png");
+        assert_eq!(cell("a\u{1b}[31m.png"), "a?[31m.png");
     }
 }

@@ -281,7 +281,7 @@ fn a_killed_training_goes_on_to_the_same_bytes() {
     bytes[middle] ^= 0x10;
     std::fs::write(&checkpoint, bytes).unwrap();
     let refused = training(&home, "third.safetensors", &["--resume"]).output().unwrap();
-    assert!(String::from_utf8_lossy(&refused.stderr).contains("damaged: remove it"));
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("remove it to begin anew"));
     std::fs::write(&checkpoint, whole).unwrap();
     let on = training(&home, "third.safetensors", &["--resume"]).output().unwrap();
     assert!(on.status.success(), "{}", String::from_utf8_lossy(&on.stderr));

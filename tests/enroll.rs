@@ -427,3 +427,31 @@ fn a_large_file_is_told_from_a_profile_at_once() {
         assert!(!blemish::Profile::is_one(&large));
     }
 }
+
+/// A contact sheet takes the place of a contact sheet, and of nothing else.
+#[test]
+fn a_sheet_replaces_nothing_else() {
+    let home = home_with(6);
+    let home = home.path();
+    let mine = |more: &[&str]| {
+        let mut command = blemish(home);
+        command.current_dir(home).args(["enroll", "--product", "disc", "--mine", "good", "-q"]);
+        command.args(["--limit", "2", "-o", "x.blemish"]).args(more).assert()
+    };
+    std::fs::write(home.join("notes.txt"), "precious").unwrap();
+    std::fs::copy(home.join("good/0.png"), home.join("x.blemish.png")).unwrap();
+    mine(&["--sheet", "notes.txt"]).code(2).stderr(contains("is there and is no contact sheet"));
+    mine(&[]).code(2).stderr(contains("is there and is no contact sheet"));
+    std::fs::remove_file(home.join("x.blemish.png")).unwrap();
+    mine(&[]).success();
+    mine(&[]).success();
+    assert_eq!(std::fs::read(home.join("notes.txt")).unwrap(), b"precious");
+    #[cfg(unix)]
+    {
+        let device = home.join("device");
+        assert!(std::process::Command::new("mkfifo").arg(&device).status().unwrap().success());
+        mine(&["--sheet", "device"]).code(2);
+        let written = blemish::files::write_whole(&device, b"x").unwrap_err().to_string();
+        assert!(written.contains("is a pipe or a device"), "{written}");
+    }
+}

@@ -110,8 +110,7 @@ fn text_may_come_from_a_pipe() {
     let mut check = blemish(home);
     check.args(["prompts", "check", "-", "--product", "plate"]).write_stdin("normal = 3");
     check.timeout(LIMIT).assert().code(2).stderr(contains("standard input"));
-    let row =
-        r#"{"calibration_photos":99,"p_value":0.01,"verdict":"uncertain","false_alarm":0.05}"#;
+    let row = r#"{"schema":1,"calibration_photos":99,"p_value":0.01,"verdict":"uncertain","false_alarm":0.05}"#;
     let pipe = home.join("rows");
     assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
     let writer = std::thread::spawn({
@@ -418,6 +417,49 @@ fn a_stop_before_all_photos_were_read_leaves_what_was_done() {
         for line in text.lines() {
             let row: Value = serde_json::from_str(line).unwrap();
             assert_eq!((&row["method"], &row["transductive"]), (&"fused".into(), &false.into()));
+        }
+    }
+}
+
+/// Threads that the system does not grant; root has no such limit.
+#[test]
+fn no_threads_are_said_in_one_line() {
+    use std::os::unix::fs::PermissionsExt;
+    // SAFETY: asks for a number.
+    if unsafe { libc::geteuid() } != 0 {
+        return eprintln!("only root can become somebody without processes: not tested");
+    }
+    let home = tempdir().unwrap();
+    let home = home.path();
+    photos(&home.join("p"), 9);
+    copy_tree("layouts/mvtec", &home.join("set"));
+    std::fs::set_permissions(home, std::fs::Permissions::from_mode(0o777)).unwrap();
+    // The program where anybody may run it.
+    let program = home.join("blemish");
+    std::fs::copy(env!("CARGO_BIN_EXE_blemish"), &program).unwrap();
+    for arguments in [
+        &["score", "p", "--product", "plate", "-q"][..],
+        &["score", "p", "--product", "plate", "--threads", "2", "-q"],
+        &["eval", "mvtec", "set", "--method", "winclip", "-q"],
+    ] {
+        for processes in 1..7 {
+            let mut command = Command::new(&program);
+            command.current_dir(home).args(arguments).env("HOME", home).uid(64_321);
+            let limit = libc::rlimit { rlim_cur: processes, rlim_max: processes };
+            // SAFETY: setrlimit is safe to call between fork and exec.
+            unsafe {
+                command.pre_exec(move || match libc::setrlimit(libc::RLIMIT_NPROC, &limit) {
+                    0 => Ok(()),
+                    _ => Err(std::io::Error::last_os_error()),
+                });
+            }
+            let output = command.output().unwrap();
+            let said = String::from_utf8_lossy(&output.stderr);
+            assert!(!said.contains("bug") && !said.contains("panicked"), "{processes}: {said}");
+            if !output.status.success() {
+                assert_eq!(output.status.code(), Some(1), "{processes}: {said}");
+                assert!(said.starts_with("blemish: no thread can be started"), "{said}");
+            }
         }
     }
 }

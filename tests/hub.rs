@@ -40,6 +40,8 @@ enum Fault {
     Endless,
     /// Weights go on after their promised end.
     TooLong,
+    /// What is known of the repository comes byte by byte.
+    Drips,
     /// A web page where data is due.
     Page,
     /// Names that lead out of the cache.
@@ -134,6 +136,13 @@ fn answer(
             let page = "<!DOCTYPE html><html>Log in</html>";
             let headers = "Content-Type: text/html; charset=utf-8\r\n";
             return write!(stream, "{}{page}", head("200 OK", headers, page.len()));
+        }
+        if fault == Fault::Drips {
+            write!(stream, "HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n")?;
+            loop {
+                stream.write_all(b" ")?;
+                std::thread::sleep(std::time::Duration::from_millis(300));
+            }
         }
         if fault == Fault::Endless {
             write!(stream, "HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n{{\"sha\": \"")?;
@@ -320,6 +329,43 @@ fn what_arrived_before_is_checked_too() {
     assert!(leftovers(home.path()).is_empty());
 }
 
+/// What the cache holds may have been damaged, or come from another program.
+#[test]
+fn pulling_again_mends_the_cache() {
+    let home = tempdir().unwrap();
+    let hub = Hub::start(Fault::None);
+    let pull = ["models", "pull", "maker/model", "--quiet"];
+    blemish_with(home.path(), &hub).args(pull).assert().success();
+    let snapshot = home.path().join("hf/hub/models--maker--model/snapshots").join(COMMIT);
+    for name in [WEIGHTS, "config.json"] {
+        let blob = snapshot.join(name).canonicalize().unwrap();
+        let whole = std::fs::read(&blob).unwrap();
+        let mut damaged = whole.clone();
+        damaged[whole.len() / 2] ^= 1;
+        std::fs::write(&blob, damaged).unwrap();
+        blemish_with(home.path(), &hub).args(pull).assert().success();
+        assert!(std::fs::read(&blob).unwrap() == whole, "{name}");
+    }
+}
+
+#[test]
+fn settings_that_cannot_be_followed_are_named() {
+    let home = tempdir().unwrap();
+    let hub = Hub::start(Fault::None);
+    let pull = |name: &str, value: &str| {
+        let mut command = blemish_with(home.path(), &hub);
+        command.env(name, value).args(["models", "pull", "maker/model", "--quiet"]).assert()
+    };
+    for value in ["soon", "-1", "NaN"] {
+        pull("HF_HUB_DOWNLOAD_TIMEOUT", value).code(1).stderr(contains("is no number of seconds"));
+    }
+    pull("SSL_CERT_FILE", "/no/such/file.pem")
+        .code(1)
+        .stderr(contains("SSL_CERT_FILE cannot be used"));
+    pull("HF_HUB_DOWNLOAD_TIMEOUT", "18446744073709551615").success();
+    pull("HF_HUB_DOWNLOAD_TIMEOUT", "1.5").success();
+}
+
 #[test]
 fn small_files_are_checked_and_what_is_damaged_is_fetched_again_once() {
     let pull = ["models", "pull", "maker/model", "--quiet"];
@@ -344,6 +390,7 @@ fn a_hub_that_stalls_or_does_not_end_is_left() {
         (Fault::Endless, "does not end"),
         (Fault::TooLong, "were promised"),
         (Fault::Page, "a web page where data is due"),
+        (Fault::Drips, "comes too slowly"),
     ] {
         let home = tempdir().unwrap();
         let start = std::time::Instant::now();

@@ -345,6 +345,10 @@ fn checkpoints_of_other_kinds_are_called_what_they_are() {
         bomb.extend([b'h', i, b'h', i, 0x86, b'q', i + 1]);
     }
     bomb.push(b'.');
+    let nested = [b"\x80\x02)".to_vec(), vec![0x85; 200_000], b".".to_vec()].concat();
+    // A long list, and many copies of it.
+    let long = [b"\x80\x02](".to_vec(), b"K\x01".repeat(100_000), b"eq\x00".to_vec()].concat();
+    let copies = [long, b"h\x00".repeat(300), b".".to_vec()].concat();
     for (message, expected) in [
         (bin(&dictionary("state_dict"), none), "checkpoint of a training"),
         (bin(&dictionary("module.visual.proj"), none), "\"module.\""),
@@ -352,6 +356,9 @@ fn checkpoints_of_other_kinds_are_called_what_they_are() {
         (bin(&dictionary("x"), ("archive/constants.pkl", b".")), "TorchScript"),
         (bin(&tensor("x", 1 << 30), none), "tensor x is larger than the file"),
         (bin(&bomb, none), "too large"),
+        (bin(&nested, none), "nested too deep"),
+        (bin(&copies, none), "too large"),
+        (bin(&dictionary("x"), ("zzdata.pkl", &tensor("x", 1 << 30))), "holds two pickles"),
         (prefixed("module."), "while it was trained"),
         (prefixed("_orig_mod."), "while it was trained"),
     ] {
@@ -386,6 +393,14 @@ fn checkpoints_of_other_kinds_are_called_what_they_are() {
         std::fs::write(&path, json.to_string()).unwrap();
     });
     assert!(resnet.contains("ResNet"), "{resnet}");
+    let fewer = refusal("clip/gelu/hf", |folder| {
+        let path = folder.join("config.json");
+        let mut json: serde_json::Value =
+            serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+        json["vision_config"]["num_hidden_layers"] = 3.into();
+        std::fs::write(&path, json.to_string()).unwrap();
+    });
+    assert!(fewer.contains("its configuration says 3 blocks"), "{fewer}");
     let half = refusal("clip/gelu/hf", |folder| {
         let path = folder.join("tokenizer.json");
         let text = std::fs::read_to_string(&path).unwrap();

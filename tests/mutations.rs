@@ -21,6 +21,7 @@ use blemish::{
     Adapter, BitDepth, Clip, EnrollOptions, Fit, Maps, Mask, Parts, Photo, Photos, Product,
     Profile, Prompts, Run, RunAbout, enroll, evaluate, merge,
 };
+use candle_core::{Device, Tensor};
 use common::{copy_of, copy_tree, fixture, photo};
 use rand::seq::IndexedRandom;
 use rand::{Rng, SeedableRng};
@@ -504,6 +505,35 @@ fn profiles_also_with_a_right_hash() {
             assert!(!read(&signed(&mut header, data)));
         }
     }
+    // Whole tensors of another size, with a right hash.
+    for whole in &profiles {
+        let (header, _) = parts(whole);
+        let metadata = &header["__metadata__"];
+        let tensors = candle_core::safetensors::load_buffer(whole, &Device::Cpu).unwrap();
+        for name in tensors.keys() {
+            for change in 0..5 {
+                let mut tensors = tensors.clone();
+                let tensor = &tensors[name];
+                let rows = tensor.dim(0).unwrap();
+                let last = tensor.rank() - 1;
+                let changed = match change {
+                    0 => tensor.narrow(0, 0, rows.div_ceil(2)),
+                    1 => tensor.narrow(0, 0, 1),
+                    2 => Tensor::cat(&[tensor, tensor], 0),
+                    3 => tensor.narrow(last, 0, tensor.dim(last).unwrap().div_ceil(2)),
+                    _ => Tensor::cat(&[tensor, tensor], last),
+                };
+                tensors.insert(name.clone(), changed.unwrap().contiguous().unwrap());
+                let bytes = safetensors::serialize(&tensors, None).unwrap();
+                let (mut header, data) = parts(&bytes);
+                header["__metadata__"] =
+                    json!({ "format": metadata["format"], "profile": metadata["profile"] });
+                let signed = signed(&mut header, data);
+                let found = catch_unwind(AssertUnwindSafe(|| read(&signed)));
+                assert!(found.is_ok(), "{}: {name}, change {change}", metadata["profile"]);
+            }
+        }
+    }
     mutate("signed_profile", 250, &profiles, resign, read);
 }
 
@@ -528,7 +558,9 @@ fn folders_of_runs() {
             }
             let (width, height) = Photo::size(&sample.photo).unwrap();
             let map = blemish::AnomalyMap { width, height, values: vec![0.25; width * height] };
-            run.keep(sample, &blemish::Looked { score: 0.5, map }, blemish::render::tiff).unwrap();
+            let found = blemish::Looked { score: 0.5, map };
+            let sha256 = blemish::files::files_sha256(std::slice::from_ref(&sample.photo)).unwrap();
+            run.keep(sample, &found, sha256, blemish::render::tiff).unwrap();
         }
     };
     let out = folder.path().join("out");

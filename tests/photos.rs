@@ -116,12 +116,18 @@ fn numbers_that_mean_no_grey_are_refused_with_the_reason() {
         (f32::INFINITY, "NaN or infinity"),
         (-0.5, "values from -0.5"),
         (1000.0, "to 1000"),
+        (3.0, "to 3"),
     ] {
         floats(first, 0.5);
         refused(why);
     }
     floats(1.0, 0.5);
     assert_eq!(open(&path).rgb()[..6], [255, 255, 255, 128, 128, 128]);
+    // A filter's overshoot.
+    floats(1.002, 0.5);
+    assert_eq!(open(&path).rgb()[..6], [255, 255, 255, 128, 128, 128]);
+    floats(-0.0005, 0.5);
+    assert_eq!(open(&path).rgb()[..6], [0, 0, 0, 128, 128, 128]);
     floats(200.0, 100.0);
     let photo = open(&path);
     assert_eq!(photo.rgb()[..6], [200, 200, 200, 100, 100, 100]);
@@ -155,5 +161,30 @@ fn adobes_segment_changes_only_what_it_is_about() {
         let bare = [&plain[..2], &adobe(0), &plain[20..]].concat();
         std::fs::write(&path, bare).unwrap();
         assert_eq!(open(&path).rgb() == right.rgb(), name == "grey", "{name}");
+    }
+}
+
+/// Tags that a decoder follows where libtiff does not, or the other way round.
+#[test]
+fn tiff_tags_are_followed_as_libtiff_does_or_refused() {
+    use tiff::encoder::{TiffEncoder, colortype};
+    use tiff::tags::Tag;
+    let folder = tempdir().unwrap();
+    let path = folder.path().join("x.tif");
+    let write = |tag: Tag, value: u16| {
+        let file = std::fs::File::create(&path).unwrap();
+        let mut encoder = TiffEncoder::new(file).unwrap();
+        let mut image = encoder.new_image::<colortype::RGBA8>(20, 20).unwrap();
+        image.encoder().write_tag(tag, value).unwrap();
+        image.write_data(&[100, 50, 0, 128].repeat(400)).unwrap();
+        Photo::open(&path, BitDepth::default())
+    };
+    // Colours multiplied by their alpha: half of 200 and of 100.
+    let photo = write(Tag::ExtraSamples, 1).unwrap();
+    assert_eq!(photo.rgb()[..3], [199, 99, 0]);
+    assert_eq!(write(Tag::ExtraSamples, 2).unwrap().rgb()[..3], [100, 50, 0]);
+    for (tag, why) in [(Tag::Predictor, "predictor"), (Tag::FillOrder, "bits the other way")] {
+        let error = write(tag, 2).unwrap_err().to_string();
+        assert!(error.contains(why) && error.contains("save it as PNG"), "{error}");
     }
 }

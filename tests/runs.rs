@@ -42,6 +42,23 @@ fn what_changed_since_is_computed_again_and_nothing_else() {
     assert!(!stderr(&resume()).contains("no longer hold"));
     assert_eq!(log(home, "out"), lines, "nothing is computed again");
 
+    // Another content of the same length and time is another photo.
+    let good = home.join("set/tray/test/good/000.png");
+    let (before, time) =
+        (std::fs::read(&good).unwrap(), good.metadata().unwrap().modified().unwrap());
+    let put = |bytes: &[u8]| {
+        std::fs::write(&good, bytes).unwrap();
+        std::fs::File::options().write(true).open(&good).unwrap().set_modified(time).unwrap();
+    };
+    let mut other = before.clone();
+    let last = other.len() - 1;
+    other[last] ^= 1;
+    put(&other);
+    assert!(stderr(&resume()).contains("1 results no longer hold"));
+    put(&before);
+    assert!(stderr(&resume()).contains("1 results no longer hold"));
+    let lines = log(home, "out");
+
     // The same content at another time is the same photo.
     let photo = home.join("set/tray/test/stain/000.png");
     let bytes = std::fs::read(&photo).unwrap();
@@ -205,7 +222,7 @@ fn two_runs_do_not_write_into_one_folder() {
     let home = home.path();
     copy_tree("layouts/mvtec", &home.join("set"));
     eval(home, &["set", "--out", "out"]).success();
-    let log = std::fs::File::options().append(true).open(home.join("out/photos.jsonl")).unwrap();
+    let log = std::fs::File::options().append(true).open(home.join("out/.lock")).unwrap();
     log.lock().unwrap();
     eval(home, &["set", "--out", "out", "--resume"])
         .code(2)
@@ -348,4 +365,69 @@ fn numbers_that_are_none_are_refused_with_the_photos_name() {
         let error = found.err().unwrap().to_string();
         assert!(error.contains("000.png") && error.contains("no number"), "{error}");
     }
+}
+
+/// A run's results are not lost to another set of the same names, nor to photos that are missing for a while.
+#[test]
+fn a_run_is_kept_from_another_set_and_for_photos_that_come_back() {
+    let home = tempdir().unwrap();
+    let home = home.path();
+    copy_tree("layouts/mvtec", &home.join("set"));
+    copy_tree("layouts/mvtec", &home.join("other"));
+    for entry in walkdir::WalkDir::new(home.join("other/tray/test")).into_iter().flatten() {
+        if entry.file_type().is_file() {
+            let turned = image::open(entry.path()).unwrap().rotate180();
+            turned.save(entry.path()).unwrap();
+        }
+    }
+    let whole = eval(home, &["set", "--out", "out"]).success();
+    let lines = log(home, "out");
+    eval(home, &["other", "--out", "out", "--resume"])
+        .code(2)
+        .stderr(contains("holds results of other photos"));
+    assert_eq!(log(home, "out"), lines);
+    // A share that is mounted in part.
+    std::fs::rename(home.join("set/tray/test/stain"), home.join("stain")).unwrap();
+    let photo = home.join("set/tray/test/good/000.png");
+    let bytes = std::fs::read(&photo).unwrap();
+    image::open(&photo).unwrap().rotate180().save(&photo).unwrap();
+    eval(home, &["set", "--out", "out", "--resume"]).success();
+    std::fs::write(&photo, bytes).unwrap();
+    std::fs::rename(home.join("stain"), home.join("set/tray/test/stain")).unwrap();
+    let again = eval(home, &["set", "--out", "out", "--resume"]).success();
+    assert!(stderr(&again).contains("1 results no longer hold"), "{}", stderr(&again));
+    assert_eq!(again.get_output().stdout, whole.get_output().stdout);
+    // An edited description.
+    let file = home.join("out/run.json");
+    let text = std::fs::read_to_string(&file).unwrap();
+    std::fs::write(&file, text.replace("\"size\": 240", "\"size\": 480")).unwrap();
+    eval(home, &["set", "--out", "out", "--resume"])
+        .code(1)
+        .stderr(contains("run.json: was altered"));
+}
+
+#[cfg(unix)]
+#[test]
+fn what_leads_nowhere_is_a_stray() {
+    let home = tempdir().unwrap();
+    let home = home.path();
+    copy_tree("layouts/mvtec", &home.join("set"));
+    std::os::unix::fs::symlink("nowhere", home.join("set/tray/test/stain/gone")).unwrap();
+    eval(home, &["set"]).success().stderr(contains("gone is no part of the set"));
+}
+
+#[test]
+fn a_photo_has_one_mask_or_one_folder_of_them() {
+    let home = tempdir().unwrap();
+    let home = home.path();
+    copy_tree("layouts/mvtec", &home.join("set"));
+    let truth = home.join("set/tray/ground_truth/stain");
+    std::fs::copy(truth.join("000_mask.png"), truth.join("000.png")).unwrap();
+    eval(home, &["set"]).code(1).stderr(contains("is a mask of the same photo as"));
+    std::fs::remove_file(truth.join("000.png")).unwrap();
+    // An empty folder is none.
+    std::fs::create_dir(truth.join("000")).unwrap();
+    eval(home, &["set"]).success();
+    std::fs::copy(truth.join("001_mask.png"), truth.join("000/0.png")).unwrap();
+    eval(home, &["set"]).code(1).stderr(contains("is a mask of the same photo as"));
 }

@@ -129,8 +129,7 @@ fn info(args: &Info) -> anyhow::Result<()> {
     let mut out = std::io::stdout().lock();
     let mut print = || {
         if args.format == Format::Json {
-            serde_json::to_writer(&mut out, &json)?;
-            return writeln!(out);
+            return super::json_line(&mut out, &json);
         }
         let blocks: Vec<String> = about.blocks.iter().map(usize::to_string).collect();
         let or_unknown = |text: Option<String>| text.unwrap_or_else(|| "not known".into());

@@ -4,6 +4,8 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use blemish::report::SCHEMA;
+use blemish::text::json;
 use blemish::{Calibration, Decision, Error};
 use serde_json::Value;
 
@@ -60,7 +62,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
             Ok((decision, among, line)) => {
                 counts[decision as usize] += 1;
                 photos = Some(photos.map_or(among, |least: usize| least.min(among)));
-                if !super::printed(writeln!(out, "{line}"))? {
+                if !super::printed(writeln!(out, "{}", json(&line)))? {
                     return Ok(ExitCode::SUCCESS);
                 }
             }
@@ -91,7 +93,11 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
 /// A result's line with its new verdict.
 fn decide(line: &str, false_alarm: f64) -> Result<(Decision, usize, String), String> {
     let other = "not a result of `blemish score --profile` in JSON Lines";
+    let line = line.trim_start_matches('\u{feff}');
     let mut row: Value = serde_json::from_str(line).map_err(|_| other)?;
+    if row["schema"] != SCHEMA {
+        return Err(format!("a result of another version (schema {}); score again", row["schema"]));
+    }
     let photos = row.get("calibration_photos").and_then(Value::as_u64).ok_or(other)? as usize;
     let decision = match row.get("p_value") {
         Some(Value::Null) => Decision::Uncertain,

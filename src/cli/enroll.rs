@@ -185,9 +185,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let default = if out.is_terminal() { Format::Table } else { Format::Json };
     super::printed(match args.format.unwrap_or(default) {
         Format::Table => summary.table(&mut out),
-        Format::Json => serde_json::to_writer(&mut out, &summary)
-            .map_err(std::io::Error::from)
-            .and_then(|()| writeln!(out)),
+        Format::Json => super::json_line(&mut out, &summary),
     })?;
     if !args.method.model.quiet {
         super::decide::say_what_is_promised(summary.calibration_photos, args.false_alarm);
@@ -297,7 +295,8 @@ impl<'a> Summary<'a> {
 
     fn table(&self, out: &mut impl Write) -> std::io::Result<()> {
         let Self { profile, product, method, reference_method, .. } = self;
-        writeln!(out, "{profile}: {product}, {method} with {reference_method}")?;
+        let title = format!("{profile}: {product}, {method} with {reference_method}");
+        writeln!(out, "{}", shown(&title))?;
         if let Some(MinedSummary { sheet, photos }) = &self.mined {
             writeln!(
                 out,

@@ -221,7 +221,7 @@ fn measure_model(args: &RunArgs, layout: Layout) -> anyhow::Result<ExitCode> {
     let reference = args.profile_from.map(|_| args.reference_method(alone.method().name()));
     let cache = TextCache::from_env();
     let mut words = BTreeMap::new();
-    let reading = super::setup::spinner("reading the photos", args.method.model.quiet);
+    let mut contents: BTreeMap<&str, Contents> = BTreeMap::new();
     for &folder in by_product.keys() {
         let names = match args.names {
             _ if !args.product.is_empty() => args.product.clone(),
@@ -238,12 +238,15 @@ fn measure_model(args: &RunArgs, layout: Layout) -> anyhow::Result<ExitCode> {
             compared_sha256: match (args.profile_from, judges) {
                 (Some(count), _) => Some(files_sha256(&args.references(count, layout, folder)?)?),
                 (None, Judges::Words) => None,
-                (None, _) => Some(files_sha256(&together::photos(&by_product[folder]))?),
+                (None, _) => {
+                    let photos = together::photos(&by_product[folder]);
+                    let of = Contents::of(&photos, args.folder.seed(), args.method.model.quiet);
+                    Some(contents.entry(folder).or_insert(of).sha256())
+                }
             },
         };
         words.insert(folder.to_string(), (product, named));
     }
-    reading.finish_and_clear();
     // Without words there are no layers for them.
     let has_words = judges != Judges::Mutual || words.values().any(|(p, _)| p.kinds().len() > 1);
     let used = adapter.filter(|_| has_words);
@@ -277,7 +280,7 @@ fn measure_model(args: &RunArgs, layout: Layout) -> anyhow::Result<ExitCode> {
         adapter_licence: described.and_then(|a| a.licence.clone()),
     };
     let run_about = RunAbout {
-        root: args.set.root.canonicalize()?,
+        root: std::path::absolute(&args.set.root)?,
         layout: super::setup::name_of(layout),
         products: words
             .iter()
@@ -320,15 +323,11 @@ fn measure_model(args: &RunArgs, layout: Layout) -> anyhow::Result<ExitCode> {
             _ if run.as_ref().is_some_and(|run| samples.iter().all(|s| run.has(s))) => None,
             _ => {
                 let with_words = judges == Judges::Auto;
-                let contents = Contents::of(
-                    &together::photos(samples),
-                    args.folder.seed(),
-                    args.method.model.quiet,
-                );
+                let contents = &contents[folder];
                 let count = contents.count();
                 let empty =
                     args.folder.folder(&args.method, &model, product, None, (with_words, count))?;
-                Some(together::judge(empty, &contents, samples, depth, (&bar, &mut notes))?)
+                Some(together::judge(empty, contents, samples, depth, (&bar, &mut notes))?)
             }
         };
         let mut look = |sample: &Sample| -> blemish::Result<Looked> {
@@ -338,8 +337,15 @@ fn measure_model(args: &RunArgs, layout: Layout) -> anyhow::Result<ExitCode> {
             if let Some(known) = known(&run, sample)? {
                 return Ok(known);
             }
+            // Taken before the photo is looked at: it may be replaced meanwhile.
+            let hash = || files_sha256(std::slice::from_ref(&sample.photo));
+            let sha256 = match (&run, &judged) {
+                (None, _) => String::new(),
+                (Some(_), Some((_, index))) => index[&*sample.photo].1.clone(),
+                (Some(_), None) => hash()?,
+            };
             let finding = match &judged {
-                Some((judged, index)) => judged.finding(index[&*sample.photo]),
+                Some((judged, index)) => judged.finding(index[&*sample.photo].0),
                 None => {
                     let photo = Photo::open(&sample.photo, depth)?;
                     notes.say(&bar, &sample.photo, &photo);
@@ -348,7 +354,7 @@ fn measure_model(args: &RunArgs, layout: Layout) -> anyhow::Result<ExitCode> {
             };
             let found = Looked { score: finding.score, map: finding.map };
             if let Some(run) = &mut run {
-                run.keep(sample, &found, blemish::render::tiff)?;
+                run.keep(sample, &found, sha256, blemish::render::tiff)?;
             }
             Ok(found)
         };

@@ -190,8 +190,7 @@ fn json(
     });
     let never = rows.iter().filter(|row| row.largest < NOTHING).map(|row| part(row.effect));
     let all = Json { photos: photos.collect(), never_matter: never.collect() };
-    serde_json::to_writer(&mut *out, &all)?;
-    writeln!(out)
+    super::json_line(out, &all)
 }
 
 fn kind_of(effect: &Effect) -> &str {

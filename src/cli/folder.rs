@@ -167,6 +167,16 @@ impl Contents {
         (0..photos.len()).filter_map(copy).collect()
     }
 
+    /// The hash of a photo that could be read.
+    pub fn sha256_of(&self, photo: usize) -> &str {
+        self.places[photo].as_ref().map_or("", |place| &self.ring[*place].0)
+    }
+
+    /// SHA-256 of all hashes in ascending order, written one after another: which photos these are.
+    pub fn sha256(&self) -> String {
+        set_sha256(self.ring.iter().map(|(hash, _)| &**hash).collect())
+    }
+
     /// Whether all could be read.
     pub fn are_readable(&self) -> bool {
         self.places.iter().all(Result::is_ok)
@@ -214,10 +224,14 @@ impl Contents {
                 gathered.found.insert(place, found.map(|()| hashes.len() - 1));
             }
         });
-        hashes.sort_unstable();
-        gathered.sha256 = sha256(hashes.concat().as_bytes());
+        gathered.sha256 = set_sha256(hashes);
         gathered
     }
+}
+
+fn set_sha256(mut hashes: Vec<&str>) -> String {
+    hashes.sort_unstable();
+    sha256(hashes.concat().as_bytes())
 }
 
 /// What came of looking at photos.
@@ -256,6 +270,7 @@ impl Gathered {
 pub fn named(photo: &Path, error: &Error) -> String {
     match error {
         Error::Photo { why, .. } => format!("{}: {why}", photo.display()),
-        other => other.to_string(),
+        Error::Read { cause, .. } => format!("{}: cannot read: {cause}", photo.display()),
+        other => format!("{}: {other}", photo.display()),
     }
 }

@@ -24,7 +24,7 @@ pub struct Report {
     /// What others published of the same model, input size, method and set.
     pub published: Vec<Published>,
     /// Files beside the set's that were not used.
-    pub stray: Vec<PathBuf>,
+    pub stray: Vec<String>,
     /// What has to be known of the files.
     pub warnings: Vec<String>,
 }
@@ -187,6 +187,7 @@ impl Report {
             }
         }
         let curve = super::setup::name_of(curve);
+        let stray = stray.iter().map(|path| path.to_string_lossy().into_owned()).collect();
         Self { about, curve, products, mean, published, stray, warnings }
     }
 
@@ -201,9 +202,7 @@ impl Report {
         let mut out = std::io::stdout().lock();
         super::printed(match format {
             Format::Table => table(&mut out, layout, self),
-            Format::Json => serde_json::to_writer(&mut out, self)
-                .map_err(std::io::Error::from)
-                .and_then(|()| writeln!(out)),
+            Format::Json => super::json_line(&mut out, self),
         })?;
         Ok(())
     }

@@ -63,8 +63,14 @@ pub fn mine(
             Error::Setting { setting: format!("--sheet {}", sheet_file.display()), why }.into()
         );
     }
+    if sheet_file.symlink_metadata().is_ok() && !sheet::is_one(&sheet_file) {
+        let why = "is there and is no contact sheet; give another name".to_string();
+        return Err(
+            Error::Setting { setting: format!("--sheet {}", sheet_file.display()), why }.into()
+        );
+    }
     let region = args.roi.as_ref();
-    let region = region.map(|mask| model.region(mask, args.method.fit)).transpose()?;
+    let region = region.map(|mask| model.region(mask, args.method.fit, true)).transpose()?;
     let options = FolderOptions {
         fit: args.method.fit,
         region: region.map(Arc::new),

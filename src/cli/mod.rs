@@ -95,7 +95,18 @@ pub fn run() -> anyhow::Result<ExitCode> {
         // The file that is being written is finished first, so that a stop leaves whole files only.
         let _stopped = blemish::files::stop_writing();
         std::process::exit(STOPPED.into());
+    })
+    .map_err(|e| {
+        anyhow::anyhow!(
+            "no thread can be started ({e}): allow more processes (ulimit -u), or end others"
+        )
     })?;
+    // A file that grows too large is an error of writing, not an end without a word.
+    #[cfg(unix)]
+    // SAFETY: ignores a signal; nothing else handles it.
+    unsafe {
+        libc::signal(libc::SIGXFSZ, libc::SIG_IGN);
+    }
     match Cli::parse().command {
         Command::Score(args) => score::run(&args),
         Command::Enroll(args) => enroll::run(&args),
@@ -107,6 +118,11 @@ pub fn run() -> anyhow::Result<ExitCode> {
         Command::Merge(args) => merge::run(&args),
         Command::Models(args) => models::run(&args),
     }
+}
+
+/// A value as a line of JSON that a terminal may show.
+fn json_line(out: &mut impl Write, value: &impl serde::Serialize) -> std::io::Result<()> {
+    writeln!(out, "{}", blemish::text::json(&serde_json::to_string(value)?))
 }
 
 /// Output that nobody reads any more (`blemish score ... | head`) is a good reason to stop, not a failure.

@@ -9,6 +9,7 @@ use blemish::report::{Format, Printer, Record};
 use blemish::{BitDepth, Finding, Photo};
 use indicatif::ProgressBar;
 
+use super::folder::named;
 use super::scorer::Scorer;
 use super::setup::{Model, Notes, progress_bar};
 
@@ -82,7 +83,7 @@ impl<'a> Results<'a> {
                 let goes_on = match found {
                     Ok((record, finding, photo)) => self.keep(i, record, &finding, photo)?,
                     Err(error) => {
-                        self.fail(&error);
+                        self.fail(&named(&photos[i], &error));
                         true
                     }
                 };
@@ -103,11 +104,6 @@ impl<'a> Results<'a> {
         finding: &Finding,
         opened: Option<Photo>,
     ) -> anyhow::Result<bool> {
-        if !finding.score.is_finite() {
-            let photo = self.photos[photo].display().to_string();
-            self.fail(&format_args!("{photo}: its score is no number"));
-            return Ok(true);
-        }
         if let Some(target) = &self.targets[photo] {
             let opened = opened.map_or_else(|| Photo::open(&self.photos[photo], self.depth), Ok);
             let drawn =

@@ -47,7 +47,9 @@ impl<'a> Scorer<'a> {
         let model = args.method.open()?;
         let cache = TextCache::from_env();
         let region = args.roi.as_ref();
-        let region = region.map(|mask| model.region(mask, args.method.fit)).transpose()?;
+        let region = region
+            .map(|mask| model.region(mask, args.method.fit, args.method.model.quiet))
+            .transpose()?;
         let scorer = Self {
             defect_files,
             args,

@@ -4,7 +4,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Context;
 use blemish::{
     Activation, Adapter, BitDepth, Clip, Detector, Error, Fit, MethodEntry, ModelOptions, Parts,
     Photo, Product, Profile, Prompts, Region, Seen, TextCache,
@@ -145,8 +144,12 @@ pub struct Model {
 
 impl Model {
     /// A mask, on the model's input.
-    pub fn region(&self, mask: &Path, fit: Fit) -> blemish::Result<Region> {
-        Region::open(mask, (self.clip.size(), self.clip.grid()), fit)
+    pub fn region(&self, mask: &Path, fit: Fit, quiet: bool) -> blemish::Result<Region> {
+        let region = Region::open(mask, (self.clip.size(), self.clip.grid()), fit)?;
+        if let (Some(note), false) = (&region.note, quiet) {
+            say!("warning: {note}");
+        }
+        Ok(region)
     }
 }
 
@@ -447,8 +450,8 @@ fn set_threads(threads: usize) -> anyhow::Result<()> {
     }
     // More threads than cores only wait for each other.
     let cores = std::thread::available_parallelism().map_or(threads, usize::from);
-    rayon::ThreadPoolBuilder::new()
-        .num_threads(threads.min(cores))
-        .build_global()
-        .context("--threads")
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(threads.min(cores)).build_global();
+    pool.map_err(|_| {
+        anyhow::anyhow!("no thread can be started: allow more processes (ulimit -u), or end others")
+    })
 }

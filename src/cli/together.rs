@@ -46,7 +46,7 @@ pub fn score(
         say("warning: stopped before all photos were read: --method mutual has compared none");
         return Ok(true);
     }
-    if with_words && contents.count() < Folder::ENOUGH {
+    if with_words && contents.count() < Folder::ENOUGH && !super::is_stopped() {
         super::end_at_stop();
         bar.reset();
         return Ok(false);
@@ -96,6 +96,7 @@ pub fn score(
             format!("{} photos like {}", own.len(), photos[own[0]].display())
         };
         let done = match (args.apart, with_words) {
+            _ if super::is_stopped() => "that was stopped, and they are not told apart",
             (true, _) => "each is scored by itself",
             (false, true) => {
                 "they are scored by words alone; --apart scores each by itself, --method mutual all together"
@@ -109,36 +110,35 @@ pub fn score(
     }
     // Each folder that was judged, with the photos in it.
     let mut parts: Vec<(Judged, Gathered)> = Vec::new();
-    match &groups {
-        Some(groups) if args.apart && !super::is_stopped() => {
-            for group in [false, true] {
-                let own = |place: usize| gathered.at(place).is_some_and(|i| groups[i] == group);
-                let bar = progress_bar(groups.iter().filter(|g| **g == group).count(), quiet);
-                let (folder, again) = look(&own, Early::default(), &bar)?;
-                bar.finish_and_clear();
-                // A photo may have changed since it was looked at first.
-                for (photo, path) in photos.iter().enumerate() {
-                    if let (Some(Err(error)), Some(_)) =
-                        (again.index(&contents, photo), group_of[photo])
-                    {
-                        results.fail(&named(path, error));
-                    }
-                }
-                let judged =
-                    if folder.photos() < 2 { folder.by_words() } else { folder.finish()? };
-                parts.push((judged, again));
+    for group in [false, true] {
+        let Some(groups) = groups.as_ref().filter(|_| args.apart && !super::is_stopped()) else {
+            break;
+        };
+        let own = |place: usize| gathered.at(place).is_some_and(|i| groups[i] == group);
+        let bar = progress_bar(groups.iter().filter(|g| **g == group).count(), quiet);
+        let (folder, again) = look(&own, Early::default(), &bar)?;
+        bar.finish_and_clear();
+        if super::is_stopped() {
+            parts.clear();
+            say("warning: stopped: the photos are not scored apart");
+            break;
+        }
+        // A photo may have changed since it was looked at first.
+        for (photo, path) in photos.iter().enumerate() {
+            if let (Some(Err(error)), Some(_)) = (again.index(&contents, photo), group_of[photo]) {
+                results.fail(&named(path, error));
             }
         }
-        groups
-            if with_words
-                && (groups.is_some()
-                    || folder.photos() < Folder::ENOUGH
-                    || super::is_stopped()) =>
-        {
-            parts.push((folder.by_words(), gathered));
-        }
-        _ => parts.push((folder.finish()?, gathered)),
+        let judged = if folder.photos() < 2 { folder.by_words() } else { folder.finish()? };
+        parts.push((judged, again));
     }
+    if parts.is_empty() {
+        let few = groups.is_some() || folder.photos() < Folder::ENOUGH || super::is_stopped();
+        let judged = if with_words && few { folder.by_words() } else { folder.finish()? };
+        parts.push((judged, gathered));
+    }
+    // What comes now is quick, and each result is kept at once.
+    super::end_at_stop();
     for (judged, gathered) in &parts {
         if let Some(upper) = judged.without_bulk() {
             say(&format!(
@@ -197,21 +197,23 @@ pub fn photos(samples: &[&Sample]) -> Vec<PathBuf> {
     samples.iter().map(|sample| sample.photo.clone()).collect()
 }
 
-/// The photos of a product, judged by each other, and the index of each in what was judged.
+/// The photos of a product, judged by each other, and of each its index in what was judged and its hash.
 pub fn judge<'a>(
     mut folder: Folder,
     contents: &Contents,
     samples: &[&'a Sample],
     depth: BitDepth,
     (bar, notes): (&ProgressBar, &mut Notes),
-) -> anyhow::Result<(Judged, HashMap<&'a Path, usize>)> {
+) -> anyhow::Result<(Judged, HashMap<&'a Path, (usize, String)>)> {
     let seen =
         contents.look(&mut folder, &photos(samples), depth, (&|_| true, Early::default()), bar);
     seen.note.iter().for_each(|note| notes.once(bar, note));
     let mut index = HashMap::new();
     for (photo, sample) in samples.iter().enumerate() {
         match seen.index(contents, photo) {
-            Some(Ok(i)) => _ = index.insert(&*sample.photo, i),
+            Some(Ok(i)) => {
+                index.insert(&*sample.photo, (i, contents.sha256_of(photo).to_string()));
+            }
             Some(Err(error)) => anyhow::bail!("{error}"),
             None => unreachable!("all are wanted"),
         }

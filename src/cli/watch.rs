@@ -140,8 +140,7 @@ fn print(paths: &[String], before: Option<&[f32]>, after: &[f32]) -> anyhow::Res
         for (i, (path, &after)) in paths.iter().zip(after).enumerate() {
             let before = before.map(|scores| scores[i]);
             if !is_table {
-                serde_json::to_writer(&mut out, &Row { path, before, after })?;
-                writeln!(out)?;
+                super::json_line(&mut out, &Row { path, before, after })?;
                 continue;
             }
             let change = before.map_or(String::new(), |before| format!("{:+.3}", after - before));

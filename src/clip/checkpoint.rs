@@ -229,6 +229,22 @@ impl Checkpoint {
         Ok((self.norm(norm, width, eps)?, self.projection(projection, width, embedding)?))
     }
 
+    /// Refuses a checkpoint that has more blocks than its configuration says.
+    pub fn check_blocks(&self, tower: Tower, count: usize) -> Result<()> {
+        let blocks = match tower {
+            Tower::Vision => self.layout.vision_blocks,
+            Tower::Text => self.layout.text_blocks,
+        };
+        let next = format!("{blocks}.{count}.{}.weight", self.layout.norm_1);
+        match self.tensors.contains_tensor(&next) {
+            true => {
+                Err(self
+                    .fail(format!("has tensor {next}, and its configuration says {count} blocks")))
+            }
+            false => Ok(()),
+        }
+    }
+
     /// The parts of one block.
     pub fn block(
         &self,
@@ -301,7 +317,7 @@ fn saved_by_training(prefix: &str) -> String {
 /// Refuses PyTorch files that hold no plain list of tensors, before a tensor is read.
 fn check_pickle(path: &Path) -> Result<(), String> {
     // A few thousand tensors, as of the largest models.
-    const LIMITS: Limits = Limits { bytes: 16 << 20, objects: 500_000 };
+    const LIMITS: Limits = Limits { bytes: 16 << 20, visits: 4_000_000 };
     let words = |e: std::io::Error| format!("cannot read: {e}");
     let file = crate::files::open(path, u64::MAX).map_err(words)?;
     let length = file.metadata().map_err(words)?.len();
@@ -336,8 +352,10 @@ fn check_pickle(path: &Path) -> Result<(), String> {
     // A shape may promise what the file does not have; tied weights are there once and count twice.
     let mut total = 0u64;
     for (key, value) in entries {
-        let info = catch_panic(|| value.into_tensor_info(key, Path::new(&folder)));
-        let Some(Ok(Some(info))) = info else { continue };
+        let Some(Ok(info)) = catch_panic(|| value.into_tensor_info(key, Path::new(&folder))) else {
+            return Err("holds a tensor of an unknown kind; save it again as safetensors".into());
+        };
+        let Some(info) = info else { continue };
         let stored = zip.by_name(&info.path).map_or(0, |part| part.size());
         let bytes = info.layout.shape().elem_count() as u64 * info.dtype.size_in_bytes() as u64;
         total = total.saturating_add(bytes);

@@ -137,6 +137,9 @@ impl Config {
         if towers.iter().any(|t| t.heads == 0 || t.width % t.heads != 0) {
             return Err("the width is not a multiple of the number of attention heads".into());
         }
+        if towers.iter().any(|t| !(t.norm_eps > 0.0 && t.norm_eps < 0.1)) {
+            return Err("a layer_norm_eps in the configuration is not between 0 and 0.1".into());
+        }
         if self.context < 3 {
             return Err(format!("a context of {} tokens holds no text", self.context));
         }
@@ -153,6 +156,7 @@ impl Config {
 /// Mean and standard deviation from Hugging Face's `preprocessor_config.json`, or from the part of transformers 5's
 /// `processor_config.json` that is about pictures; none where it has no such part.
 pub(super) fn normalisation_from_hugging_face(
+    file: &str,
     json: &[u8],
 ) -> Result<Option<Normalisation>, String> {
     #[derive(Deserialize)]
@@ -184,7 +188,7 @@ pub(super) fn normalisation_from_hugging_face(
     let mut value: serde_json::Value = parse(json)?;
     if let Some(part) = value.get_mut("image_processor").map(serde_json::Value::take) {
         value = part;
-    } else if value.get("processor_class").is_some() && value.get("image_mean").is_none() {
+    } else if file.starts_with("processor") {
         return Ok(None);
     }
     let raw: Preprocessor =

@@ -12,7 +12,7 @@ const HOPS: usize = 8;
 /// What an answer about a repository may have.
 const MOST_JSON: u64 = 16 << 20;
 /// What it has as a rule.
-const USUAL_JSON: u64 = 1 << 18;
+const USUAL_JSON: u64 = 1 << 16;
 /// No download is slower than this, in bytes a second.
 const SLOWEST: u64 = 4096;
 
@@ -45,8 +45,9 @@ impl Failure {
 }
 
 impl Client {
-    pub fn new(endpoint: &str, token: Option<String>, patience: Duration) -> Self {
-        let tls = TlsConfig::builder().root_certs(root_certificates()).build();
+    /// `Err`: what is wrong with the machine's certificates.
+    pub fn new(endpoint: &str, token: Option<String>, patience: Duration) -> Result<Self, String> {
+        let tls = TlsConfig::builder().root_certs(root_certificates()?).build();
         let config = Agent::config_builder()
             .max_redirects(0)
             .max_redirects_will_error(false)
@@ -58,7 +59,7 @@ impl Client {
             .tls_config(tls)
             .build();
         let endpoint = endpoint.trim_end_matches('/').to_string();
-        Self { agent: config.into(), endpoint, token, patience }
+        Ok(Self { agent: config.into(), endpoint, token, patience })
     }
 
     /// What the hub knows of something, as JSON.
@@ -119,6 +120,9 @@ impl Client {
             true => "if a proxy opens TLS here, name its certificate with SSL_CERT_FILE",
             false => "without a network use --model tiny, a folder, or a model that is cached",
         };
+        if why.contains("timeout: global") {
+            return Failure::lasting("the hub's answer comes too slowly; try again later");
+        }
         let why = match why.contains("timeout") {
             true => format!("no answer within {} s: {why}", self.patience.as_secs()),
             false => why,
@@ -150,19 +154,30 @@ impl Answer {
         }
     }
 
+    /// Whether the last answer says how long it is; else its end may be a broken line.
+    pub fn has_length(&self) -> bool {
+        self.last("content-length").is_some()
+    }
+
     pub fn into_reader(self) -> impl Read {
         self.body.into_reader()
     }
 }
 
 /// Those that this machine trusts (`SSL_CERT_FILE` and `SSL_CERT_DIR` name others); Mozilla's where it has none.
-fn root_certificates() -> RootCerts {
-    let found = rustls_native_certs::load_native_certs().certs;
+fn root_certificates() -> Result<RootCerts, String> {
+    let loaded = rustls_native_certs::load_native_certs();
+    let named =
+        ["SSL_CERT_FILE", "SSL_CERT_DIR"].into_iter().find(|n| std::env::var_os(n).is_some());
+    if let (Some(name), Some(error)) = (named, loaded.errors.first()) {
+        return Err(format!("{name} cannot be used: {error}"));
+    }
+    let found = loaded.certs;
     if found.is_empty() {
-        return RootCerts::WebPki;
+        return Ok(RootCerts::WebPki);
     }
     let own = found.iter().map(|der| Certificate::from_der(der.as_ref()).to_owned());
-    RootCerts::new_with_certs(&own.collect::<Vec<_>>())
+    Ok(RootCerts::new_with_certs(&own.collect::<Vec<_>>()))
 }
 
 /// Scheme, host and port.
@@ -177,12 +192,17 @@ fn origin(url: &str) -> Option<(String, String, u16)> {
 fn redirected(from: &str, to: &str) -> Result<String, Failure> {
     let (scheme, rest) = from.split_once("://").unwrap_or(("https", from));
     let host = rest.split('/').next().unwrap_or_default();
+    let path = from.split(['?', '#']).next().unwrap_or(from);
+    let is_absolute = to.split(['/', '?', '#']).next().is_some_and(|start| start.ends_with(':'));
     let url = match to {
-        _ if to.contains("://") => to.to_string(),
+        _ if is_absolute => to.to_string(),
         _ if to.starts_with("//") => format!("{scheme}:{to}"),
         _ if to.starts_with('/') => format!("{scheme}://{host}{to}"),
-        _ => format!("{}/{to}", from.rsplit_once('/').map_or(from, |(folder, _)| folder)),
+        _ => format!("{}/{to}", path.rsplit_once('/').map_or(path, |(folder, _)| folder)),
     };
+    if !["https://", "http://"].iter().any(|start| url.to_lowercase().starts_with(start)) {
+        return Err(Failure::lasting(format!("the hub sends to {to:?}, which is no web address")));
+    }
     if scheme.eq_ignore_ascii_case("https") && !url.to_lowercase().starts_with("https://") {
         return Err(Failure::lasting("the hub sends from https to an address without encryption"));
     }
@@ -211,6 +231,12 @@ mod tests {
         assert_eq!(to(from, "/c").unwrap(), "https://hub.example/c");
         assert_eq!(to(from, "c?x=1").unwrap(), "https://hub.example/a/c?x=1");
         assert_eq!(to(from, "//cdn.example/c").unwrap(), "https://cdn.example/c");
+        assert_eq!(
+            to(from, "/login?next=https://x").unwrap(),
+            "https://hub.example/login?next=https://x"
+        );
+        assert_eq!(to("https://hub.example/a?b=/c/d", "e").unwrap(), "https://hub.example/e");
+        assert!(to(from, "file:///etc/passwd").is_err());
         assert_eq!(to(from, "https://cdn.example/c").unwrap(), "https://cdn.example/c");
         assert!(to(from, "http://cdn.example/c").is_err());
         assert!(to("http://127.0.0.1:80/a", "http://cdn.example/c").is_ok());

@@ -5,7 +5,7 @@
 //! `HF_HUB_OFFLINE` (never use the network), `HF_HUB_DOWNLOAD_TIMEOUT` (seconds without an answer). A file is in its place
 //! only when it is whole and has the hash that the hub promised.
 
-use std::fs::File;
+use std::fs::{File, TryLockError};
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -13,6 +13,7 @@ use std::time::Duration;
 use hf_hub::{Cache, CacheRepo, Repo, RepoType};
 use sha1::{Digest, Sha1};
 
+use super::config::normalisation_from_hugging_face;
 use super::files::{Files, Manifest, Weights, shards};
 use super::http::{Client, Failure};
 use super::source::{Repository, Source, parse};
@@ -22,7 +23,7 @@ use crate::{Error, Result};
 /// Tries after the first, each from where the last one broke off.
 const RETRIES: u32 = 3;
 /// Seconds without an answer that end a request.
-const PATIENCE: u64 = 30;
+const PATIENCE: f64 = 30.0;
 /// No checkpoint that this program reads has more.
 const MOST_BYTES: u64 = 64 << 30;
 
@@ -71,7 +72,11 @@ pub(super) fn cached(repository: &Repository) -> Option<PathBuf> {
         needed.extend(shards(&files.read(index).ok()?).ok()?);
     }
     // Python may have fetched only a part; without this file the wrong colours would be assumed.
-    let complete = manifest.is_open_clip() || !manifest.preprocessors.is_empty();
+    let says_colours = |file: &String| {
+        let json = files.read(file).ok();
+        json.is_some_and(|json| !matches!(normalisation_from_hugging_face(file, &json), Ok(None)))
+    };
+    let complete = manifest.is_open_clip() || manifest.preprocessors.iter().any(says_colours);
     (complete && needed.iter().all(|file| snapshot.join(file).is_file())).then_some(snapshot)
 }
 
@@ -99,7 +104,7 @@ pub(super) fn download(
         sha: String,
         siblings: Vec<Sibling>,
     }
-    let client = client();
+    let client = client().map_err(&fail)?;
     let Repository { id, revision } = repository;
     let revision = revision.replace('/', "%2F");
     let info = tries(|| client.json::<Info>(&format!("api/models/{id}/revision/{revision}")));
@@ -115,7 +120,8 @@ pub(super) fn download(
     let mut get = |file: &str| {
         let source = format!("{id}/resolve/{}/{file}", info.sha);
         let target = below(&snapshot, &[file.as_ref()])?;
-        if target.is_file() {
+        // What lies here may have been damaged since, or come from another program.
+        if is_as_named(&target) {
             return Ok(());
         }
         let fetch = Fetch { client: &client, source, file, blobs: &blobs };
@@ -153,28 +159,27 @@ impl Fetch<'_> {
         let blob = below(self.blobs, &[etag.as_ref()]).map_err(|e| e.to_string())?;
         let words = |e: std::io::Error| e.to_string();
         std::fs::create_dir_all(self.blobs).map_err(words)?;
-        let lock = File::create(blob.with_extension("lock")).map_err(words)?;
-        if lock.try_lock().is_err() {
-            return Err("another process is downloading it: wait for that one".into());
-        }
-        if blob.metadata().is_ok_and(|m| m.is_file() && m.len() == total) {
+        let _lock = Lock::take(blob.with_extension("lock"))?;
+        if check(&blob, &etag, total).is_ok() {
             // The same content in an older revision.
             return Ok(blob);
         }
         let part = blob.with_extension("part");
-        let once = |progress: &mut dyn FnMut(Download)| {
+        let mut last = String::new();
+        // What was there may have been damaged before: what fails its check is fetched once more.
+        for _ in 0..2 {
             tries(|| self.go_on(&part, total, progress))
                 .map_err(|why| format!("{why} (what has arrived is kept)"))?;
-            check(&part, &etag, total).map_err(|why| {
-                let _ = std::fs::remove_file(&part);
-                format!("{why}; it was thrown away: try again")
-            })
-        };
-        // What was there may have been damaged before.
-        once(progress).or_else(|_| once(progress))?;
-        std::fs::rename(&part, &blob).map_err(words)?;
-        let _ = std::fs::remove_file(blob.with_extension("lock"));
-        Ok(blob)
+            match check(&part, &etag, total) {
+                Ok(()) => {
+                    std::fs::rename(&part, &blob).map_err(words)?;
+                    return Ok(blob);
+                }
+                Err(why) => last = why,
+            }
+            std::fs::remove_file(&part).map_err(words)?;
+        }
+        Err(format!("{last}; it was thrown away: try again"))
     }
 
     /// The name of the file's content, and its length.
@@ -220,6 +225,7 @@ impl Fetch<'_> {
             file.set_len(0).map_err(fail)?;
             done = 0;
         }
+        let has_length = answer.has_length();
         // One byte more than was promised is enough to know.
         let mut body = answer.into_reader().take(total - done + 1);
         let mut buffer = vec![0; 1 << 16];
@@ -228,6 +234,10 @@ impl Fetch<'_> {
                 why: format!("the download broke off ({e})"),
                 may_pass: true,
             })?;
+            if read == 0 && done < total && !has_length {
+                let why = "the download broke off".to_string();
+                return Err(Failure { why, may_pass: true });
+            }
             if read == 0 {
                 return Ok(());
             }
@@ -262,6 +272,41 @@ fn check(file: &Path, etag: &str, total: u64) -> Result<(), String> {
     }
 }
 
+/// Whether a snapshot's file is there, and has the hash that its content is named by.
+fn is_as_named(pointer: &Path) -> bool {
+    let Ok(blob) = pointer.canonicalize() else { return false };
+    let name = blob.file_name().unwrap_or_default().to_string_lossy();
+    // A file that is no link to a content was put there by other means.
+    let is_content = blob.parent().and_then(Path::file_name).is_some_and(|name| name == "blobs");
+    blob.is_file()
+        && (!is_content || blob.metadata().is_ok_and(|m| check(&blob, &name, m.len()).is_ok()))
+}
+
+/// Kept while a file is fetched: two processes never write one part.
+struct Lock {
+    path: PathBuf,
+    _file: File,
+}
+
+impl Lock {
+    fn take(path: PathBuf) -> Result<Self, String> {
+        let file = crate::files::append(&path).map_err(|e| e.to_string())?;
+        match file.try_lock() {
+            Err(TryLockError::WouldBlock) => {
+                Err("another process is downloading it: wait for that one".into())
+            }
+            // Not every file system can.
+            Ok(()) | Err(TryLockError::Error(_)) => Ok(Self { path, _file: file }),
+        }
+    }
+}
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.path);
+    }
+}
+
 /// Makes a snapshot's file of a content.
 fn link(blob: &Path, target: &Path) -> Result<(), String> {
     let folder = target.parent().unwrap_or(Path::new("."));
@@ -277,7 +322,11 @@ fn link(blob: &Path, target: &Path) -> Result<(), String> {
             target,
         );
         #[cfg(not(unix))]
-        std::fs::hard_link(blob, target).or_else(|_| std::fs::copy(blob, target).map(|_| ()))
+        std::fs::hard_link(blob, target).or_else(|_| {
+            let copy = target.with_extension("copy");
+            std::fs::copy(blob, &copy)?;
+            std::fs::rename(copy, target)
+        })
     };
     link().map_err(|e| format!("cannot write {}: {e}", target.display()))
 }
@@ -314,10 +363,17 @@ fn cache_repo(repository: &Repository) -> Option<CacheRepo> {
     Some(Cache::new(cache_dir()?).repo(repo_of(repository)))
 }
 
-fn client() -> Client {
+fn client() -> Result<Client, String> {
+    const NAME: &str = "HF_HUB_DOWNLOAD_TIMEOUT";
     let endpoint = variable("HF_ENDPOINT").unwrap_or("https://huggingface.co".into());
-    let seconds = variable("HF_HUB_DOWNLOAD_TIMEOUT").and_then(|seconds| seconds.parse().ok());
-    Client::new(&endpoint, token(), Duration::from_secs(seconds.unwrap_or(PATIENCE).max(1)))
+    let seconds = match variable(NAME) {
+        None => PATIENCE,
+        Some(text) => match text.parse::<f64>() {
+            Ok(seconds) if seconds > 0.0 => seconds.clamp(1.0, 86_400.0),
+            _ => return Err(format!("{NAME}={text} is no number of seconds")),
+        },
+    };
+    Client::new(&endpoint, token(), Duration::from_secs_f64(seconds))
 }
 
 fn variable(name: &str) -> Option<String> {

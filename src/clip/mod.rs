@@ -267,7 +267,7 @@ fn configuration(name: &str, files: &Files) -> Result<(Manifest, Config, Normali
         },
     )?;
     for file in &manifest.preprocessors {
-        let found = config::normalisation_from_hugging_face(&files.read(file)?);
+        let found = config::normalisation_from_hugging_face(file, &files.read(file)?);
         if let Some(found) = config::in_file(files.path(file).display(), found)? {
             return Ok((manifest, config, found));
         }

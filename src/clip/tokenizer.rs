@@ -104,8 +104,10 @@ impl Tokenizer {
 
     pub fn encode(&self, texts: &[String]) -> Result<Vec<Tokens>> {
         let fail = |e| Error::setting("text", format!("cannot be tokenized: {e}"));
-        let encodings = catch_panic(|| self.inner.encode_batch(texts.to_vec(), true));
-        let encodings = encodings.unwrap_or_else(|| Err("the tokenizer failed on it".into()));
+        // One by one: a panic of another thread would not be caught here.
+        let each = || texts.iter().map(|text| self.inner.encode(text.as_str(), true)).collect();
+        let encodings: tokenizers::Result<Vec<_>> =
+            catch_panic(each).unwrap_or_else(|| Err("the tokenizer failed on it".into()));
         let encodings = encodings.map_err(fail)?;
         Ok(encodings
             .into_iter()

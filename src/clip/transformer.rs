@@ -26,6 +26,7 @@ pub(super) struct Blocks {
 
 impl Blocks {
     pub fn open(checkpoint: &Checkpoint, tower: Tower, shape: &Transformer) -> crate::Result<Self> {
+        checkpoint.check_blocks(tower, shape.layers)?;
         let blocks = (0..shape.layers)
             .map(|i| checkpoint.block(tower, i, shape))
             .collect::<crate::Result<Vec<_>>>()?;

@@ -178,6 +178,13 @@ impl Folder {
         let (words, blocks) = self.sides.split(&seen.features);
         let words = self.sides.words.judge(&[&words], &self.product)?.pop().unwrap_or_default();
         super::check_numbers(&words, self.sides.name())?;
+        for part in blocks.blocks.iter().chain([&seen.features.image]) {
+            // NaN and infinity survive a sum.
+            if !part.sum_all()?.to_scalar::<f32>()?.is_finite() {
+                let why = "gave patches that are no numbers: the model's weights are not usable";
+                return Err(Error::model("mutual", why));
+            }
+        }
         let size = seen.features.size;
         let image = seen.features.image.to_vec1()?;
         let waiting = Waiting { words, image, placement: seen.placement, size };
@@ -213,11 +220,6 @@ impl Folder {
         let Self { product, mutual, options, seen, sides, .. } = self;
         let blocks = sides.other.blocks;
         let mut distances = mutual.finish()?;
-        let is_number = |d: &Distances| d.score.is_finite() && d.map.iter().all(|v| v.is_finite());
-        if !distances.iter().all(is_number) {
-            let why = "gave patches that are no numbers: the model's weights are not usable";
-            return Err(Error::model("mutual", why));
-        }
         if options.rescore {
             let scores: Vec<f32> = distances.iter().map(|d| d.score).collect();
             let scores = rescored(&scores, &images(&seen)?, &NEIGHBOURS)?;

@@ -11,7 +11,6 @@ use super::finding::Outcome;
 use super::fused::log_odds;
 use super::sides::Sides;
 use super::{AprilGan, Method, Verdict, WinClip};
-use crate::error::catch_panic;
 use crate::image::enlarge_to_corners;
 use crate::metrics::mean_and_spread;
 use crate::prompt::{Kind, Role};
@@ -142,13 +141,7 @@ impl Method for Referenced {
     fn judge(&self, photos: &[&Features], product: &Product) -> Result<Vec<Vec<Verdict>>> {
         let words = self.pair.judge(photos, product)?;
         let join = |(words, photo): (Vec<Verdict>, &&Features)| {
-            let part = self.pair.sides.split(photo).1;
-            // What a file remembers may not fit in ways that show here first.
-            let distances = catch_panic(|| self.memory.compare(&part, &self.places));
-            let distances = distances.unwrap_or_else(|| {
-                let why = "what it remembers does not fit its model; enroll again";
-                Err(Error::setting("profile", why))
-            })?;
+            let distances = self.memory.compare(&self.pair.sides.split(photo).1, &self.places)?;
             Ok(self.rule.join(words, &distances, photo, product, &self.places))
         };
         words.into_iter().zip(photos).map(join).collect()

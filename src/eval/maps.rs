@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 
-use tiff::decoder::{Decoder, DecodingResult};
+use tiff::decoder::{Decoder, DecodingResult, Limits};
 
 use super::Looked;
 use crate::data::Sample;
@@ -93,6 +93,8 @@ impl Maps {
         };
         let mut found: Vec<PathBuf> =
             ENDINGS.iter().map(with).filter(|path| path.is_file()).collect();
+        // On some disks capitals make no other name.
+        found.dedup_by_key(|path| path.canonicalize().ok());
         match &found[..] {
             [_] => Ok(found.remove(0)),
             [] => Err(Error::photo(&with(&"tiff"), "there is no map for this photo")),
@@ -128,7 +130,11 @@ impl Maps {
 
 fn read_map(bytes: &[u8]) -> Result<AnomalyMap, String> {
     let fail = |e: &dyn std::fmt::Display| format!("not a TIFF of one number a pixel ({e})");
-    let mut decoder = Decoder::new(std::io::Cursor::new(bytes)).map_err(|e| fail(&e))?;
+    let mut limits = Limits::default();
+    limits.decoding_buffer_size = MOST_BYTES as usize;
+    limits.intermediate_buffer_size = MOST_BYTES as usize;
+    let decoder = Decoder::new(std::io::Cursor::new(bytes)).map_err(|e| fail(&e))?;
+    let mut decoder = decoder.with_limits(limits);
     let (width, height) = decoder.dimensions().map_err(|e| fail(&e))?;
     let values: Vec<f32> = match decoder.read_image().map_err(|e| fail(&e))? {
         DecodingResult::F32(values) => values,

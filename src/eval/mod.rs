@@ -241,7 +241,7 @@ fn check_memory(samples: &[&Sample], pixels: usize, free: Option<u64>) -> Result
     let needed = samples.len() as u64 * pixels as u64 * 4;
     let Some(free) = free.filter(|free| *free < needed) else { return Ok(()) };
     let why = format!(
-        "{} photos of this size need {:.1} GB for their pixels, and {:.1} GB are free: make photos and masks smaller, or \
+        "{} photos of this size need at least {:.1} GB for their pixels, and {:.1} GB are free: make photos and masks smaller, or \
          leave the masks out and measure photos alone",
         samples.len(),
         gigabytes(needed),
@@ -254,8 +254,13 @@ fn check_memory(samples: &[&Sample], pixels: usize, free: Option<u64>) -> Result
 fn available_memory() -> Option<u64> {
     let mut system = sysinfo::System::new();
     system.refresh_memory();
-    let limit = system.cgroup_limits().map_or(u64::MAX, |limits| limits.free_memory);
-    Some(system.available_memory().min(limit)).filter(|free| *free > 0)
+    if system.total_memory() == 0 {
+        return None;
+    }
+    // What a group has read from disk counts as its memory, and is given back.
+    let limits = system.cgroup_limits();
+    let free = limits.map_or(u64::MAX, |limits| limits.total_memory.saturating_sub(limits.rss));
+    Some(system.available_memory().min(free)).filter(|free| *free > 0)
 }
 
 /// The photos of one kind.
@@ -335,7 +340,7 @@ mod tests {
         assert!(check(None).is_ok() && check(Some(24_000_000_000)).is_ok());
         let why = check(Some(16_000_000_000)).unwrap_err().to_string();
         assert!(
-            why.contains("500 photos of this size need 24.0 GB")
+            why.contains("500 photos of this size need at least 24.0 GB")
                 && why.contains("16.0 GB are free"),
             "{why}"
         );

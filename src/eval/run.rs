@@ -4,11 +4,10 @@
 //! `run.json` says what was run, `photos.jsonl` each photo's score, `maps/` its map as a float32 TIFF. A result holds as
 //! long as photo, line and map are as they were when it was written.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fs::{File, TryLockError};
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::path::{Path, PathBuf};
-use std::time::UNIX_EPOCH;
 
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
@@ -16,7 +15,7 @@ use serde_json::Value;
 
 use super::{Looked, Maps};
 use crate::data::Sample;
-use crate::files::{files_sha256, sha256, write_whole};
+use crate::files::{self, append, files_sha256, write_whole};
 use crate::{AnomalyMap, Error, Result};
 
 /// What is read of `run.json` and `photos.jsonl` at most.
@@ -37,14 +36,34 @@ pub struct RunAbout {
     pub shard: Option<(usize, usize)>,
 }
 
+/// What `run.json` holds.
+#[derive(Serialize, Deserialize)]
+struct Checked {
+    #[serde(flatten)]
+    about: RunAbout,
+    /// The beginning of the hash of all that.
+    check: String,
+}
+
+impl RunAbout {
+    fn check(&self) -> String {
+        let text = serde_json::to_string(self).unwrap_or_default();
+        files::sha256(text.as_bytes())[..16].to_string()
+    }
+
+    fn write(&self, file: &Path) -> Result<()> {
+        let checked = Checked { about: self.clone(), check: self.check() };
+        let text = serde_json::to_string_pretty(&checked).map_err(|e| Error::data(file, e))?;
+        write_whole(file, text.as_bytes())
+    }
+}
+
 /// A line of `photos.jsonl`.
-#[derive(Clone, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
 struct Line {
     photo: String,
     score: f32,
-    /// The photo's file: length, nanoseconds since 1970, hash.
-    bytes: u64,
-    modified: u64,
+    /// The hash of the photo's file.
     sha256: String,
     /// The hash of its map's file.
     map_sha256: String,
@@ -60,8 +79,8 @@ pub struct Run {
     maps: Maps,
     lines: HashMap<String, Line>,
     stale: usize,
-    /// None where nothing is written.
-    log: Option<File>,
+    /// With the lock that is held; none where nothing is written.
+    log: Option<(File, File)>,
 }
 
 impl Run {
@@ -78,32 +97,38 @@ impl Run {
     ) -> Result<Self> {
         let file = folder.join("run.json");
         let refuse = |why: &str| Err(Error::setting(format!("--out {}", folder.display()), why));
-        if file.exists() {
-            if !resume {
-                return refuse("holds a run; go on with it with --resume, or give another folder");
-            }
-            // A set may have moved: each photo is known by its hash.
-            let before = RunAbout { root: about.root.clone(), ..Self::about(folder)? };
-            if before != *about {
-                return refuse(
-                    "holds a run of other photos or settings (run.json); give another folder",
-                );
-            }
+        std::fs::create_dir_all(folder).map_err(Error::write(folder))?;
+        let lock = lock(folder)?;
+        let is_there = file.exists();
+        if is_there && !resume {
+            return refuse("holds a run; go on with it with --resume, or give another folder");
+        }
+        // A set may have moved: each photo is known by its hash.
+        if is_there && (RunAbout { root: about.root.clone(), ..Self::about(folder)? } != *about) {
+            return refuse(
+                "holds a run of other photos or settings (run.json); give another folder",
+            );
         }
         Maps::new(folder.join("maps")).stems(samples)?;
-        std::fs::create_dir_all(folder).map_err(Error::write(folder))?;
         let path = folder.join("photos.jsonl");
-        let mut log = open_log(&path)?;
-        let text = serde_json::to_string_pretty(about).map_err(|e| Error::data(&file, e))?;
-        write_whole(&file, text.as_bytes())?;
-        let mut run = Self::read(folder, root, samples, &log)?;
-        if run.stale > 0 {
-            let lines = samples.iter().filter_map(|sample| run.lines.get(&run.key(sample)));
-            let text: String = lines.map(Line::text).collect();
-            write_whole(&path, text.as_bytes())?;
-            log = open_log(&path)?;
+        let mut log = append(&path)?;
+        let (lines, cut) = read_lines(&log).map_err(Error::read(&path))?;
+        let mut run = Self::of(folder, root, samples, lines.clone())?;
+        run.stale += cut;
+        if run.lines.is_empty() && !lines.is_empty() {
+            return refuse("holds results of other photos; give another folder");
         }
-        run.log = Some(log);
+        about.write(&file)?;
+        if run.stale > 0 {
+            // What is of no photo here may be of one that is missing for a while.
+            let keys: HashSet<String> = samples.iter().map(|sample| run.key(sample)).collect();
+            let elsewhere = lines.values().filter(|line| !keys.contains(&line.photo));
+            let held = samples.iter().filter_map(|sample| run.lines.get(&run.key(sample)));
+            let text: String = held.chain(elsewhere).map(Line::text).collect();
+            write_whole(&path, text.as_bytes())?;
+            log = append(&path)?;
+        }
+        run.log = Some((log, lock));
         Ok(run)
     }
 
@@ -111,30 +136,37 @@ impl Run {
     fn open(folder: &Path, root: &Path, samples: &[Sample]) -> Result<Self> {
         let path = folder.join("photos.jsonl");
         let log = crate::files::open(&path, MOST_BYTES).map_err(Error::read(&path))?;
-        Self::read(folder, root, samples, &log)
+        let (lines, _) = read_lines(&log).map_err(Error::read(&path))?;
+        Self::of(folder, root, samples, lines)
     }
 
-    /// The results of a folder that still hold.
-    fn read(folder: &Path, root: &Path, samples: &[Sample], log: &File) -> Result<Self> {
-        let maps = Maps::new(folder.join("maps"));
+    /// A run with those of its results that still hold.
+    fn of(
+        folder: &Path,
+        root: &Path,
+        samples: &[Sample],
+        lines: HashMap<String, Line>,
+    ) -> Result<Self> {
         let mut run = Self {
             folder: folder.into(),
             root: root.into(),
-            maps,
+            maps: Maps::new(folder.join("maps")),
             lines: HashMap::new(),
             stale: 0,
             log: None,
         };
-        let lines = read_lines(log).map_err(Error::read(&folder.join("photos.jsonl")))?;
-        let (lines, mut stale) = lines;
-        let holds = |sample: &Sample| {
-            let key = run.key(sample);
-            let line = lines.get(&key)?;
-            run.holds(sample, line).then(|| (key, line.clone()))
+        let check = |sample: &Sample| -> Result<Option<(Line, bool)>> {
+            let Some(line) = lines.get(&run.key(sample)) else { return Ok(None) };
+            Ok(Some((line.clone(), run.holds(sample, line)?)))
         };
-        let held: HashMap<String, Line> = samples.par_iter().filter_map(holds).collect();
-        stale += lines.len() - held.len();
-        (run.lines, run.stale) = (held, stale);
+        let checked: Vec<Option<(Line, bool)>> =
+            samples.par_iter().map(check).collect::<Result<_>>()?;
+        for (line, holds) in checked.into_iter().flatten() {
+            match holds {
+                true => _ = run.lines.insert(line.photo.clone(), line),
+                false => run.stale += 1,
+            }
+        }
         Ok(run)
     }
 
@@ -145,7 +177,15 @@ impl Run {
     pub fn about(folder: &Path) -> Result<RunAbout> {
         let file = folder.join("run.json");
         let bytes = crate::files::read(&file, MOST_BYTES).map_err(Error::read(&file))?;
-        serde_json::from_slice(&bytes).map_err(|e| Error::data(&file, format!("is no run's ({e})")))
+        let checked: Checked = serde_json::from_slice(&bytes)
+            .map_err(|e| Error::data(&file, format!("is no run's ({e}); run again elsewhere")))?;
+        if checked.check != checked.about.check() {
+            return Err(Error::data(
+                &file,
+                "was altered after it was written; run again elsewhere",
+            ));
+        }
+        Ok(checked.about)
     }
 
     /// Its folder.
@@ -174,7 +214,8 @@ impl Run {
         Ok(Some(Looked { score: line.score, map }))
     }
 
-    /// Keeps a photo's result: its map first, so that a score stands for a whole map. `encode` makes a map's file.
+    /// Keeps a photo's result: its map first, so that a score stands for a whole map. `sha256`: the hash of the photo's
+    /// file, taken before it was looked at. `encode` makes a map's file.
     ///
     /// # Errors
     /// [`Error::Write`].
@@ -182,44 +223,38 @@ impl Run {
         &mut self,
         sample: &Sample,
         found: &Looked,
+        sha256: String,
         encode: impl Fn(&AnomalyMap) -> Vec<u8>,
     ) -> Result<()> {
         let mut file = self.maps.stem(sample)?.into_os_string();
         file.push(".tiff");
         let map = encode(&found.map);
         write_whole(Path::new(&file), &map)?;
-        let (bytes, modified) = state(&sample.photo).map_err(Error::read(&sample.photo))?;
         let line = Line {
             photo: self.key(sample),
             score: found.score,
-            bytes,
-            modified,
-            sha256: files_sha256(std::slice::from_ref(&sample.photo))?,
-            map_sha256: sha256(&map),
+            sha256,
+            map_sha256: files::sha256(&map),
             check: String::new(),
         };
         let line = Line { check: line.checked(), ..line };
         let path = self.folder.join("photos.jsonl");
         // One write, so that a stop leaves whole lines or a last one that is cut.
-        let mut log =
-            self.log.as_ref().ok_or_else(|| Error::data(&path, "is open to be read only"))?;
-        log.write_all(line.text().as_bytes()).map_err(Error::write(&path))?;
+        let log = self.log.as_mut().ok_or_else(|| Error::data(&path, "is open to be read only"))?;
+        log.0.write_all(line.text().as_bytes()).map_err(Error::write(&path))?;
         self.lines.insert(line.photo.clone(), line);
         Ok(())
     }
 
     /// Whether photo and map are as they were.
-    fn holds(&self, sample: &Sample, line: &Line) -> bool {
-        let hash = |path: PathBuf| files_sha256(&[path]).ok();
-        let same_photo = match state(&sample.photo) {
-            Ok(state) if state == (line.bytes, line.modified) => true,
-            Ok((bytes, _)) if bytes == line.bytes => {
-                hash(sample.photo.clone()).as_ref() == Some(&line.sha256)
-            }
-            _ => false,
+    fn holds(&self, sample: &Sample, line: &Line) -> Result<bool> {
+        let Ok(map) = self.maps.file(sample) else { return Ok(false) };
+        let same = |path: PathBuf, sha256: &str| match files_sha256(&[path]) {
+            Ok(hash) => Ok(hash == sha256),
+            Err(Error::Read { cause, .. }) if cause.kind() == ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(error),
         };
-        let map = || self.maps.file(sample).ok().and_then(hash);
-        same_photo && map().as_ref() == Some(&line.map_sha256)
+        Ok(same(sample.photo.clone(), &line.sha256)? && same(map, &line.map_sha256)?)
     }
 
     /// A photo's path below the photos' folder: the same however that is spelled, and another for every photo.
@@ -239,14 +274,9 @@ impl Run {
 
 impl Line {
     fn checked(&self) -> String {
-        let Self { photo, score, bytes, modified, sha256: own, map_sha256, check: _ } = self;
-        let all = format!("{photo}\n{:08x} {bytes} {modified} {own} {map_sha256}", score.to_bits());
-        sha256(all.as_bytes())[..16].to_string()
-    }
-
-    /// Scores run from 0 to 1, but for rounding.
-    fn is_as_written(&self) -> bool {
-        self.check == self.checked() && (-1e-3..=1.001).contains(&self.score)
+        let Self { photo, score, sha256, map_sha256, check: _ } = self;
+        let all = format!("{photo}\n{:08x} {sha256} {map_sha256}", score.to_bits());
+        files::sha256(all.as_bytes())[..16].to_string()
     }
 
     fn text(&self) -> String {
@@ -256,33 +286,17 @@ impl Line {
     }
 }
 
-/// A file's length, and when it was changed.
-fn state(file: &Path) -> std::io::Result<(u64, u64)> {
-    let metadata = file.metadata()?;
-    let modified = metadata.modified()?.duration_since(UNIX_EPOCH).unwrap_or_default();
-    Ok((metadata.len(), modified.as_nanos() as u64))
-}
-
-/// The log, to be appended to by this process alone. A link could lead to any file.
-fn open_log(path: &Path) -> Result<File> {
-    let refuse = |why: &str| Err(Error::setting(format!("--out {}", path.display()), why));
-    let mut options = File::options();
-    options.read(true).append(true).create(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::custom_flags(
-        &mut options,
-        libc::O_NOFOLLOW | libc::O_NONBLOCK,
-    );
-    if path.is_symlink() {
-        return refuse("is a link; remove it, or give another folder");
-    }
-    let log = options.open(path).map_err(Error::write(path))?;
-    match log.try_lock() {
-        Err(TryLockError::WouldBlock) => {
-            refuse("is being written by another run; wait for its end, or give another folder")
-        }
+/// Held as long as a run is written: two never write into one folder.
+fn lock(folder: &Path) -> Result<File> {
+    let path = folder.join(".lock");
+    let file = append(&path)?;
+    match file.try_lock() {
+        Err(TryLockError::WouldBlock) => Err(Error::setting(
+            format!("--out {}", folder.display()),
+            "is being written by another run; wait for its end, or give another folder",
+        )),
         // Not every file system can.
-        Ok(()) | Err(TryLockError::Error(_)) => Ok(log),
+        Ok(()) | Err(TryLockError::Error(_)) => Ok(file),
     }
 }
 
@@ -297,7 +311,7 @@ fn read_lines(log: &File) -> std::io::Result<(HashMap<String, Line>, usize)> {
     for text in bytes.split_inclusive(|byte| *byte == b'\n') {
         count += 1;
         let line = serde_json::from_slice(text).ok();
-        let line = line.filter(|line: &Line| text.ends_with(b"\n") && line.is_as_written());
+        let line = line.filter(|line: &Line| text.ends_with(b"\n") && line.check == line.checked());
         lines.extend(line.map(|line| (line.photo.clone(), line)));
     }
     let others = count - lines.len();
@@ -362,11 +376,13 @@ pub fn merge(
     }
     let mut run = Run::begin(out, &about, (&about.root, &samples), true)?;
     for (i, sample) in samples.iter().enumerate() {
-        if run.has(sample) {
+        let (part, key) = (&opened[i % count], run.key(sample));
+        let Some(line) = part.lines.get(&key).filter(|line| run.lines.get(&key) != Some(line))
+        else {
             continue;
-        }
-        if let Some(found) = opened[i % count].known(sample)? {
-            run.keep(sample, &found, &encode)?;
+        };
+        if let Some(found) = part.known(sample)? {
+            run.keep(sample, &found, line.sha256.clone(), &encode)?;
         }
     }
     Ok((run, about))

@@ -81,9 +81,11 @@ fn decoder(bytes: &[u8], format: ImageFormat) -> Result<impl ImageDecoder + use<
 }
 
 fn decode(bytes: &[u8], format: ImageFormat, min_side: u32) -> Result<Picture, String> {
+    let mut is_premultiplied = false;
     if format == ImageFormat::Tiff {
         let tiff = Tiff::open(bytes, MAX_PIXELS * 8)?;
         check_size(tiff.size, min_side)?;
+        is_premultiplied = tiff.is_premultiplied;
         if !tiff.is_plain() {
             let orientation = tiff.orientation;
             let (mut image, note) = tiff.decode()?;
@@ -95,6 +97,9 @@ fn decode(bytes: &[u8], format: ImageFormat, min_side: u32) -> Result<Picture, S
     check_size(decoder.dimensions(), min_side)?;
     let orientation = decoder.orientation().map_err(|e| explain(&e))?;
     let mut image = DynamicImage::from_decoder(decoder).map_err(|e| explain(&e))?;
+    if is_premultiplied {
+        tiff::divide_by_alpha(&mut image);
+    }
     image.apply_orientation(orientation);
     Ok(Picture { image, note: None })
 }

@@ -92,15 +92,23 @@ impl Mask {
         }
     }
 
-    /// The pixels of a picture that are white rather than black or transparent.
+    /// The pixels of a picture that are white rather than black or transparent; where none is, those that are not black
+    /// (a mask of 0 and 1).
     ///
     /// # Errors
     /// [`Error::Photo`] for a file that cannot be read.
     pub fn white(file: &Path) -> Result<Self> {
-        let picture = decoded(file)?.into_luma_alpha8();
+        let picture = decoded(file)?;
+        let grey = picture.to_luma_alpha8();
         // What is see-through is not painted.
-        let pixels = picture.pixels().map(|p| p.0[0] >= 128 && p.0[1] >= 128).collect();
-        Ok(Self::new(picture.width() as usize, picture.height() as usize, pixels))
+        let pixels: Vec<bool> = grey.pixels().map(|p| p.0[0] >= 128 && p.0[1] >= 128).collect();
+        if !pixels.contains(&true) && grey.pixels().any(|p| p.0[0] > 0 && p.0[1] >= 128) {
+            return Ok(marked(picture));
+        }
+        let is_soft = grey.pixels().any(|p| p.0[1] >= 128 && !matches!(p.0[0], 0 | 255));
+        let note = is_soft.then(|| "has more than two values; it was cut at half".to_string());
+        let mask = Self::new(grey.width() as usize, grey.height() as usize, pixels);
+        Ok(Self { note, ..mask })
     }
 
     /// Stretched to a square as April-GAN does it: bilinear, equal to Pillow's bit for bit, then

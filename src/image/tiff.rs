@@ -18,6 +18,30 @@ pub(super) struct Tiff<'a> {
     pub orientation: Orientation,
     colour: ColorType,
     is_float: bool,
+    /// Colours are multiplied by their alpha.
+    pub is_premultiplied: bool,
+}
+
+/// Divides colours by their alpha, as Pillow does.
+pub(super) fn divide_by_alpha(image: &mut DynamicImage) {
+    fn divide(pixel: &mut [u32; 4], most: u32) {
+        if pixel[3] > 0 && pixel[3] < most {
+            (0..3).for_each(|c| pixel[c] = (pixel[c] * most / pixel[3]).min(most));
+        }
+    }
+    match image {
+        DynamicImage::ImageRgba8(picture) => picture.pixels_mut().for_each(|p| {
+            let mut wide = p.0.map(u32::from);
+            divide(&mut wide, 255);
+            p.0 = wide.map(|v| v as u8);
+        }),
+        DynamicImage::ImageRgba16(picture) => picture.pixels_mut().for_each(|p| {
+            let mut wide = p.0.map(u32::from);
+            divide(&mut wide, 65_535);
+            p.0 = wide.map(|v| v as u16);
+        }),
+        _ => {}
+    }
 }
 
 /// Whether a file is a TIFF, classic or with 64-bit offsets.
@@ -39,6 +63,17 @@ impl<'a> Tiff<'a> {
         if formats.iter().any(|format| !matches!(format, 1 | 3)) {
             return Err(format!("a TIFF of signed or complex numbers is not read; {SAVE}"));
         }
+        let mut tag = |tag| decoder.find_tag_unsigned::<u16>(tag).ok().flatten();
+        let (compression, predictor) = (tag(Tag::Compression), tag(Tag::Predictor));
+        // The decoder would undo a predictor that these codecs do not have.
+        let has_predictor = matches!(compression, Some(5 | 8 | 32946));
+        if predictor.is_some_and(|predictor| predictor != 1) && !has_predictor {
+            return Err(format!("a TIFF whose predictor does not fit its compression; {SAVE}"));
+        }
+        if tag(Tag::FillOrder) == Some(2) {
+            return Err(format!("a TIFF with its bits the other way round is not read; {SAVE}"));
+        }
+        let is_premultiplied = tag(Tag::ExtraSamples) == Some(1);
         let turned = decoder.find_tag_unsigned::<u8>(Tag::Orientation).ok().flatten();
         let orientation = turned.and_then(Orientation::from_exif);
         Ok(Self {
@@ -47,6 +82,7 @@ impl<'a> Tiff<'a> {
             orientation: orientation.unwrap_or(Orientation::NoTransforms),
             colour,
             is_float: formats.contains(&3),
+            is_premultiplied,
         })
     }
 
@@ -92,7 +128,7 @@ impl<'a> Tiff<'a> {
     }
 }
 
-/// Floats of 0..1, or of 0..255. Nothing says which range others have.
+/// Floats of 0..1, or of 0..255, with some overshoot as filters leave it. Nothing says which range others have.
 fn floats(
     values: Vec<f32>,
     channels: usize,
@@ -101,23 +137,27 @@ fn floats(
     if values.iter().any(|v| !v.is_finite()) {
         return Err(format!("a float TIFF that holds NaN or infinity; {SAVE}"));
     }
-    let (low, high) =
-        values.iter().fold((0f32, 0f32), |(low, high), v| (low.min(*v), high.max(*v)));
-    if low < 0.0 || high > 255.0 {
-        return Err(format!(
-            "a float TIFF with values from {low} to {high}, and only 0..1 and 0..255 are read; {SAVE}"
-        ));
-    }
-    let scale = if high > 1.0 { 255.0 } else { 1.0 };
+    // Transparency has a range of its own.
+    let colours = values.chunks_exact(channels).flat_map(|pixel| &pixel[..channels.min(3)]);
+    let (low, high) = colours.fold((0f32, 0f32), |(low, high), v| (low.min(*v), high.max(*v)));
+    let scale = match (low, high) {
+        (-0.1.., ..=1.1) => 1.0,
+        (-1.0.., 16.0..=256.0) => 255.0,
+        _ => {
+            return Err(format!(
+                "a float TIFF with values from {low} to {high}, and only 0..1 and 0..255 are read; {SAVE}"
+            ));
+        }
+    };
     let rgb = values.chunks_exact(channels).flat_map(|pixel| match channels {
-        1 => [pixel[0] / scale; 3],
-        _ => [0, 1, 2].map(|c| pixel[c] / scale),
+        1 => [(pixel[0] / scale).clamp(0.0, 1.0); 3],
+        _ => [0, 1, 2].map(|c| (pixel[c] / scale).clamp(0.0, 1.0)),
     });
     let picture = Rgb32FImage::from_raw(width, height, rgb.collect());
     let picture =
         picture.ok_or_else(|| format!("a float TIFF of this kind is not read; {SAVE}"))?;
     let note =
-        (high > 1.0).then(|| format!("a float TIFF with values up to {high}, read as 0..255"));
+        (scale > 1.0).then(|| format!("a float TIFF with values up to {high}, read as 0..255"));
     Ok((DynamicImage::ImageRgb32F(picture), note))
 }
 

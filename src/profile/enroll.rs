@@ -61,7 +61,7 @@ pub struct Enrolled {
     pub unreadable: Vec<Error>,
     /// Photos that were left out because their file is another's copy: which, and of which.
     pub copies: Vec<(PathBuf, PathBuf)>,
-    /// The first thing that is notable about how a photo was read.
+    /// The first thing that is notable about how the mask or a photo was read.
     pub note: Option<String>,
 }
 
@@ -89,9 +89,6 @@ pub fn enroll(
         let why = format!("--reference-method {} takes none", options.references.name);
         return Err(Error::setting("--reference-blocks", why));
     }
-    if options.references.takes_blocks && blocks.is_empty() {
-        return Err(Error::setting("--reference-blocks", "give at least one block"));
-    }
     if blocks.contains(&0) {
         return Err(Error::setting("--reference-blocks 0", "blocks are counted from 1"));
     }
@@ -107,7 +104,8 @@ pub fn enroll(
     let detector = Detector::with(clip.clone(), Box::new(pair.clone()), options.fit);
     let detector = detector.with_region(pixels.clone());
 
-    let (mut unreadable, mut copies, mut note) = (Vec::new(), Vec::new(), None);
+    let note = region.as_ref().and_then(|region| region.note.clone());
+    let (mut unreadable, mut copies, mut note) = (Vec::new(), Vec::new(), note);
     let read = |share: f64| (options.progress)("reading photos", share);
     let (references, rest) =
         (Read::all(photos.references, &mut unreadable, &mut copies, &read), photos.calibration);

@@ -26,6 +26,8 @@ pub struct Region {
     pub about: RegionAbout,
     /// `[size, size]`.
     pub(crate) pixels: Arc<[bool]>,
+    /// What is doubtful about the mask, if anything.
+    pub note: Option<String>,
 }
 
 impl Region {
@@ -44,7 +46,8 @@ impl Region {
         let pixels: Arc<[bool]> = (0..size * size).map(pixel).collect();
         let file = mask.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let about = RegionAbout { file, width: white.width, height: white.height };
-        let region = Self { about, pixels };
+        let note = white.note.map(|note| format!("{}: {note}", mask.display()));
+        let region = Self { about, pixels, note };
         if region.places(grid).0.is_some_and(|places| places.contains(&true)) {
             return Ok(region);
         }

@@ -8,10 +8,11 @@ use safetensors::SafeTensors;
 
 use super::Point;
 use super::adam::Adam;
-use crate::files::{keep, kept, safetensors_bytes};
+use crate::files::{safetensors_bytes, sealed, unsealed, write_whole};
 use crate::{Error, Result};
 
 const MOST_BYTES: u64 = 4 << 30;
+const SEAL: &[u8] = b"checkpoint";
 
 /// The curves so far.
 #[derive(Clone, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]
@@ -58,7 +59,8 @@ pub(super) fn write(
         ("history".to_string(), history),
     ]);
     let tensors = tensors.iter().map(|(name, tensor)| (name.clone(), tensor));
-    keep(path, &safetensors_bytes(tensors, metadata).map_err(|e| fail(&e))?)
+    let bytes = safetensors_bytes(tensors, metadata).map_err(|e| fail(&e))?;
+    write_whole(path, &sealed(SEAL, &bytes))
 }
 
 /// Sets the variables and Adam to where a run stopped; returns its curves.
@@ -69,11 +71,10 @@ pub(super) fn read(
     adam: &mut Adam,
 ) -> Result<History> {
     let fail = |why: &str| Error::data(path, why);
-    if let Err(e) = path.metadata() {
-        return Err(fail(&format!("no checkpoint to go on from ({e}); leave out --resume")));
-    }
-    let damaged = "damaged: remove it to begin anew";
-    let bytes = kept(path, MOST_BYTES).ok_or_else(|| fail(damaged))?;
+    let bytes = crate::files::read(path, MOST_BYTES)
+        .map_err(|e| fail(&format!("no checkpoint to go on from ({e}); leave out --resume")))?;
+    let damaged = "damaged, or of another version of blemish: remove it to begin anew";
+    let bytes = unsealed(SEAL, bytes).ok_or_else(|| fail(damaged))?;
     let (_, metadata) = SafeTensors::read_metadata(&bytes).map_err(|_| fail(damaged))?;
     let metadata = metadata.metadata().clone().unwrap_or_default();
     if metadata.get("identity").map(String::as_str) != Some(identity) {
