@@ -57,7 +57,6 @@ fn what_changed_since_is_computed_again_and_nothing_else() {
     assert!(stderr(&resume()).contains("1 results no longer hold"));
     put(&before);
     assert!(stderr(&resume()).contains("1 results no longer hold"));
-    let lines = log(home, "out");
 
     // The same content at another time is the same photo.
     let photo = home.join("set/tray/test/stain/000.png");

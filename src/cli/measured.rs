@@ -77,7 +77,8 @@ pub struct Named {
     pub words_sha256: String,
     /// Whether the adapter was trained on it: no zero-shot result. None where that is not known.
     pub leak: Option<bool>,
-    /// SHA-256 of the photos that it was compared with: good ones of the training part, or all of the test part.
+    /// What it was compared with: SHA-256 of the good training photos one after another, or of the test photos' hashes in
+    /// ascending order (as `folder.sha256` of `score`).
     pub compared_sha256: Option<String>,
 }
 

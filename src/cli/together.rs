@@ -197,14 +197,17 @@ pub fn photos(samples: &[&Sample]) -> Vec<PathBuf> {
     samples.iter().map(|sample| sample.photo.clone()).collect()
 }
 
-/// The photos of a product, judged by each other, and of each its index in what was judged and its hash.
+/// By its path each photo's index in what was judged, and its hash.
+type Places<'a> = HashMap<&'a Path, (usize, String)>;
+
+/// The photos of a product, judged by each other.
 pub fn judge<'a>(
     mut folder: Folder,
     contents: &Contents,
     samples: &[&'a Sample],
     depth: BitDepth,
     (bar, notes): (&ProgressBar, &mut Notes),
-) -> anyhow::Result<(Judged, HashMap<&'a Path, (usize, String)>)> {
+) -> anyhow::Result<(Judged, Places<'a>)> {
     let seen =
         contents.look(&mut folder, &photos(samples), depth, (&|_| true, Early::default()), bar);
     seen.note.iter().for_each(|note| notes.once(bar, note));
