@@ -210,7 +210,7 @@ impl Fetch<'_> {
         progress: &mut dyn FnMut(Download),
     ) -> Result<(), Failure> {
         let fail = |e: std::io::Error| Failure::lasting(format!("{}: {e}", part.display()));
-        let mut file = File::options().append(true).create(true).open(part).map_err(fail)?;
+        let mut file = crate::files::append(part).map_err(|e| Failure::lasting(e.to_string()))?;
         let mut done = file.metadata().map_err(fail)?.len();
         if done > total {
             file.set_len(0).map_err(fail)?;

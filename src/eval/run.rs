@@ -79,6 +79,8 @@ pub struct Run {
     maps: Maps,
     lines: HashMap<String, Line>,
     stale: usize,
+    /// Whether a result is of one of these photos as it is.
+    knows_photos: bool,
     /// With the lock that is held; none where nothing is written.
     log: Option<(File, File)>,
 }
@@ -113,16 +115,18 @@ impl Run {
         let path = folder.join("photos.jsonl");
         let mut log = append(&path)?;
         let (lines, cut) = read_lines(&log).map_err(Error::read(&path))?;
-        let mut run = Self::of(folder, root, samples, lines.clone())?;
+        let mut run = Self::of(folder, root, samples, &lines)?;
         run.stale += cut;
-        if run.lines.is_empty() && !lines.is_empty() {
+        if !lines.is_empty() && !run.knows_photos {
             return refuse("holds results of other photos; give another folder");
         }
         about.write(&file)?;
         if run.stale > 0 {
             // What is of no photo here may be of one that is missing for a while.
             let keys: HashSet<String> = samples.iter().map(|sample| run.key(sample)).collect();
-            let elsewhere = lines.values().filter(|line| !keys.contains(&line.photo));
+            let mut elsewhere: Vec<&Line> =
+                lines.values().filter(|line| !keys.contains(&line.photo)).collect();
+            elsewhere.sort_by_key(|line| &line.photo);
             let held = samples.iter().filter_map(|sample| run.lines.get(&run.key(sample)));
             let text: String = held.chain(elsewhere).map(Line::text).collect();
             write_whole(&path, text.as_bytes())?;
@@ -137,7 +141,7 @@ impl Run {
         let path = folder.join("photos.jsonl");
         let log = crate::files::open(&path, MOST_BYTES).map_err(Error::read(&path))?;
         let (lines, _) = read_lines(&log).map_err(Error::read(&path))?;
-        Self::of(folder, root, samples, lines)
+        Self::of(folder, root, samples, &lines)
     }
 
     /// A run with those of its results that still hold.
@@ -145,7 +149,7 @@ impl Run {
         folder: &Path,
         root: &Path,
         samples: &[Sample],
-        lines: HashMap<String, Line>,
+        lines: &HashMap<String, Line>,
     ) -> Result<Self> {
         let mut run = Self {
             folder: folder.into(),
@@ -153,17 +157,18 @@ impl Run {
             maps: Maps::new(folder.join("maps")),
             lines: HashMap::new(),
             stale: 0,
+            knows_photos: false,
             log: None,
         };
-        let check = |sample: &Sample| -> Result<Option<(Line, bool)>> {
+        let check = |sample: &Sample| {
             let Some(line) = lines.get(&run.key(sample)) else { return Ok(None) };
-            Ok(Some((line.clone(), run.holds(sample, line)?)))
+            Ok(Some((line, run.holds(sample, line)?)))
         };
-        let checked: Vec<Option<(Line, bool)>> =
-            samples.par_iter().map(check).collect::<Result<_>>()?;
-        for (line, holds) in checked.into_iter().flatten() {
-            match holds {
-                true => _ = run.lines.insert(line.photo.clone(), line),
+        let checked = samples.par_iter().map(check).collect::<Result<Vec<_>>>()?;
+        for (line, (same_photo, same_map)) in checked.into_iter().flatten() {
+            run.knows_photos |= same_photo;
+            match same_photo && same_map {
+                true => _ = run.lines.insert(line.photo.clone(), line.clone()),
                 false => run.stale += 1,
             }
         }
@@ -247,14 +252,15 @@ impl Run {
     }
 
     /// Whether photo and map are as they were.
-    fn holds(&self, sample: &Sample, line: &Line) -> Result<bool> {
-        let Ok(map) = self.maps.file(sample) else { return Ok(false) };
+    fn holds(&self, sample: &Sample, line: &Line) -> Result<(bool, bool)> {
         let same = |path: PathBuf, sha256: &str| match files_sha256(&[path]) {
             Ok(hash) => Ok(hash == sha256),
             Err(Error::Read { cause, .. }) if cause.kind() == ErrorKind::NotFound => Ok(false),
             Err(error) => Err(error),
         };
-        Ok(same(sample.photo.clone(), &line.sha256)? && same(map, &line.map_sha256)?)
+        let map = self.maps.file(sample).ok();
+        let same_map = map.map(|map| same(map, &line.map_sha256)).transpose()?.unwrap_or(false);
+        Ok((same(sample.photo.clone(), &line.sha256)?, same_map))
     }
 
     /// A photo's path below the photos' folder: the same however that is spelled, and another for every photo.
