@@ -270,17 +270,20 @@ fn the_note_on_bit_depth_is_said_by_every_command() {
         let good = format!("{name}/good");
         let note = format!("--bit-depth {bits}");
         let profile = format!("{name}.blemish");
-        for arguments in [
+        let commands = [
             &["score", &good, "--product", "plate"][..],
             &["eval", "folder", name, "--product", "plate"],
             &["eval", "folder", name, "--product", "plate", "--method", "mutual"],
             &["enroll", "--product", "plate", "--reference", &good, "-o", &profile],
             &["enroll", "--product", "plate", "--mine", &good, "-o", &profile],
             &["prompts", "explain", "winclip", "--product", "plate", &good],
-        ] {
+        ];
+        // One rule: every command for one camera, one command for the others.
+        let count = if bits == 12 { commands.len() } else { 1 };
+        for arguments in &commands[..count] {
             let run = |more: &[&str]| {
                 let mut command = blemish(home);
-                command.current_dir(home).args(arguments).args(more).assert()
+                command.current_dir(home).args(*arguments).args(more).assert()
             };
             let said = run(&[]).success();
             let said = String::from_utf8(said.get_output().stderr.clone()).unwrap();

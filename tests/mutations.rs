@@ -456,7 +456,7 @@ fn profiles_also_with_a_right_hash() {
         });
         inspected.is_ok()
     };
-    mutate("profile", 300, &profiles, bytes, read);
+    mutate("profile", 200, &profiles, bytes, read);
     let resign = |whole: &[u8], random: &mut ChaCha8Rng| {
         let (mut header, data) = parts(whole);
         let text = header["__metadata__"]["profile"].as_str().unwrap().to_string();
@@ -510,7 +510,7 @@ fn profiles_also_with_a_right_hash() {
         let (header, _) = parts(whole);
         let metadata = &header["__metadata__"];
         let tensors = candle_core::safetensors::load_buffer(whole, &Device::Cpu).unwrap();
-        for name in tensors.keys() {
+        for name in tensors.keys().filter(|name| name.starts_with("memory")) {
             for change in 0..5 {
                 let mut tensors = tensors.clone();
                 let tensor = &tensors[name];
@@ -534,7 +534,7 @@ fn profiles_also_with_a_right_hash() {
             }
         }
     }
-    mutate("signed_profile", 250, &profiles, resign, read);
+    mutate("signed_profile", 150, &profiles, resign, read);
 }
 
 #[test]
