@@ -1,13 +1,13 @@
 //! The command line: reads arguments, calls the library, prints.
 
+mod allocator;
 #[macro_use]
 mod cli;
-mod memory;
 
 use std::process::ExitCode;
 
 #[global_allocator]
-static ALLOCATOR: memory::Allocator = memory::Allocator;
+static ALLOCATOR: allocator::Allocator = allocator::Allocator;
 
 fn main() -> ExitCode {
     // A panic that becomes an error is told as that error; any other is a bug, and said in one line.

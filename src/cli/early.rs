@@ -64,12 +64,12 @@ impl Hashing {
 /// Photos that were looked at before their turn, by their index.
 #[derive(Default)]
 pub struct Early {
-    seen: HashMap<usize, Looked>,
+    seen: HashMap<usize, Timed>,
     pub note: Option<String>,
 }
 
 /// What came of looking at a photo, and how many milliseconds it took.
-pub type Looked = (Result<EncodedPhoto, Error>, f64);
+pub type Timed = (Result<EncodedPhoto, Error>, f64);
 
 impl Early {
     /// Looks at photos in their order as long as others are read, and waits for the rest of the hashes.
@@ -106,7 +106,7 @@ impl Early {
         self.seen.contains_key(&photo)
     }
 
-    pub fn take(&mut self, photo: usize) -> Option<Looked> {
+    pub fn take(&mut self, photo: usize) -> Option<Timed> {
         self.seen.remove(&photo)
     }
 }
@@ -117,7 +117,7 @@ pub fn look(
     path: &Path,
     photo: Result<Photo, Error>,
     note: &mut Option<String>,
-) -> Looked {
+) -> Timed {
     let prepared = photo.and_then(|photo| {
         if let (Some(said), None) = (photo.note(), &note) {
             *note = Some(format!("{}: {said}", path.display()));

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Mutex;
 
+use blemish::text::shown;
 use blemish::{
     Calibration, EnrollOptions, Enrolled, Error, Photos, Profile, ReferenceAbout, ReferenceEntry,
     TextCache, enroll,
@@ -17,7 +18,6 @@ use super::inputs::{Inputs, place, with_suffix};
 use super::mine::{MinedRow, mine};
 use super::score::check_writable;
 use super::setup::{Format, MethodArgs, ProductArgs};
-use blemish::text::shown;
 
 /// Enroll a product from a few photos of good parts: one file for `score --profile`.
 ///

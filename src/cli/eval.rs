@@ -338,11 +338,10 @@ fn measure_model(args: &RunArgs, layout: Layout) -> anyhow::Result<ExitCode> {
                 return Ok(known);
             }
             // Taken before the photo is looked at: it may be replaced meanwhile.
-            let hash = || files_sha256(std::slice::from_ref(&sample.photo));
             let sha256 = match (&run, &judged) {
                 (None, _) => String::new(),
                 (Some(_), Some((_, index))) => index[&*sample.photo].1.clone(),
-                (Some(_), None) => hash()?,
+                (Some(_), None) => files_sha256(std::slice::from_ref(&sample.photo))?,
             };
             let finding = match &judged {
                 Some((judged, index)) => judged.finding(index[&*sample.photo].0),

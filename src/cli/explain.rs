@@ -4,13 +4,13 @@ use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use blemish::text::shown;
 use blemish::{Effect, Explanation, Part, Prompts, Seen, TextCache};
 use serde::Serialize;
 
 use super::inputs::Inputs;
 use super::prompts::Words;
 use super::setup::{Format, MethodArgs, look_at_all, progress_bar};
-use blemish::text::shown;
 
 /// What moves a score less than this on every photo does not matter: it does not show in three digits.
 const NOTHING: f32 = 0.0005;

@@ -182,7 +182,9 @@ impl Report {
             if let [first, others @ ..] = &scores.doubtful_masks[..] {
                 let others = match others.len() {
                     0 => String::new(),
-                    count => format!(" (and so are {count} other masks of {})", scores.product),
+                    count => {
+                        format!(" ({count} other masks of {} are doubtful, too)", scores.product)
+                    }
                 };
                 warnings.push(format!("{first}{others}"));
             }

@@ -5,13 +5,13 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
+use blemish::text::shown;
 use blemish::{Clip, Detector, Error, Product, Prompts, Seen, TextCache};
 use serde::Serialize;
 
 use super::inputs::Inputs;
 use super::prompts::Words;
 use super::setup::{MethodArgs, look_at_all};
-use blemish::text::shown;
 
 /// How often the file is read; it is taken for saved when two readings agree.
 const PAUSE: Duration = Duration::from_millis(20);

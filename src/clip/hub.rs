@@ -17,7 +17,7 @@ use super::config::normalisation_from_hugging_face;
 use super::files::{Files, Manifest, Weights, shards};
 use super::http::{Client, Failure};
 use super::source::{Repository, Source, parse};
-use crate::files::{below, files_sha256};
+use crate::files::{below, files_sha256, hex};
 use crate::{Error, Result};
 
 /// Tries after the first, each from where the last one broke off.
@@ -262,7 +262,7 @@ fn check(file: &Path, etag: &str, total: u64) -> Result<(), String> {
             let mut hasher = Sha1::new();
             hasher.update(format!("blob {length}\0"));
             crate::files::read_parts(file, |part| hasher.update(part)).map_err(words)?;
-            ("git hash", hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
+            ("git hash", hex(&hasher.finalize()))
         }
         _ => return Ok(()),
     };

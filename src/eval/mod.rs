@@ -124,11 +124,10 @@ pub fn evaluate(
     curve: Curve,
     mut look: impl FnMut(&Sample) -> Result<Looked>,
 ) -> Result<Scores> {
-    let is_marked = |sample: &&&Sample| !sample.masks.is_empty();
-    if layout != Layout::Folder && samples.iter().any(|sample| is_marked(&sample)) {
+    if layout != Layout::Folder && samples.iter().any(|sample| !sample.masks.is_empty()) {
         require_masks(samples.iter().copied())?;
     }
-    let has_masks = samples.iter().filter(|sample| sample.is_anomalous).all(|s| is_marked(&s));
+    let has_masks = samples.iter().all(|s| !s.is_anomalous || !s.masks.is_empty());
     let truth = if has_masks { Some(Truth::of(samples, layout)?) } else { None };
     let (mut photo_scores, mut doubtful_masks) = (Vec::new(), Vec::new());
     let mut kinds: BTreeMap<&str, (Photos, Pixels)> = BTreeMap::new();

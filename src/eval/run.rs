@@ -79,8 +79,6 @@ pub struct Run {
     maps: Maps,
     lines: HashMap<String, Line>,
     stale: usize,
-    /// Whether a result is of one of these photos as it is.
-    knows_photos: bool,
     /// With the lock that is held; none where nothing is written.
     log: Option<(File, File)>,
 }
@@ -115,9 +113,9 @@ impl Run {
         let path = folder.join("photos.jsonl");
         let mut log = append(&path)?;
         let (lines, cut) = read_lines(&log).map_err(Error::read(&path))?;
-        let mut run = Self::of(folder, root, samples, &lines)?;
+        let (mut run, knows_photos) = Self::of(folder, root, samples, &lines)?;
         run.stale += cut;
-        if !lines.is_empty() && !run.knows_photos {
+        if !lines.is_empty() && !knows_photos {
             return refuse("holds results of other photos; give another folder");
         }
         about.write(&file)?;
@@ -141,23 +139,22 @@ impl Run {
         let path = folder.join("photos.jsonl");
         let log = crate::files::open(&path, MOST_BYTES).map_err(Error::read(&path))?;
         let (lines, _) = read_lines(&log).map_err(Error::read(&path))?;
-        Self::of(folder, root, samples, &lines)
+        Ok(Self::of(folder, root, samples, &lines)?.0)
     }
 
-    /// A run with those of its results that still hold.
+    /// A run with those of its results that still hold, and whether one is of these photos as they are.
     fn of(
         folder: &Path,
         root: &Path,
         samples: &[Sample],
         lines: &HashMap<String, Line>,
-    ) -> Result<Self> {
+    ) -> Result<(Self, bool)> {
         let mut run = Self {
             folder: folder.into(),
             root: root.into(),
             maps: Maps::new(folder.join("maps")),
             lines: HashMap::new(),
             stale: 0,
-            knows_photos: false,
             log: None,
         };
         let check = |sample: &Sample| {
@@ -165,14 +162,15 @@ impl Run {
             Ok(Some((line, run.holds(sample, line)?)))
         };
         let checked = samples.par_iter().map(check).collect::<Result<Vec<_>>>()?;
+        let mut knows_photos = false;
         for (line, (same_photo, same_map)) in checked.into_iter().flatten() {
-            run.knows_photos |= same_photo;
+            knows_photos |= same_photo;
             match same_photo && same_map {
                 true => _ = run.lines.insert(line.photo.clone(), line.clone()),
                 false => run.stale += 1,
             }
         }
-        Ok(run)
+        Ok((run, knows_photos))
     }
 
     /// What was run in a folder.
@@ -269,11 +267,7 @@ impl Run {
         match path.to_str() {
             Some(text) => text.replace(std::path::MAIN_SEPARATOR, "/"),
             // No path begins like this.
-            None => path
-                .as_os_str()
-                .as_encoded_bytes()
-                .iter()
-                .fold("//".into(), |text, byte| format!("{text}{byte:02x}")),
+            None => format!("//{}", files::hex(path.as_os_str().as_encoded_bytes())),
         }
     }
 }

@@ -49,12 +49,13 @@ impl Profile {
             let mut length = [0; 8];
             file.read_exact(&mut length).ok()?;
             let length = u64::from_le_bytes(length);
-            // Other files begin with any number.
-            if length > MOST_METADATA || length > file.metadata().ok()?.len() {
+            let mut header = vec![0];
+            file.read_exact(&mut header).ok()?;
+            // Other files begin with any number, and with something else than JSON behind it.
+            if !(1..=MOST_METADATA).contains(&length) || header != b"{" {
                 return None;
             }
-            let mut header = Vec::new();
-            file.take(length).read_to_end(&mut header).ok()?;
+            file.take(length - 1).read_to_end(&mut header).ok()?;
             let header: serde_json::Value = serde_json::from_slice(&header).ok()?;
             Some(header["__metadata__"]["format"].as_str()?.to_string())
         };
