@@ -19,7 +19,7 @@ fn main() -> ExitCode {
         // The standard library, rayon and candle panic where the system grants no thread.
         let no_thread = ["failed to spawn", "global thread pool has not been initialized"];
         if no_thread.iter().any(|why| text.contains(why)) {
-            say!("no thread can be started: allow more processes (ulimit -u), or end others");
+            say!("{}", cli::NO_THREAD);
             std::process::exit(1);
         }
         say!("a bug in blemish, please report it: {text}");

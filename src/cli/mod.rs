@@ -87,6 +87,10 @@ pub fn is_stopped() -> bool {
     STOP.load(Ordering::SeqCst) == CAME
 }
 
+/// A thread needs memory for its stack, and a place among the user's processes; the system does not say which it lacks.
+pub const NO_THREAD: &str =
+    "no thread can be started: free memory, or allow more processes (ulimit -u)";
+
 pub fn run() -> anyhow::Result<ExitCode> {
     ctrlc::set_handler(|| {
         if STOP.compare_exchange(NOTED, CAME, Ordering::SeqCst, Ordering::SeqCst).is_ok() {
@@ -96,11 +100,7 @@ pub fn run() -> anyhow::Result<ExitCode> {
         let _stopped = blemish::files::stop_writing();
         std::process::exit(STOPPED.into());
     })
-    .map_err(|e| {
-        anyhow::anyhow!(
-            "no thread can be started ({e}): allow more processes (ulimit -u), or end others"
-        )
-    })?;
+    .map_err(|_| anyhow::anyhow!(NO_THREAD))?;
     // A file that grows too large is an error of writing, not an end without a word.
     #[cfg(unix)]
     // SAFETY: ignores a signal; nothing else handles it.

@@ -451,7 +451,5 @@ fn set_threads(threads: usize) -> anyhow::Result<()> {
     // More threads than cores only wait for each other.
     let cores = std::thread::available_parallelism().map_or(threads, usize::from);
     let pool = rayon::ThreadPoolBuilder::new().num_threads(threads.min(cores)).build_global();
-    pool.map_err(|_| {
-        anyhow::anyhow!("no thread can be started: allow more processes (ulimit -u), or end others")
-    })
+    pool.map_err(|_| anyhow::anyhow!(super::NO_THREAD))
 }
