@@ -49,7 +49,7 @@ def checkpoint(folder):
             layers |= {f"fc.{i}.weight": linear.weight.data, f"fc.{i}.bias": linear.bias.data}
         torch.save({"trainable_linearlayer": layers}, folder / "adapter.pth")
     # Random weights need no real vocabulary.
-    (folder / "tokenizer.json").write_bytes((ROOT / "tests/fixtures/clip/gelu/hf/tokenizer.json").read_bytes())
+    (folder / "tokenizer.json").write_bytes((ROOT / "tests/fixtures/clip/hf/tokenizer.json").read_bytes())
     model = open_clip.create_model(NAME, pretrained=None, force_image_size=SIZE).eval()
     state = load_file(weights)
     open_clip.model.resize_pos_embed(state, model)

@@ -9,10 +9,10 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::Instant;
 
-use blemish::{
-    Adapter, BitDepth, Clip, Detector, Fit, Parts, Photo, Product, Profile, Prompts,
-    REFERENCE_METHODS,
-};
+use blemish::detect::MethodInputs;
+use blemish::image::Fit;
+use blemish::reference::REFERENCE_METHODS;
+use blemish::{Adapter, BitDepth, Clip, Detector, Photo, Product, Profile, Prompts};
 
 const ROUNDS: usize = 25;
 
@@ -84,7 +84,7 @@ fn enroll(folder: &Path, photos: &[&str], method: &str, out: &Path) -> (f64, Str
 fn compare(profiles: &[(&str, Profile)], photo: &Path) {
     let clip = Arc::new(Clip::load("tiny").unwrap());
     let adapter = Adapter::of_model("tiny", None).unwrap().map(Arc::new);
-    let method = blemish::default_method(true).make(&Parts { adapter }).unwrap();
+    let method = blemish::detect::default_method(true).make(&MethodInputs { adapter }).unwrap();
     let mut detectors = vec![("words alone", Detector::with(clip.clone(), method, Fit::default()))];
     for (name, profile) in profiles {
         detectors.push((name, profile.detector(clip.clone()).unwrap()));

@@ -9,7 +9,9 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::Instant;
 
-use blemish::{Adapter, BitDepth, Clip, Detector, Fit, Parts, Photo, Product, Prompts};
+use blemish::detect::MethodInputs;
+use blemish::image::Fit;
+use blemish::{Adapter, BitDepth, Clip, Detector, Photo, Product, Prompts};
 
 const ROUNDS: usize = 25;
 const PHOTO: &str = "examples/pictures/leather/stain.png";
@@ -34,7 +36,7 @@ fn defects() {
     let clip = Arc::new(Clip::load("tiny").unwrap());
     // The program's default for this model.
     let adapter = Adapter::of_model("tiny", None).unwrap().map(Arc::new);
-    let method = blemish::default_method(true).make(&Parts { adapter }).unwrap();
+    let method = blemish::detect::default_method(true).make(&MethodInputs { adapter }).unwrap();
     let detector = Detector::with(clip.clone(), method, Fit::default());
     let prepared = detector.prepare(&Photo::open(PHOTO, BitDepth::default()).unwrap());
     let products = [1, 20].map(|count| {
@@ -46,7 +48,7 @@ fn defects() {
     for _ in 0..ROUNDS {
         for (product, times) in products.iter().zip(&mut times) {
             times.push(milliseconds(|| {
-                detector.judge(&detector.look(&prepared).unwrap(), product).unwrap();
+                detector.score(&detector.encode(&prepared).unwrap(), product).unwrap();
             }));
         }
     }

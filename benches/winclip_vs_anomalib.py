@@ -54,7 +54,7 @@ def checkpoint(folder):
         config = {"model_cfg": open_clip.get_model_config(NAME), "preprocess_cfg": {"mean": MEAN, "std": STD}}
         (folder / "open_clip_config.json").write_text(json.dumps(config))
     # Random weights need no real vocabulary.
-    (folder / "tokenizer.json").write_bytes((ROOT / "tests/fixtures/clip/gelu/hf/tokenizer.json").read_bytes())
+    (folder / "tokenizer.json").write_bytes((ROOT / "tests/fixtures/clip/hf/tokenizer.json").read_bytes())
     model.load_state_dict(load_file(weights), strict=False)
     return model
 

@@ -5,14 +5,14 @@
 //!
 //! The folder of a product in MVTec AD's layout, and how many of its test photos to draw each time; three draws.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use blemish::data::{Layout, Sample, samples};
-use blemish::{
-    Adapter, BitDepth, Clip, Curve, Folder, FolderOptions, Judged, Looked, Parts, Photo, Product,
-    Prompts, default_method, evaluate, files::files_sha256,
-};
+use blemish::detect::{MethodInputs, default_method};
+use blemish::eval::{Curve, EvalPrediction, evaluate};
+use blemish::mutual::{MutualOptions, MutualScorer, PhotoHashes, UniquePhotos, Watch};
+use blemish::{Adapter, Clip, Error, Product, Prompts};
 use rand::SeedableRng;
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
@@ -27,7 +27,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     };
     let (root, count) = (Path::new(root), count.parse::<usize>()?);
     let clip = Arc::new(Clip::load("tiny")?);
-    let parts = Parts { adapter: Adapter::of_model("tiny", None)?.map(Arc::new) };
+    let inputs = MethodInputs { adapter: Adapter::of_model("tiny", None)?.map(Arc::new) };
     let all = samples(root, Some(Layout::Mvtec))?;
     let name = all[0].product.replace('_', " ");
     let product = Product::new(&clip, &name, &Prompts::default())?;
@@ -36,26 +36,24 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         let mut sums = [(0.0, 0.0); 3];
         for seed in 0..DRAWS {
             let drawn = draw(&all, count, share, seed)?;
+            let paths: Vec<PathBuf> = drawn.iter().map(|sample| sample.photo.clone()).collect();
             for (way, sum) in sums.iter_mut().enumerate() {
-                let options = FolderOptions { with_words: way != 1, ..FolderOptions::default() };
-                let words = default_method(parts.adapter.is_some()).make(&parts)?;
-                let mut folder = Folder::new(clip.clone(), words, product.clone(), options)?;
-                let hashes: Vec<String> = drawn
-                    .iter()
-                    .map(|sample| files_sha256(std::slice::from_ref(&sample.photo)))
-                    .collect::<Result<_, _>>()?;
-                let order = Folder::order(&hashes.iter().map(|h| &**h).collect::<Vec<_>>(), 0);
-                for i in &order {
-                    let path = &drawn[*i].photo;
-                    let prepared =
-                        folder.prepare(path, &Photo::open(path, BitDepth::default())?)?;
-                    folder.add(&prepared)?;
-                }
-                let judged: Judged = if way == 0 { folder.by_words() } else { folder.finish()? };
+                let options = MutualOptions { with_prompts: way != 1, ..MutualOptions::default() };
+                let method = default_method(inputs.adapter.is_some()).make(&inputs)?;
+                let mut scorer = MutualScorer::new(clip.clone(), method, product.clone(), options)?;
+                let photos = UniquePhotos::new(PhotoHashes::begin(&paths), 0);
+                let encoded = scorer.add_photos(&photos, Watch::default());
+                let results =
+                    if way == 0 { scorer.finish_by_prompts() } else { scorer.finish()? };
                 let metrics = evaluate(&drawn, Layout::Mvtec, Curve::Exact, |sample| {
-                    let i = order.iter().position(|i| std::ptr::eq(drawn[*i], sample));
-                    let finding = judged.finding(i.expect("every photo was added"));
-                    Ok(Looked { score: finding.score, map: finding.map })
+                    let photo = drawn.iter().position(|other| std::ptr::eq(*other, sample));
+                    let at = encoded.index(&photos, photo.expect("one of those drawn"));
+                    let Some(Ok(at)) = at else {
+                        let why = "cannot be read".to_string();
+                        return Err(Error::Photo { path: sample.photo.clone(), why });
+                    };
+                    let finding = results.finding(at);
+                    Ok(EvalPrediction { score: finding.score, map: finding.map })
                 })?
                 .all;
                 let numbers = metrics.image_auroc.zip(metrics.pixel_auroc);

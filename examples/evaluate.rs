@@ -4,7 +4,8 @@
 use std::path::Path;
 
 use blemish::data::{Layout, Sample, samples};
-use blemish::{BitDepth, Clip, Curve, Detector, Looked, Photo, Product, Prompts, evaluate};
+use blemish::eval::{Curve, EvalPrediction, evaluate};
+use blemish::{BitDepth, Clip, Detector, Photo, Product, Prompts};
 
 fn main() -> anyhow::Result<()> {
     let root = std::env::args().nth(1).unwrap_or("tests/fixtures/tiny/samples".into());
@@ -18,7 +19,7 @@ fn main() -> anyhow::Result<()> {
         let scores = evaluate(&photos, Layout::Mvtec, Curve::Exact, |sample| {
             let finding =
                 detector.inspect(&Photo::open(&sample.photo, BitDepth::default())?, &words)?;
-            Ok(Looked { score: finding.score, map: finding.map })
+            Ok(EvalPrediction { score: finding.score, map: finding.map })
         })?;
         let number = |metric: Option<f64>| metric.map_or("-".into(), |m| format!("{m:.3}"));
         let (image, pro) = (number(scores.all.image_auroc), number(scores.all.au_pro(0.3)));

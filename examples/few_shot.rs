@@ -13,12 +13,14 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use blemish::clip::Taps;
 use blemish::data::samples;
+use blemish::detect::{EncodedPhoto, FewShotMethod, Method, MethodInputs, method};
+use blemish::image::{Fit, Mask};
 use blemish::metrics::{Pixels, auroc, measure as measure_pixels};
-use blemish::{
-    Adapter, BitDepth, Clip, Detector, EnrollOptions, Fit, Mask, Method, Pair, Parts, Photo,
-    Photos, Product, Prompts, REFERENCE_METHODS, ReferenceEntry, Seen, Taps, enroll, method,
-};
+use blemish::profile::{EnrollOptions, EnrollPhotos, enroll};
+use blemish::reference::{REFERENCE_METHODS, ReferenceEntry};
+use blemish::{Adapter, BitDepth, Clip, Detector, Photo, Product, Prompts};
 use rand::seq::SliceRandom;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -51,7 +53,7 @@ fn main() -> anyhow::Result<()> {
     let root = Path::new(root);
     let test = read(root, flags.iter().any(|f| f == "--moved"))?;
     let clip = Arc::new(Clip::load("tiny")?);
-    let parts = Parts { adapter: Adapter::of_model("tiny", None)?.map(Arc::new) };
+    let parts = MethodInputs { adapter: Adapter::of_model("tiny", None)?.map(Arc::new) };
     let product = Product::new(&clip, name, &Prompts::default())?;
     let mut kinds: Vec<&str> = vec![];
     if flags.iter().any(|f| f == "--kinds") {
@@ -63,19 +65,19 @@ fn main() -> anyhow::Result<()> {
     let columns: Vec<&str> = columns.collect();
     println!("| {} |\n|{}", columns.join(" | "), "---|".repeat(columns.len()));
     let alone = Detector::with(clip.clone(), method(&words)?.make(&parts)?, Fit::Squash);
-    let seen = look(&alone, &test)?;
+    let seen = encode(&alone, &test)?;
     row("none: words alone", 0, &[measure(&alone, &product, &test, &seen, &kinds)?], &[]);
-    let mut looked: Option<(Taps, Vec<Seen>)> = None;
+    let mut looked: Option<(Taps, Vec<EncodedPhoto>)> = None;
     for entry in REFERENCE_METHODS {
         if value("--methods").is_some_and(|methods| !methods.iter().any(|m| m == entry.name)) {
             continue;
         }
         let blocks = entry.default_blocks(clip.shape());
-        let pair = Pair::new(method(&words)?.make(&parts)?, entry, blocks);
+        let pair = FewShotMethod::new(method(&words)?.make(&parts)?, entry, blocks);
         let taps = pair.taps();
         let seen = match looked.take() {
             Some((before, seen)) if before == taps => seen,
-            _ => look(&Detector::with(clip.clone(), Box::new(pair), Fit::Squash), &test)?,
+            _ => encode(&Detector::with(clip.clone(), Box::new(pair), Fit::Squash), &test)?,
         };
         for &count in &counts {
             let (mut results, mut readiness) = (Vec::new(), Vec::new());
@@ -95,7 +97,7 @@ fn main() -> anyhow::Result<()> {
 
 fn enrolled(
     clip: &Arc<Clip>,
-    parts: &Parts,
+    inputs: &MethodInputs,
     product: &Product,
     references: &'static ReferenceEntry,
     words: &str,
@@ -103,18 +105,12 @@ fn enrolled(
 ) -> anyhow::Result<(Detector, Option<f64>)> {
     let options = EnrollOptions {
         method: method(words)?,
-        parts: parts.clone(),
+        inputs: inputs.clone(),
         references,
-        blocks: None,
-        fit: Fit::Squash,
-        depth: BitDepth::default(),
         prompts: "winclip".into(),
-        false_alarm: 0.05,
-        region: None,
-        seed: 0,
-        progress: &|_, _| {},
+        ..EnrollOptions::default()
     };
-    let photos = Photos { references: photos, calibration: &[] };
+    let photos = EnrollPhotos { references: photos, calibration: &[] };
     let profile = enroll(clip.clone(), product.clone(), photos, &options)?.profile;
     Ok((profile.detector(clip.clone())?, profile.about().readiness.image_auroc))
 }
@@ -153,20 +149,20 @@ fn read(root: &Path, moved: bool) -> anyhow::Result<Test> {
     Ok(test)
 }
 
-fn look(detector: &Detector, test: &Test) -> blemish::Result<Vec<Seen>> {
-    test.photos.iter().map(|photo| detector.look(&detector.prepare(photo))).collect()
+fn encode(detector: &Detector, test: &Test) -> blemish::Result<Vec<EncodedPhoto>> {
+    test.photos.iter().map(|photo| detector.encode(&detector.prepare(photo))).collect()
 }
 
 fn measure(
     detector: &Detector,
     product: &Product,
     test: &Test,
-    seen: &[Seen],
+    seen: &[EncodedPhoto],
     kinds: &[&str],
 ) -> blemish::Result<Metrics> {
     let findings = seen
         .iter()
-        .map(|seen| detector.judge(seen, product))
+        .map(|seen| detector.score(seen, product))
         .collect::<blemish::Result<Vec<_>>>()?;
     let scores: Vec<f32> = findings.iter().map(|finding| finding.score).collect();
     let mut pixels = Pixels::default();

@@ -1,5 +1,5 @@
 //! The one error type of the library. Every message is a single line that names the file or the
-//! setting, says what was wrong and what to do about it.
+//! setting, says what was wrong and what to do about it. It holds the message of its source.
 
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -63,26 +63,26 @@ pub enum Error {
     /// A setting that cannot be used: the caller's mistake.
     #[error("{setting}: {why}")]
     Setting {
-        /// The flag or parameter, with its value.
+        /// The setting, with its value.
         setting: String,
         /// Why it cannot be used, and what can.
         why: String,
     },
     /// A file or folder that could not be read.
-    #[error("{}: cannot read: {cause}", path.display())]
+    #[error("{}: cannot read: {source}", path.display())]
     Read {
         /// The file.
         path: PathBuf,
         /// The system's reason.
-        cause: std::io::Error,
+        source: std::io::Error,
     },
     /// A file or folder that could not be written.
-    #[error("{}: cannot write: {cause}", path.display())]
+    #[error("{}: cannot write: {source}", path.display())]
     Write {
         /// The file.
         path: PathBuf,
         /// The system's reason.
-        cause: std::io::Error,
+        source: std::io::Error,
     },
     /// Tensor arithmetic that failed: a bug here, or a device out of memory.
     #[error("tensor arithmetic failed: {}", first_line(.0))]
@@ -122,12 +122,12 @@ impl Error {
 
     pub(crate) fn read(path: &Path) -> impl FnOnce(std::io::Error) -> Self {
         let path = path.to_path_buf();
-        move |cause| Error::Read { path, cause }
+        move |source| Error::Read { path, source }
     }
 
     pub(crate) fn write(path: &Path) -> impl FnOnce(std::io::Error) -> Self {
         let path = path.to_path_buf();
-        move |cause| Error::Write { path, cause }
+        move |source| Error::Write { path, source }
     }
 }
 

@@ -10,7 +10,7 @@ use std::sync::{Mutex, MutexGuard};
 use candle_core::Tensor;
 use sha2::{Digest, Sha256};
 
-use crate::{Error, Result};
+use crate::error::{Error, Result};
 
 static WRITING: Mutex<()> = Mutex::new(());
 

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use crate::Metrics;
+use crate::eval::Metrics;
 use crate::text::shown;
 
 /// What a report shows.

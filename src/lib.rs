@@ -18,58 +18,42 @@
 //! # Ok::<(), blemish::Error>(())
 //! ```
 //!
-//! [`Clip::load`] also takes the names of larger models ([`aliases`]), Hugging Face repository ids and
-//! folders. [`enroll`] makes a [`Profile`] of a few photos of good parts, which draws a line between good and
-//! defective. [`Method`] is what other ways to tell good from defective implement. [`render`] paints maps,
+//! [`Clip::load`] also takes the names of larger models ([`clip::aliases`]), Hugging Face repository ids and
+//! folders. [`profile::enroll`] makes a [`Profile`] of a few photos of good parts, which draws a line between good and
+//! defective. [`detect::Method`] is what other ways to tell good from defective implement. [`render`] paints maps,
 //! [`report`] prints results. Memory is allocated and freed in large pieces: a program that uses this
 //! library is faster with an allocator that keeps them (the command line uses mimalloc).
-#![warn(missing_docs)]
+#![warn(missing_docs, clippy::too_many_lines)]
 
-mod adapter;
-mod canvas;
-mod clip;
-pub mod curves;
+pub mod adapter;
+pub mod clip;
 pub mod data;
-mod detect;
+pub mod detect;
 mod error;
-mod eval;
+pub mod eval;
 pub mod files;
 pub mod html;
-mod image;
+pub mod image;
 pub mod metrics;
+pub mod mutual;
 mod ops;
 mod pickle;
-mod profile;
-mod prompt;
-mod reference;
+pub mod profile;
+pub mod prompt;
+pub mod reference;
 pub mod render;
 pub mod report;
 pub mod sheet;
+mod stats;
 pub mod text;
-mod train;
+mod text_canvas;
+pub mod train;
+pub mod training_curves;
 
-pub use adapter::{About, Adapter, TrainingSet, training_sets};
-pub use clip::{
-    Alias, Clip, Features, ModelOptions, Shape, Taps, Tokens, aliases, is_cached, shape,
-};
-#[cfg(feature = "hub")]
-pub use clip::{Download, pull};
-pub use detect::{
-    AnomalyMap, AprilGan, Detector, Effect, EncodedPhoto, Explanation, Finding, Folder,
-    FolderOptions, Found, Fused, Ignored, Judged, METHODS, Method, MethodEntry, Pair, Part, Parts,
-    PatchMap, Seen, Verdict, WinClip, default_method, method,
-};
+pub use adapter::Adapter;
+pub use clip::Clip;
+pub use detect::{AnomalyMap, Detector, Finding};
 pub use error::{Error, Result, catches_panics};
-pub use eval::{Curve, Looked, Maps, Metrics, Run, RunAbout, Scores, evaluate, mean, merge};
-pub use image::{BitDepth, Fit, Mask, Normalisation, Photo, Placement, Prepared};
-pub use ops::Activation;
-pub use profile::{
-    Calibration, Decision, EnrollOptions, Enrolled, KindAbout, Photos, Profile, ProfileAbout,
-    Readiness, ReferenceAbout, enroll,
-};
-pub use prompt::{Kind, Product, Prompt, Prompts, Report, Role, TextCache, Warning, prompt_files};
-pub use reference::{
-    Distances, Mutual, MutualOptions, REFERENCE_METHODS, ReferenceEntry, Region, RegionAbout,
-    reference_method, rescored,
-};
-pub use train::{Point, Progress, TrainFiles, TrainOptions, train};
+pub use image::{BitDepth, Photo};
+pub use profile::Profile;
+pub use prompt::{Product, Prompts};

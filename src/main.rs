@@ -1,4 +1,5 @@
 //! The command line: reads arguments, calls the library, prints.
+#![warn(clippy::too_many_lines)]
 
 mod allocator;
 #[macro_use]
@@ -19,17 +20,13 @@ fn main() -> ExitCode {
         // The standard library, rayon and candle panic where the system grants no thread.
         let no_thread = ["failed to spawn", "global thread pool has not been initialized"];
         if no_thread.iter().any(|why| text.contains(why)) {
-            say!("{}", cli::NO_THREAD);
+            say!("{}", cli::terminal::NO_THREAD);
             std::process::exit(1);
         }
         say!("a bug in blemish, please report it: {text}");
     }));
     match cli::run() {
         Ok(code) => code,
-        Err(error) => {
-            say!("{error:#}");
-            let usage = error.downcast_ref::<blemish::Error>().is_some_and(|e| e.is_usage());
-            ExitCode::from(if usage { 2 } else { 1 })
-        }
+        Err(error) => cli::tell(&error),
     }
 }

@@ -3,7 +3,8 @@
 use image::codecs::png::{CompressionType, FilterType, PngEncoder};
 use image::{ExtendedColorType, ImageEncoder};
 
-use crate::{AnomalyMap, Mask, Photo};
+use crate::detect::AnomalyMap;
+use crate::image::{Mask, Photo};
 
 /// Map values at the two ends of the colour scale.
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -9,8 +9,8 @@ use image::imageops::{FilterType, resize};
 use plotters::element::BitMapElement;
 use plotters::prelude::*;
 
-use crate::Photo;
-use crate::canvas::{Area, LETTERS, png as drawn};
+use crate::image::Photo;
+use crate::text_canvas::{Area, LETTERS, png as drawn};
 
 /// Photos in a row.
 const COLUMNS: usize = 6;

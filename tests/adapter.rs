@@ -109,9 +109,7 @@ fn files_that_are_no_adapters_are_refused_with_the_reason() {
         fail(&[("fc.0.weight", zeros(&[4, 3])), ("fc.0.bias", zeros(&[3]))], &blocks)
             .contains("shapes")
     );
-    assert!(
-        fail(&good(), &[]).contains("1 layers for 0 blocks; give one block for each with --blocks")
-    );
+    assert!(fail(&good(), &[]).contains("1 layers for 0 blocks; give one block for each layer"));
     assert!(fail(&good(), &[("blocks", "0")]).contains("counted from 1"));
     assert!(fail(&good(), &[("blocks", "x")]).contains("blocks \"x\", no number"));
     assert!(

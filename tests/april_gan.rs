@@ -5,12 +5,13 @@ mod common;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use blemish::clip::{Features, ModelOptions};
 use blemish::data::{Layout, samples};
+use blemish::detect::{AprilGan, FewShotMethod, Method};
+use blemish::image::{Fit, Mask};
 use blemish::metrics::{Pixels, auroc, average_precision, f1_max, measure};
-use blemish::{
-    Adapter, AprilGan, BitDepth, Clip, Features, Fit, Mask, Method, ModelOptions, Pair, Photo,
-    Product, Prompts, reference_method,
-};
+use blemish::reference::reference_method;
+use blemish::{Adapter, BitDepth, Clip, Photo, Product, Prompts};
 use candle_core::Device;
 use common::{fixture, model_with, tensors, values};
 
@@ -48,8 +49,8 @@ impl Pipeline {
         let photo = Photo::open(photo, BitDepth::default()).unwrap();
         let pixels = self.clip.prepare(&photo, Fit::Squash).pixels;
         let features = self.clip.encode_image(&pixels, &self.method.taps()).unwrap();
-        let features = self.method.digest(features).unwrap();
-        let verdict = self.method.judge(&[&features], product).unwrap().remove(0).remove(0);
+        let features = self.method.project(features).unwrap();
+        let verdict = self.method.score(&[&features], product).unwrap().remove(0).remove(0);
         (verdict.score, verdict.map.enlarge(SIZE).iter().map(|v| v * 3.0).collect())
     }
 }
@@ -106,12 +107,12 @@ fn few_shot_maps_are_those_of_the_official_pipeline() {
                 .unwrap();
         let pipeline = Pipeline::new(activation, "open_clip");
         let words: Arc<dyn Method> = Arc::new(pipeline.method.clone());
-        let pair = Pair::new(words, reference_method("april-gan").unwrap(), vec![3, 5]);
+        let pair = FewShotMethod::new(words, reference_method("april-gan").unwrap(), vec![3, 5]);
         let look = |path: &str| {
             let photo =
                 Photo::open(folder.join("dataset").join(path), BitDepth::default()).unwrap();
             let pixels = pipeline.clip.prepare(&photo, Fit::Squash).pixels;
-            pair.digest(pipeline.clip.encode_image(&pixels, &pair.taps()).unwrap()).unwrap()
+            pair.project(pipeline.clip.encode_image(&pixels, &pair.taps()).unwrap()).unwrap()
         };
         let mut maps = 0;
         for name in ["magnetic_tile", "aws_cookies"] {
@@ -122,12 +123,12 @@ fn few_shot_maps_are_those_of_the_official_pipeline() {
                 .map(|line| look(&line[line.find(name).unwrap()..]))
                 .collect();
             assert_eq!(good.len(), 2, "{references}");
-            let method = pair.remember(&good.iter().collect::<Vec<_>>(), &product).unwrap();
+            let method = pair.fit(&good.iter().collect::<Vec<_>>(), &product).unwrap();
             for (key, expected) in &golden {
                 let Some(path) = key.strip_suffix(".anomaly_map") else { continue };
                 if path.starts_with(name) {
                     let photo = look(path);
-                    let verdict = method.judge(&[&photo], &product).unwrap().remove(0).remove(0);
+                    let verdict = method.score(&[&photo], &product).unwrap().remove(0).remove(0);
                     // The mean of three layers and two banks; the official map is their sum.
                     let map: Vec<f32> = verdict.map.values.iter().map(|v| v * 5.0).collect();
                     assert_within(key, &map, &values(expected), 1e-3);

@@ -2,15 +2,17 @@
 
 mod common;
 
-use blemish::{Activation, Clip, ModelOptions, Taps};
+use blemish::Clip;
+use blemish::clip::Activation;
+use blemish::clip::{ModelOptions, Taps};
 use candle_core::{DType, Device};
-use common::{assert_close, fixture, model, model_with, tensors};
+use common::{assert_close, fixture, golden, model, model_with, tensors};
 
 const LAYOUTS: [&str; 2] = ["hf", "open_clip"];
 const ACTIVATIONS: [&str; 2] = ["gelu", "quick_gelu"];
 
 fn check_images(clip: &Clip, activation: &str) {
-    let golden = tensors(&format!("clip/{activation}/expected.safetensors"));
+    let golden = golden(&format!("clip/{activation}/expected.safetensors"));
     let taps = Taps { blocks: (0..=6).collect(), ..Taps::default() };
     for i in 0..3 {
         let pixels = common::values(&golden["pixel_values"].get(i).unwrap());
@@ -40,8 +42,8 @@ fn texts(path: &str) -> Texts {
 #[test]
 fn towers_agree_with_the_reference() {
     for activation in ACTIVATIONS {
-        let golden = tensors(&format!("clip/{activation}/expected.safetensors"));
-        let texts = texts(&format!("clip/{activation}/texts.json"));
+        let golden = golden(&format!("clip/{activation}/expected.safetensors"));
+        let texts = texts("clip/texts.json");
         for layout in LAYOUTS {
             eprintln!("{activation}, {layout}");
             let clip = model(&format!("clip/{activation}/{layout}"));
@@ -55,8 +57,8 @@ fn towers_agree_with_the_reference() {
 #[test]
 fn tokens_agree_id_for_id_and_a_cut_text_keeps_its_end() {
     for activation in ACTIVATIONS {
-        let texts = texts(&format!("clip/{activation}/texts.json"));
-        let padded = &tensors(&format!("clip/{activation}/expected.safetensors"))["token_ids"];
+        let texts = texts("clip/texts.json");
+        let padded = &golden(&format!("clip/{activation}/expected.safetensors"))["token_ids"];
         let padded: Vec<Vec<i64>> = padded.to_vec2().unwrap();
         for layout in LAYOUTS {
             let clip = model(&format!("clip/{activation}/{layout}"));
@@ -95,14 +97,14 @@ fn vocab_and_merges_tokenize_like_tokenizer_json() {
     std::fs::write(folder.path().join("merges.txt"), merges).unwrap();
 
     let clip = Clip::load(folder.path().to_str().unwrap()).unwrap();
-    let texts = texts("clip/gelu/texts.json").texts;
+    let texts = texts("clip/texts.json").texts;
     let expected = model("clip/gelu/hf").tokenize(&texts).unwrap();
     assert_eq!(clip.tokenize(&texts).unwrap(), expected);
 }
 
 #[test]
 fn pickles_and_shards_hold_the_same_model() {
-    let golden = tensors("clip/gelu/expected.safetensors");
+    let golden = golden("clip/gelu/expected.safetensors");
     let pixels = common::values(&golden["pixel_values"].get(0).unwrap());
     let expected = model("clip/gelu/hf").encode_image(&pixels, &Taps::default()).unwrap().image;
     let check = |folder: &std::path::Path| {
@@ -145,7 +147,7 @@ fn pickles_and_shards_hold_the_same_model() {
 
 #[test]
 fn the_activation_can_be_overridden() {
-    let golden = tensors("clip/quick_gelu/expected.safetensors");
+    let golden = golden("clip/quick_gelu/expected.safetensors");
     let options =
         ModelOptions { activation: Some(Activation::QuickGelu), ..ModelOptions::default() };
     // Both golden models have the same weights.
@@ -153,7 +155,7 @@ fn the_activation_can_be_overridden() {
     check_images(&clip, "quick_gelu");
     assert_close(
         "text embeddings",
-        &clip.encode_texts(&texts("clip/gelu/texts.json").texts).unwrap(),
+        &clip.encode_texts(&texts("clip/texts.json").texts).unwrap(),
         &golden["text_embeds"],
     );
 }
@@ -205,7 +207,7 @@ fn candle_transformers_agrees_on_quick_gelu() {
         candle_nn::VarBuilder::from_buffered_safetensors(weights, DType::F32, &Device::Cpu)
             .unwrap();
     let theirs = ClipModel::new(weights, &config).unwrap();
-    let golden = tensors("clip/quick_gelu/expected.safetensors");
+    let golden = golden("clip/quick_gelu/expected.safetensors");
     let ours = model("clip/quick_gelu/hf");
 
     let pixels = golden["pixel_values"].get(1).unwrap();
@@ -215,6 +217,6 @@ fn candle_transformers_agrees_on_quick_gelu() {
 
     let ids = golden["token_ids"].narrow(0, 0, 28).unwrap().to_dtype(DType::U32).unwrap();
     let text = theirs.get_text_features(&ids).unwrap();
-    let words = &texts("clip/quick_gelu/texts.json").texts[..28];
+    let words = &texts("clip/texts.json").texts[..28];
     assert_close("text embeddings", &ours.encode_texts(words).unwrap(), &text);
 }

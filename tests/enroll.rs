@@ -105,7 +105,7 @@ fn a_handful_of_good_parts_draws_a_line() {
     assert_eq!(decided[0]["score"], bad["score"]);
     decide("0.01")
         .stderr(contains("1 % needs 99 good photos"))
-        .stderr(contains("the 6 there are can promise 14.29 %"));
+        .stderr(contains("there are 6, enough for 14.29 %"));
     blemish(home).args(["decide", "--false-alarm", "5"]).arg(&results).assert().code(2);
     std::fs::write(&results, "schema,path\n1,a\n2,b\n").unwrap();
     let csv = blemish(home).args(["decide", "--false-alarm", "0.1"]).arg(&results).assert().code(1);

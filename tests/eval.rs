@@ -55,7 +55,7 @@ fn a_killed_run_goes_on_to_the_same_bytes() {
     let mut text = std::fs::read_to_string(&log).unwrap();
     text.push_str("{\"photo\":\"bottle/te");
     std::fs::write(&log, text).unwrap();
-    eval(home, &["--out", "cut"]).code(2).stderr(contains("go on with it with --resume"));
+    eval(home, &["--out", "cut"]).code(2).stderr(contains("resume it"));
     eval(home, &["--out", "cut", "--resume", "--fit", "letterbox"])
         .code(2)
         .stderr(contains("of other photos or settings"));
@@ -98,7 +98,7 @@ fn parts_are_merged_to_the_bytes_of_one_run() {
     run(&["--out", "other", "--shard", "1/2", "--fit", "crop"]).success();
     merge(&["p0", "other", "--out", "m"]).code(1).stderr(contains("is of another run than p0"));
     std::fs::write(home.join("p1/photos.jsonl"), "").unwrap();
-    merge(&["p0", "p1", "--out", "m"]).code(1).stderr(contains("go on with it first"));
+    merge(&["p0", "p1", "--out", "m"]).code(1).stderr(contains("resume that part first"));
     assert!(!home.join("m/run.json").exists(), "nothing is begun that cannot end");
     run(&["--out", "x", "--shard", "2/2"]).code(2).stderr(contains("of 2 the last is 1"));
 }

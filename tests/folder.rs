@@ -208,7 +208,7 @@ fn two_products_in_a_folder_are_noticed_and_can_be_scored_apart() {
     let auto = score(home, &["p", "s"]).success();
     let auto = auto
         .stderr(contains("the folder seems to hold two products"))
-        .stderr(contains("scored by words alone; --apart"));
+        .stderr(contains("scored by prompts alone; --apart"));
     assert!(rows(&auto).iter().all(|row| row["transductive"] == false));
     let apart = rows(&score(home, &["p", "s", "--apart"]).success());
     let alone = [score(home, &["p"]).success(), score(home, &["s"]).success()].map(|a| rows(&a));

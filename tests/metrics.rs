@@ -2,8 +2,8 @@
 
 mod common;
 
-use blemish::Mask;
 use blemish::data::{Layout, samples};
+use blemish::image::Mask;
 use blemish::metrics::{Pixels, measure};
 use common::{blemish, fixture};
 use predicates::str::contains;

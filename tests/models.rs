@@ -179,7 +179,7 @@ fn models_lists_every_short_name() {
     let text = String::from_utf8(assert.get_output().stdout.clone()).unwrap();
     let rows: Vec<serde_json::Value> =
         text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-    assert_eq!(rows.len(), blemish::aliases().len());
+    assert_eq!(rows.len(), blemish::clip::aliases().len());
     assert_eq!((&rows[0]["name"], &rows[0]["cached"]), (&"tiny".into(), &true.into()));
     assert_eq!(rows[1]["cached"], false);
     let table = blemish(home.path()).args(["models", "--format", "table"]).assert().success();

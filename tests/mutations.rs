@@ -17,10 +17,11 @@ use std::sync::{Arc, Once};
 use std::time::{Duration, Instant};
 
 use blemish::data::{Layout as SetLayout, samples};
-use blemish::{
-    Adapter, BitDepth, Clip, EnrollOptions, Fit, Maps, Mask, Parts, Photo, Photos, Product,
-    Profile, Prompts, Run, RunAbout, enroll, evaluate, merge,
-};
+use blemish::detect::MethodInputs;
+use blemish::eval::{Maps, Run, RunAbout, evaluate, merge};
+use blemish::image::{Fit, Mask};
+use blemish::profile::{EnrollOptions, EnrollPhotos, enroll};
+use blemish::{Adapter, BitDepth, Clip, Photo, Product, Profile, Prompts};
 use candle_core::{Device, Tensor};
 use common::{copy_of, copy_tree, fixture, photo};
 use rand::seq::IndexedRandom;
@@ -49,21 +50,25 @@ fn count(more: usize, less: usize) {
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         count(layout.size(), 0);
+        // SAFETY: as above.
         unsafe { System.alloc(layout) }
     }
 
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
         count(layout.size(), 0);
+        // SAFETY: as above.
         unsafe { System.alloc_zeroed(layout) }
     }
 
     unsafe fn realloc(&self, memory: *mut u8, layout: Layout, size: usize) -> *mut u8 {
         count(size, layout.size());
+        // SAFETY: as above.
         unsafe { System.realloc(memory, layout, size) }
     }
 
     unsafe fn dealloc(&self, memory: *mut u8, layout: Layout) {
         count(0, layout.size());
+        // SAFETY: as above.
         unsafe { System.dealloc(memory, layout) }
     }
 }
@@ -307,7 +312,7 @@ fn pictures_masks_and_maps() {
 fn prompt_files_and_lists() {
     let folder = tempdir().unwrap();
     let prompts = ["winclip", "april-gan", "inspection"].map(|name| {
-        let file = blemish::prompt_files().iter().find(|(other, _)| *other == name);
+        let file = blemish::prompt::prompt_files().iter().find(|(other, _)| *other == name);
         file.unwrap().1.as_bytes().to_vec()
     });
     mutate("prompts", 1500, &prompts, bytes, |bytes| {
@@ -335,10 +340,10 @@ fn prompt_files_and_lists() {
     let all: Vec<_> = all.iter().collect();
     mutate("defects_config.json", 60, &[whole], any_json, |bytes| {
         std::fs::write(&config, bytes).unwrap();
-        evaluate(&all, SetLayout::Loco, blemish::Curve::Exact, |sample| {
+        evaluate(&all, SetLayout::Loco, blemish::eval::Curve::Exact, |sample| {
             let (width, height) = Photo::size(&sample.photo)?;
             let map = blemish::AnomalyMap { width, height, values: vec![0.5; width * height] };
-            Ok(blemish::Looked { score: 0.5, map })
+            Ok(blemish::eval::EvalPrediction { score: 0.5, map })
         })
         .is_ok()
     });
@@ -425,9 +430,9 @@ fn profiles_also_with_a_right_hash() {
         .collect();
     let made = |reference_method: &str| {
         let options = EnrollOptions {
-            method: blemish::method("winclip").unwrap(),
-            parts: Parts::default(),
-            references: blemish::reference_method(reference_method).unwrap(),
+            method: blemish::detect::method("winclip").unwrap(),
+            inputs: MethodInputs::default(),
+            references: blemish::reference::reference_method(reference_method).unwrap(),
             blocks: None,
             fit: Fit::Squash,
             depth: BitDepth::default(),
@@ -437,14 +442,14 @@ fn profiles_also_with_a_right_hash() {
             seed: 0,
             progress: &|_, _| {},
         };
-        let photos = Photos { references: &references, calibration: &[] };
+        let photos = EnrollPhotos { references: &references, calibration: &[] };
         let enrolled = enroll(clip.clone(), product.clone(), photos, &options).unwrap();
         let file = folder.path().join("made");
         enrolled.profile.save(&file).unwrap();
         std::fs::read(&file).unwrap()
     };
     let profiles: Vec<Vec<u8>> =
-        blemish::REFERENCE_METHODS.iter().map(|entry| made(entry.name)).collect();
+        blemish::reference::REFERENCE_METHODS.iter().map(|entry| made(entry.name)).collect();
     let file = folder.path().join("x.blemish");
     let photo = Photo::open(&references[0], BitDepth::default()).unwrap();
     let read = |bytes: &[u8]| {
@@ -558,7 +563,7 @@ fn folders_of_runs() {
             }
             let (width, height) = Photo::size(&sample.photo).unwrap();
             let map = blemish::AnomalyMap { width, height, values: vec![0.25; width * height] };
-            let found = blemish::Looked { score: 0.5, map };
+            let found = blemish::eval::EvalPrediction { score: 0.5, map };
             let sha256 = blemish::files::files_sha256(std::slice::from_ref(&sample.photo)).unwrap();
             run.keep(sample, &found, sha256, blemish::render::tiff).unwrap();
         }

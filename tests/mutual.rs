@@ -5,7 +5,10 @@ mod common;
 
 use std::collections::HashMap;
 
-use blemish::{BitDepth, Distances, Features, Fit, Mutual, MutualOptions, Photo, Taps, rescored};
+use blemish::clip::{Features, Taps};
+use blemish::image::Fit;
+use blemish::reference::{Distances, Musc, MuscOptions, rescored};
+use blemish::{BitDepth, Photo};
 use candle_core::Tensor;
 use common::{fixture, model, tensors, values};
 
@@ -20,20 +23,20 @@ fn photos() -> Vec<Features> {
     list.lines().map(see).collect()
 }
 
-fn found(photos: &[Features], options: MutualOptions) -> Vec<Distances> {
-    let mut mutual = Mutual::new(options).unwrap();
+fn found(photos: &[Features], options: MuscOptions) -> Vec<Distances> {
+    let mut mutual = Musc::new(options).unwrap();
     photos.iter().for_each(|photo| mutual.add(photo).unwrap());
     mutual.finish().unwrap()
 }
 
 /// Grids and scores, one photo after another.
-fn judged(photos: &[Features], options: MutualOptions) -> (Vec<f32>, Vec<f32>) {
+fn judged(photos: &[Features], options: MuscOptions) -> (Vec<f32>, Vec<f32>) {
     let found = found(photos, options);
     (found.iter().flat_map(|d| d.map.clone()).collect(), found.iter().map(|d| d.score).collect())
 }
 
-fn with_degrees(degrees: &[usize]) -> MutualOptions {
-    MutualOptions { degrees: degrees.to_vec(), ..MutualOptions::default() }
+fn with_degrees(degrees: &[usize]) -> MuscOptions {
+    MuscOptions { degrees: degrees.to_vec(), ..MuscOptions::default() }
 }
 
 #[test]
@@ -51,10 +54,10 @@ fn grids_maps_and_scores_are_those_of_the_official_code() {
         let (grids, _) = judged(&photos, with_degrees(&[degree]));
         close(&format!("grid.r{degree}"), &grids);
     }
-    let (grids, scores) = judged(&photos, MutualOptions::default());
+    let (grids, scores) = judged(&photos, MuscOptions::default());
     close("grid", &grids);
     close("score", &scores);
-    let maps = found(&photos, MutualOptions::default());
+    let maps = found(&photos, MuscOptions::default());
     close("map", &maps.iter().flat_map(|d| d.map_at(112)).collect::<Vec<_>>());
     let embeddings: Vec<Tensor> = photos.iter().map(|photo| photo.image.clone()).collect();
     let embeddings = Tensor::stack(&embeddings, 0).unwrap();
@@ -65,11 +68,11 @@ fn grids_maps_and_scores_are_those_of_the_official_code() {
 fn few_photos_are_enough_and_one_is_not() {
     let photos = photos();
     for count in 2..=5 {
-        let (grids, scores) = judged(&photos[..count], MutualOptions::default());
+        let (grids, scores) = judged(&photos[..count], MuscOptions::default());
         assert!(grids.iter().chain(&scores).all(|v| v.is_finite() && *v > 0.0), "{count}");
     }
     let twins = [photos[0].clone(), photos[0].clone()];
-    let (grids, _) = judged(&twins, MutualOptions::default());
+    let (grids, _) = judged(&twins, MuscOptions::default());
     assert!(grids.iter().all(|distance| *distance == 0.0), "a twin is no distance away");
     let same = rescored(
         &[0.5, 0.5],
@@ -77,16 +80,16 @@ fn few_photos_are_enough_and_one_is_not() {
         &[1, 2, 3],
     );
     assert_eq!(same.unwrap(), [0.0, 0.0]);
-    let mut mutual = Mutual::new(MutualOptions::default()).unwrap();
+    let mut mutual = Musc::new(MuscOptions::default()).unwrap();
     mutual.add(&photos[0]).unwrap();
     let error = mutual.finish().unwrap_err().to_string();
     assert!(error.contains("needs two") && error.contains("winclip"), "{error}");
     for (options, why) in [
-        (with_degrees(&[2]), "--degrees 2"),
+        (with_degrees(&[2]), "degrees 2"),
         (with_degrees(&[]), "at least one"),
-        (MutualOptions { against: 1, ..MutualOptions::default() }, "--against 1"),
+        (MuscOptions { max_neighbors: 1, ..MuscOptions::default() }, "against 1"),
     ] {
-        assert!(Mutual::new(options).err().unwrap().to_string().contains(why));
+        assert!(Musc::new(options).err().unwrap().to_string().contains(why));
     }
 }
 
@@ -97,7 +100,7 @@ fn each_photo_meets_its_neighbours_in_the_ring() {
     let mut photos = photos();
     // Of several blocks the lowest may be of different photos.
     photos.iter_mut().for_each(|photo| photo.blocks.truncate(1));
-    let only = |against| MutualOptions { against, degrees: vec![1], align: None };
+    let only = |max_neighbors| MuscOptions { max_neighbors, degrees: vec![1], align: None };
     let (ring, _) = judged(&photos, only(4));
     let pair = |a: usize, b: usize| {
         let (grids, _) = judged(&[photos[a].clone(), photos[b].clone()], only(4));
@@ -117,7 +120,7 @@ fn each_photo_meets_its_neighbours_in_the_ring() {
 #[test]
 fn aligned_patches_meet_those_nearby_alone() {
     let photos = photos();
-    let with = |align| judged(&photos, MutualOptions { align, ..MutualOptions::default() }).0;
+    let with = |align| judged(&photos, MuscOptions { align, ..MuscOptions::default() }).0;
     let (free, near, strict) = (with(None), with(Some(2)), with(Some(0)));
     assert!(free.iter().zip(&near).all(|(free, near)| near >= &(free - 1e-6)));
     assert!(near.iter().zip(&strict).all(|(near, strict)| strict >= &(near - 1e-6)));

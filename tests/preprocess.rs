@@ -2,12 +2,13 @@
 
 mod common;
 
-use blemish::{BitDepth, Fit, Normalisation, Photo};
+use blemish::image::{Fit, Normalisation};
+use blemish::{BitDepth, Photo};
 use common::{fixture, tensors, values};
 
 #[test]
 fn equals_pillow_bit_for_bit() {
-    let golden = tensors("preprocess/expected.safetensors");
+    let golden = tensors("preprocess/expected.safetensors.gz");
     assert_eq!(golden.len(), 12);
     for (name, expected) in &golden {
         let (file, fit) = name.rsplit_once('.').unwrap();

@@ -4,7 +4,8 @@ mod common;
 
 use std::path::Path;
 
-use blemish::{BitDepth, Clip, Detector, Photo, Product, Prompts, Role, TextCache};
+use blemish::prompt::{Role, TextCache};
+use blemish::{BitDepth, Clip, Detector, Photo, Product, Prompts};
 use common::{blemish, copy_of, fixture, photo};
 use proptest::prelude::*;
 use serde_json::Value;
@@ -130,7 +131,7 @@ fn the_shipped_files_expand_to_the_references_prompts() {
     let expand = |file: &str, name: &str| -> Vec<(Role, Vec<String>)> {
         let prompts = Prompts::open(file).unwrap();
         let groups = prompts.expand(&[name.to_string()]).unwrap();
-        let texts = |list: Vec<blemish::Prompt>| list.into_iter().map(|p| p.text).collect();
+        let texts = |list: Vec<blemish::prompt::Prompt>| list.into_iter().map(|p| p.text).collect();
         groups.into_iter().map(|(role, _, list)| (role, texts(list))).collect()
     };
     let golden = std::fs::read(fixture("winclip/prompts.json")).unwrap();
@@ -192,7 +193,7 @@ fn explaining_is_exact() {
     let detector = Detector::new(clip.clone());
     let path = fixture("tiny/samples/leather/test/glue/000.png");
     let photo = Photo::open(path, BitDepth::default()).unwrap();
-    let seen = detector.look(&detector.prepare(&photo)).unwrap();
+    let seen = detector.encode(&detector.prepare(&photo)).unwrap();
     let file = |anomalous: &str| {
         let text = format!(
             "normal = [\"{{}}\", \"flawless {{}}\"]\nanomalous = [{anomalous}]\n\
@@ -202,7 +203,7 @@ fn explaining_is_exact() {
     };
     let whole = file("\"damaged {}\", \"{} with glue\"");
     let explanation = detector.explain(&seen, &whole).unwrap();
-    let score = |product: &Product| detector.judge(&seen, product).unwrap().score;
+    let score = |product: &Product| detector.score(&seen, product).unwrap().score;
     assert_eq!(explanation.score, score(&whole));
     let of = |text: &str| explanation.effects.iter().filter(|e| e.text == text).collect::<Vec<_>>();
     let glue = of("{} with glue");
@@ -212,7 +213,7 @@ fn explaining_is_exact() {
     assert!(of("a photo of a {}.").is_empty(), "the only template cannot be left out");
     assert_eq!(of("a photo of a leather with glue.")[0].score, glue[0].score);
     let (x, y) = explanation.peak_at;
-    let (peak_x, peak_y, _) = detector.judge(&seen, &whole).unwrap().map.peak();
+    let (peak_x, peak_y, _) = detector.score(&seen, &whole).unwrap().map.peak();
     assert!(x.abs_diff(peak_x) < 17 && y.abs_diff(peak_y) < 17);
 }
 

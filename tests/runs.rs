@@ -351,14 +351,17 @@ fn numbers_that_are_none_are_refused_with_the_photos_name() {
     let samples = blemish::data::samples(&home.join("set"), None).unwrap();
     let samples: Vec<_> = samples.iter().collect();
     for (score, value) in [(f32::NAN, 0.5), (f32::INFINITY, 0.5), (0.5, f32::NAN)] {
-        let found = blemish::evaluate(
+        let found = blemish::eval::evaluate(
             &samples,
             blemish::data::Layout::Mvtec,
-            blemish::Curve::Exact,
+            blemish::eval::Curve::Exact,
             |sample| {
                 let (width, height) = blemish::Photo::size(&sample.photo)?;
                 let values = vec![value; width * height];
-                Ok(blemish::Looked { score, map: blemish::AnomalyMap { width, height, values } })
+                Ok(blemish::eval::EvalPrediction {
+                    score,
+                    map: blemish::AnomalyMap { width, height, values },
+                })
             },
         );
         let error = found.err().unwrap().to_string();

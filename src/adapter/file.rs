@@ -8,9 +8,10 @@ use candle_core::{Device, Tensor};
 use safetensors::SafeTensors;
 use serde::Deserialize;
 
-use super::{About, Adapter};
+use super::{Adapter, AdapterAbout};
+use crate::error::{Error, Result};
 use crate::files::safetensors_bytes;
-use crate::{Activation, Error, Result};
+use crate::ops::Activation;
 
 /// The file that a model brings for April-GAN, beside its own files.
 const COMPANION: &str = "adapter.safetensors";
@@ -47,7 +48,7 @@ pub fn training_sets() -> &'static [TrainingSet] {
     &SETS
 }
 
-impl About {
+impl AdapterAbout {
     /// What the authors' files mean and do not say: four blocks of ViT-L-14-336 at 518 pixels and, on OpenAI's
     /// weights, the exact GELU.
     fn official() -> Self {
@@ -169,7 +170,7 @@ impl Adapter {
     fn from_bytes(name: &str, stem: &str, bytes: &[u8], blocks: Option<&[usize]>) -> Result<Self> {
         let fail = |why: String| Error::adapter(name, why);
         let (mut about, tensors) = if bytes.starts_with(b"PK") {
-            let mut about = About::official();
+            let mut about = AdapterAbout::official();
             if let Some(set) = training_sets().iter().find(|set| stem.contains(&set.file)) {
                 about.set_training_data(&set.name);
             }
@@ -208,18 +209,18 @@ impl Adapter {
     ///
     /// # Errors
     /// As [`Adapter::new`].
-    pub fn with_about(self, about: About) -> Result<Self> {
+    pub fn with_about(self, about: AdapterAbout) -> Result<Self> {
         let layers = self.layers.into_iter().map(|layer| (layer.weight, layer.bias)).collect();
         Self::new(&self.name, about, layers)
     }
 }
 
-fn read_safetensors(bytes: &[u8]) -> Result<(About, Vec<(String, Tensor)>), String> {
+fn read_safetensors(bytes: &[u8]) -> Result<(AdapterAbout, Vec<(String, Tensor)>), String> {
     let damaged = |e: &dyn std::fmt::Display| {
         format!("neither safetensors nor a PyTorch file, or cut short; fetch it again ({e})")
     };
     let (_, metadata) = SafeTensors::read_metadata(bytes).map_err(|e| damaged(&e))?;
-    let about = About::from_metadata(&metadata.metadata().clone().unwrap_or_default())?;
+    let about = AdapterAbout::from_metadata(&metadata.metadata().clone().unwrap_or_default())?;
     let tensors =
         candle_core::safetensors::load_buffer(bytes, &Device::Cpu).map_err(|e| damaged(&e))?;
     let float = |t: Tensor| t.to_dtype(candle_core::DType::F32).map_err(|e| e.to_string());
@@ -250,12 +251,12 @@ mod tests {
 
     #[test]
     fn known_training_sets_are_recognised_by_name() {
-        let mut about = About::official();
+        let mut about = AdapterAbout::official();
         about.set_training_data("visa");
         assert_eq!(about.products.len(), 12);
         assert!(about.licence.as_deref().is_some_and(|l| l.starts_with("CC BY 4.0")));
-        about = About { blocks: vec![1, 2], ..about };
+        about = AdapterAbout { blocks: vec![1, 2], ..about };
         let metadata = about.to_metadata().into_iter().collect();
-        assert_eq!(About::from_metadata(&metadata), Ok(about));
+        assert_eq!(AdapterAbout::from_metadata(&metadata), Ok(about));
     }
 }

@@ -8,8 +8,10 @@ use std::collections::BTreeSet;
 
 use candle_core::Tensor;
 
+use crate::clip::{Clip, Features, Shape, Taps};
+use crate::error::{Error, Result};
+use crate::ops::Activation;
 use crate::ops::{Linear, unit_rows};
-use crate::{Activation, Clip, Error, Features, Result, Shape, Taps};
 
 pub use file::{TrainingSet, training_sets};
 
@@ -18,13 +20,13 @@ pub use file::{TrainingSet, training_sets};
 pub struct Adapter {
     name: String,
     sha256: String,
-    about: About,
+    about: AdapterAbout,
     layers: Vec<Layer>,
 }
 
 /// What an adapter needs of a model, and where it comes from.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct About {
+pub struct AdapterAbout {
     /// The blocks whose output the layers take, from 1, one for each layer.
     pub blocks: Vec<usize>,
     /// Side of the model's input that it was trained at, in pixels.
@@ -60,12 +62,12 @@ struct Layer {
 
 impl Adapter {
     /// An adapter from its layers, `[embedding, width]` and `[embedding]` each, in the order of
-    /// [`About::blocks`].
+    /// [`AdapterAbout::blocks`].
     ///
     /// # Errors
     /// [`Error::Adapter`] when there are none, they are not of one shape, hold NaN or infinity, or their number
     /// is not that of the blocks.
-    pub fn new(name: &str, about: About, layers: Vec<(Tensor, Tensor)>) -> Result<Self> {
+    pub fn new(name: &str, about: AdapterAbout, layers: Vec<(Tensor, Tensor)>) -> Result<Self> {
         let fail = |why: String| Err(Error::adapter(name, why));
         let Some((first, _)) = layers.first() else {
             return fail("holds no layers (fc.0.weight, fc.0.bias, ...)".into());
@@ -73,7 +75,7 @@ impl Adapter {
         let (embedding, width) = first.dims2().map_err(|e| Error::adapter(name, e))?;
         if about.blocks.len() != layers.len() {
             return fail(format!(
-                "has {} layers for {} blocks; give one block for each with --blocks",
+                "has {} layers for {} blocks; give one block for each layer",
                 layers.len(),
                 about.blocks.len()
             ));
@@ -119,7 +121,7 @@ impl Adapter {
     }
 
     /// What it needs, and where it comes from.
-    pub fn about(&self) -> &About {
+    pub fn about(&self) -> &AdapterAbout {
         &self.about
     }
 
@@ -218,7 +220,8 @@ mod tests {
     #[test]
     fn products_are_the_same_however_they_are_written() {
         let products = vec!["metal_nut".to_string(), "Zipper".to_string()];
-        let about = About { blocks: vec![1], logit_scale: 1.0, products, ..About::default() };
+        let about =
+            AdapterAbout { blocks: vec![1], logit_scale: 1.0, products, ..AdapterAbout::default() };
         let zeros =
             |shape: &[usize]| Tensor::zeros(shape, candle_core::DType::F32, &Device::Cpu).unwrap();
         let adapter = Adapter::new("a", about, vec![(zeros(&[2, 3]), zeros(&[2]))]).unwrap();

@@ -4,10 +4,14 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use blemish::Error;
+use blemish::profile::Decision;
 use blemish::report::SCHEMA;
 use blemish::text::json;
-use blemish::{Calibration, Decision, Error};
 use serde_json::Value;
+
+use super::args::rate::{check_rate, say_what_is_promised};
+use super::terminal::printed;
 
 /// A result has a few kilobytes.
 const LONGEST_LINE: u64 = 16 << 20;
@@ -34,10 +38,10 @@ pub struct Args {
 
 pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     check_rate(args.false_alarm)?;
-    let cause = |cause| Error::Read { path: args.results.clone(), cause };
+    let failed_read = |source| Error::Read { path: args.results.clone(), source };
     let mut file: Box<dyn BufRead> = match args.results.as_os_str() == "-" {
         true => Box::new(std::io::stdin().lock()),
-        false => Box::new(BufReader::new(std::fs::File::open(&args.results).map_err(cause)?)),
+        false => Box::new(BufReader::new(std::fs::File::open(&args.results).map_err(failed_read)?)),
     };
     let mut out = std::io::stdout().lock();
     let (mut counts, mut failed, mut photos) = ([0usize; 3], 0, None);
@@ -45,7 +49,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     loop {
         line.clear();
         // A device may send a line without end.
-        let read = (&mut file).take(LONGEST_LINE).read_line(&mut line).map_err(cause)?;
+        let read = (&mut file).take(LONGEST_LINE).read_line(&mut line).map_err(failed_read)?;
         if read == 0 {
             break;
         }
@@ -62,7 +66,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
             Ok((decision, among, line)) => {
                 counts[decision as usize] += 1;
                 photos = Some(photos.map_or(among, |least: usize| least.min(among)));
-                if !super::printed(writeln!(out, "{}", json(&line)))? {
+                if !printed(writeln!(out, "{}", json(&line)))? {
                     return Ok(ExitCode::SUCCESS);
                 }
             }
@@ -110,58 +114,4 @@ fn decide(line: &str, false_alarm: f64) -> Result<(Decision, usize, String), Str
     row["false_alarm"] = false_alarm.into();
     row["verdict"] = decision.name().into();
     Ok((decision, photos, row.to_string()))
-}
-
-/// The lowest rate that is taken: nobody has a million good photos.
-const LOWEST_RATE: f64 = 1e-6;
-
-/// Refuses what is no share.
-pub fn check_rate(rate: f64) -> blemish::Result<()> {
-    if (LOWEST_RATE..1.0).contains(&rate) {
-        return Ok(());
-    }
-    let why = "give a share of at least 0.000001 and below 1, such as 0.05 for 5 %".to_string();
-    Err(Error::Setting { setting: format!("--false-alarm {rate}"), why })
-}
-
-/// A share in percent with two digits, rounded up so that what is promised is kept.
-fn percent(rate: f64) -> String {
-    let percent = rate * 100.0;
-    let digits = 10f64.powi((1.0 - percent.log10().floor()).max(2.0) as i32);
-    format!("{} %", (percent * digits - 1e-9).ceil() / digits)
-}
-
-/// Says so where there are too few good photos for a rate, and what they are enough for.
-pub fn say_what_is_promised(photos: usize, rate: f64) {
-    let needed = Calibration::needed(rate);
-    if photos >= needed {
-        return;
-    }
-    let instead = match photos {
-        0 => "without any no line can be drawn, and every photo is uncertain".to_string(),
-        _ => format!(
-            "the {photos} there are can promise {}: what lies beyond all of them is uncertain instead of ng, or \
-             ng with --false-alarm {:.3}",
-            percent(Calibration::best(photos)),
-            (Calibration::best(photos) * 1e3).ceil() / 1e3
-        ),
-    };
-    say!(
-        "note: a false-alarm rate of {} needs {needed} good photos (references and --calibrate together); {instead}",
-        percent(rate)
-    );
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn percents_are_never_less_than_the_rate() {
-        for (rate, shown) in
-            [(0.05, "5 %"), (1.0 / 17.0, "5.89 %"), (1e-6, "0.0001 %"), (0.5, "50 %")]
-        {
-            assert_eq!(percent(rate), shown);
-        }
-    }
 }

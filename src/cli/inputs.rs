@@ -114,7 +114,7 @@ impl Inputs {
     /// When a result would overwrite one of the photos, or another result.
     pub fn targets(&self, out: &Path, extensions: &[&str]) -> Result<Vec<PathBuf>, Error> {
         let refuse =
-            |why: String| Err(Error::Setting { setting: format!("--out {}", out.display()), why });
+            |why: String| Err(Error::Setting { setting: format!("out {}", out.display()), why });
         let relative = self.photos.iter().map(|photo| {
             let photo = clean(photo);
             let below = photo.strip_prefix(&self.base).map(Path::to_path_buf);
@@ -147,6 +147,24 @@ pub fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     name.push(".");
     name.push(suffix);
     name.into()
+}
+
+/// Finds out before the run whether results can be kept in a folder; `setting`: what named it.
+pub fn check_writable(setting: &str, out: &Path) -> Result<(), Error> {
+    if out.exists() && !out.is_dir() {
+        let why = "is a file; give a folder".to_string();
+        return Err(Error::Setting { setting: format!("{setting} {}", out.display()), why });
+    }
+    blemish::files::check_folder(out)
+}
+
+/// What is wrong with a photo, by its own name: a copy has the mistake of what it copies.
+pub fn named(photo: &Path, error: &Error) -> String {
+    match error {
+        Error::Photo { why, .. } => format!("{}: {why}", photo.display()),
+        Error::Read { source, .. } => format!("{}: cannot read: {source}", photo.display()),
+        other => format!("{}: {other}", photo.display()),
+    }
 }
 
 fn is_pattern(path: &Path) -> bool {

@@ -3,9 +3,12 @@
 use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 
-use blemish::report::Format;
 use clap::Subcommand;
 use serde::Serialize;
+
+use super::printer::Format;
+use super::pull::pull;
+use super::terminal::printed;
 
 /// List the models that have short names, or download one.
 #[derive(clap::Args)]
@@ -17,7 +20,7 @@ pub struct Args {
     #[command(subcommand)]
     command: Option<Command>,
     /// How to print the list; a table by default on a terminal, JSON Lines otherwise.
-    #[arg(long)]
+    #[arg(long, value_enum)]
     format: Option<Format>,
 }
 
@@ -59,13 +62,13 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
 }
 
 fn list(format: Option<Format>) -> anyhow::Result<()> {
-    let rows = blemish::aliases().iter().map(|alias| Row {
+    let rows = blemish::clip::aliases().iter().map(|alias| Row {
         name: alias.name,
         million_parameters: alias.million_parameters,
         megabytes: alias.megabytes(),
         input: alias.image_size,
         licence: alias.licence,
-        cached: blemish::is_cached(alias.name),
+        cached: blemish::clip::is_cached(alias.name),
         repository: alias.repository.unwrap_or("(in the binary)"),
         origin: alias.origin,
     });
@@ -105,36 +108,6 @@ fn list(format: Option<Format>) -> anyhow::Result<()> {
             Ok(())
         }
     };
-    super::printed(print())?;
+    printed(print())?;
     Ok(())
-}
-
-/// Downloads a model behind a progress bar.
-#[cfg(feature = "hub")]
-pub fn pull(model: &str, quiet: bool) -> blemish::Result<()> {
-    use indicatif::{ProgressBar, ProgressStyle};
-
-    let bar = if quiet { ProgressBar::hidden() } else { ProgressBar::new(0) };
-    let style = ProgressStyle::with_template(
-        "{msg} [{bar:30}] {bytes}/{total_bytes} {bytes_per_sec}, {eta} left",
-    );
-    bar.set_style(style.expect("a template that is tested by every download"));
-    let mut current = String::new();
-    let result = blemish::pull(model, &mut |download| {
-        if current != download.file {
-            current = download.file.to_string();
-            bar.reset();
-            bar.set_message(blemish::text::shown(&current).into_owned());
-        }
-        bar.set_length(download.total);
-        bar.set_position(download.done);
-    });
-    bar.finish_and_clear();
-    result
-}
-
-/// Opening the model says what this build cannot do.
-#[cfg(not(feature = "hub"))]
-pub fn pull(model: &str, _: bool) -> blemish::Result<()> {
-    blemish::Clip::load(model).map(|_| ())
 }

@@ -9,7 +9,8 @@ use blemish::{Photo, Profile};
 use clap::Subcommand;
 use serde_json::Value;
 
-use super::setup::ModelArgs;
+use super::args::model::ModelArgs;
+use super::terminal::printed;
 
 /// Look into product files, compare them, and check that one can be used here.
 #[derive(clap::Args)]
@@ -50,7 +51,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     match &args.command {
         Command::Show { file } => {
             let text = serde_json::to_string_pretty(&described(&Profile::open(file)?)?)?;
-            super::printed(writeln!(out, "{}", json(&text)))?;
+            printed(writeln!(out, "{}", json(&text)))?;
             Ok(ExitCode::SUCCESS)
         }
         Command::Diff { old, new } => {
@@ -58,14 +59,14 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
             let mut lines = Vec::new();
             differences("", &old, &new, &mut lines);
             for line in &lines {
-                if !super::printed(writeln!(out, "{}", shown(line)))? {
+                if !printed(writeln!(out, "{}", shown(line)))? {
                     break;
                 }
             }
             Ok(if lines.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
         }
         Command::Check { file, model } => {
-            model.begin()?;
+            let model = model.resolve()?;
             let profile = Profile::open(file)?;
             let check = || -> anyhow::Result<()> {
                 let detector = profile.detector(model.open_for(&profile)?)?;
@@ -87,7 +88,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
                 about.references.len(),
                 profile.calibration().photos()
             );
-            super::printed(writeln!(out, "{}", shown(&text)))?;
+            printed(writeln!(out, "{}", shown(&text)))?;
             Ok(ExitCode::SUCCESS)
         }
     }

@@ -9,13 +9,13 @@ use candle_nn::VarBuilder;
 
 use super::files::{Files, Manifest, Weights, embedded, shards};
 use crate::error::catch_panic;
+use crate::error::{Error, Result};
 use crate::files::{files_sha256, sha256};
 use crate::ops::{LayerNorm, Linear, Mlp};
 use crate::pickle::{Limits, archive, object};
-use crate::{Error, Result};
 
 /// The names of one published layout. `{block}` names are completed by the block's number.
-struct Layout {
+struct NameLayout {
     patch: &'static str,
     class: &'static str,
     vision_position: &'static str,
@@ -37,7 +37,7 @@ struct Layout {
     is_open_clip: bool,
 }
 
-const HUGGING_FACE: Layout = Layout {
+const HUGGING_FACE: NameLayout = NameLayout {
     patch: "vision_model.embeddings.patch_embedding.weight",
     class: "vision_model.embeddings.class_embedding",
     vision_position: "vision_model.embeddings.position_embedding.weight",
@@ -58,7 +58,7 @@ const HUGGING_FACE: Layout = Layout {
     is_open_clip: false,
 };
 
-const OPEN_CLIP: Layout = Layout {
+const OPEN_CLIP: NameLayout = NameLayout {
     patch: "visual.conv1.weight",
     class: "visual.class_embedding",
     vision_position: "visual.positional_embedding",
@@ -90,7 +90,7 @@ pub(super) enum Tower {
 /// without NaN or infinity.
 pub(super) struct Checkpoint {
     tensors: VarBuilder<'static>,
-    layout: &'static Layout,
+    layout: &'static NameLayout,
     file: PathBuf,
 }
 
@@ -366,7 +366,7 @@ fn check_pickle(path: &Path) -> Result<(), String> {
     Ok(())
 }
 
-fn damaged(file: &std::path::Path, error: candle_core::Error) -> Error {
+fn damaged(file: &Path, error: candle_core::Error) -> Error {
     Error::model(file.display(), format!("damaged or not a checkpoint; fetch it again ({error})"))
 }
 

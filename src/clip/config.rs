@@ -2,7 +2,9 @@
 
 use serde::Deserialize;
 
-use crate::{Activation, Error, Normalisation, Result};
+use crate::error::{Error, Result};
+use crate::image::Normalisation;
+use crate::ops::Activation;
 
 fn activation_from_name(name: &str) -> Result<Activation, String> {
     match name {

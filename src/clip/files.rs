@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 
-use crate::{Error, Result};
+use crate::error::{Error, Result};
 
 /// The model inside the binary, read through the same code as any other.
 const EMBEDDED: [(&str, &[u8]); 5] = [

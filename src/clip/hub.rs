@@ -17,8 +17,8 @@ use super::config::normalisation_from_hugging_face;
 use super::files::{Files, Manifest, Weights, shards};
 use super::http::{Client, Failure};
 use super::source::{Repository, Source, parse};
+use crate::error::{Error, Result};
 use crate::files::{below, files_sha256, hex};
-use crate::{Error, Result};
 
 /// Tries after the first, each from where the last one broke off.
 const RETRIES: u32 = 3;

@@ -16,7 +16,8 @@ mod vision;
 
 use candle_core::{Device, Tensor};
 
-use crate::{Activation, Error, Fit, Normalisation, Photo, Prepared, Result};
+use crate::error::{Error, Result};
+use crate::image::{Fit, Normalisation, Photo, Prepared};
 use checkpoint::Checkpoint;
 use config::Config;
 use files::{Files, Manifest};
@@ -24,6 +25,7 @@ use text::TextTower;
 use tokenizer::Tokenizer;
 use vision::VisionTower;
 
+pub use crate::ops::Activation;
 #[cfg(feature = "hub")]
 pub use hub::{Download, pull};
 pub use models::{Alias, aliases};

@@ -6,7 +6,7 @@ use super::files::Files;
 #[cfg(feature = "hub")]
 use super::hub;
 use super::models::{by_name, nearest};
-use crate::{Error, Result};
+use crate::error::{Error, Result};
 
 /// What a model's name stands for.
 #[derive(Debug, PartialEq, Eq)]

@@ -5,7 +5,7 @@ use candle_core::{Device, Result, Tensor};
 use super::checkpoint::{Checkpoint, Tower};
 use super::config::Config;
 use super::transformer::{Blocks, Sequences};
-use crate::ops::{LayerNorm, Linear, Mask};
+use crate::ops::{AttentionMask, LayerNorm, Linear};
 
 /// Texts that pass through the tower together: bounds memory, not the result.
 const BATCH: usize = 128;
@@ -20,7 +20,11 @@ pub(super) struct TextTower {
 }
 
 impl TextTower {
-    pub fn open(checkpoint: &Checkpoint, config: &Config, device: &Device) -> crate::Result<Self> {
+    pub fn open(
+        checkpoint: &Checkpoint,
+        config: &Config,
+        device: &Device,
+    ) -> crate::error::Result<Self> {
         let (width, eps) = (config.text.width, config.text.norm_eps);
         let (norm_after, projection) =
             checkpoint.head(Tower::Text, width, config.embedding, eps)?;
@@ -55,8 +59,12 @@ impl TextTower {
         let index = |rows: Vec<u32>| Tensor::new(rows, &self.device);
         let x = (self.tokens.index_select(&index(ids)?, 0)?
             + self.positions.index_select(&index(places)?, 0)?)?;
-        let sequences =
-            Sequences { lengths, mask: Mask::Causal, gather: None, pick: Some(index(ends)?) };
+        let sequences = Sequences {
+            lengths,
+            mask: AttentionMask::Causal,
+            gather: None,
+            pick: Some(index(ends)?),
+        };
         let x = self.blocks.forward(&x, &sequences, |_, _| Ok(()))?;
         self.projection.forward(&self.norm_after.forward(&x)?, None)
     }

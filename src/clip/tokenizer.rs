@@ -13,7 +13,7 @@ use tokenizers::{AddedToken, SplitDelimiterBehavior, TruncationParams};
 use super::config::in_file;
 use super::files::{Files, Vocabulary};
 use crate::error::catch_panic;
-use crate::{Error, Result};
+use crate::error::{Error, Result};
 
 const START: &str = "<|startoftext|>";
 const END: &str = "<|endoftext|>";

@@ -4,13 +4,13 @@ use candle_core::{Result, Tensor};
 
 use super::checkpoint::{BlockParts, Checkpoint, Tower};
 use super::config::Transformer;
-use crate::ops::{Mask, attention};
+use crate::ops::{AttentionMask, attention};
 
 /// How the rows of a `[tokens, width]` tensor form sequences.
 pub(super) struct Sequences {
     /// Tokens of each sequence, one sequence after another.
     pub lengths: Vec<usize>,
-    pub mask: Mask,
+    pub mask: AttentionMask,
     /// Rows of the input that make up the sequences' rows, where some tokens stand in several
     /// sequences (the windows of an image); everything up to the first attention is computed once
     /// for each input row.
@@ -25,11 +25,15 @@ pub(super) struct Blocks {
 }
 
 impl Blocks {
-    pub fn open(checkpoint: &Checkpoint, tower: Tower, shape: &Transformer) -> crate::Result<Self> {
+    pub fn open(
+        checkpoint: &Checkpoint,
+        tower: Tower,
+        shape: &Transformer,
+    ) -> crate::error::Result<Self> {
         checkpoint.check_blocks(tower, shape.layers)?;
         let blocks = (0..shape.layers)
             .map(|i| checkpoint.block(tower, i, shape))
-            .collect::<crate::Result<Vec<_>>>()?;
+            .collect::<crate::error::Result<Vec<_>>>()?;
         Ok(Self { blocks, heads: shape.heads })
     }
 

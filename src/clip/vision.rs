@@ -6,7 +6,7 @@ use super::checkpoint::{Checkpoint, Tower};
 use super::config::Config;
 use super::transformer::{Blocks, Sequences};
 use crate::image::resample_table;
-use crate::ops::{LayerNorm, Linear, Mask};
+use crate::ops::{AttentionMask, LayerNorm, Linear};
 
 /// What to compute of a photo besides its image embedding.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -59,7 +59,7 @@ impl VisionTower {
         config: &Config,
         size: usize,
         device: &Device,
-    ) -> crate::Result<Self> {
+    ) -> crate::error::Result<Self> {
         let (width, eps) = (config.vision.width, config.vision.norm_eps);
         let (trained, grid) = (config.image_size / config.patch_size, size / config.patch_size);
         let table = checkpoint.position_embedding(Tower::Vision, 1 + trained * trained, width)?;
@@ -121,7 +121,7 @@ impl VisionTower {
         let class_rows = index(starts)?;
         let sequences = Sequences {
             lengths,
-            mask: Mask::All,
+            mask: AttentionMask::All,
             gather: (!taps.windows.is_empty()).then(|| index(rows)).transpose()?,
             pick: (!keeps_last).then(|| class_rows.clone()),
         };

@@ -7,10 +7,13 @@ use std::sync::Arc;
 use candle_core::{Device, Tensor};
 use rayon::prelude::*;
 
-use super::{Method, PatchMap, Verdict};
+use super::{KindScore, Method, PatchMap};
+use crate::adapter::Adapter;
+use crate::clip::{Features, Taps};
+use crate::error::Result;
 use crate::image::enlarge_to_corners;
 use crate::ops::{add_sigmoid, unit_rows};
-use crate::{Adapter, Features, Product, Result, Taps};
+use crate::prompt::Product;
 
 /// April-GAN, zero-shot.
 #[derive(Clone, Debug)]
@@ -43,7 +46,7 @@ impl AprilGan {
         Ok((image, photo.blocks.iter().map(logits).collect::<Result<_>>()?))
     }
 
-    fn judge_one(&self, photo: &Features, text: &Tensor) -> Result<Vec<Verdict>> {
+    fn judge_one(&self, photo: &Features, text: &Tensor) -> Result<Vec<KindScore>> {
         let (image, layers) = self.logits(photo, text)?;
         let verdict = |(kind, &logit): (usize, &f32)| {
             // Enlarged before the softmax: a map at the input's own size.
@@ -53,7 +56,7 @@ impl AprilGan {
                 add_sigmoid(&mut values, &logits);
             }
             mean_of(layers.len(), &mut values);
-            Verdict { score: sigmoid(logit), map: PatchMap { side: photo.size, values } }
+            KindScore { score: sigmoid(logit), map: PatchMap { side: photo.size, values } }
         };
         Ok(image.par_iter().enumerate().map(verdict).collect())
     }
@@ -63,13 +66,13 @@ impl AprilGan {
         &self,
         photo: &Features,
         product: &Product,
-    ) -> Result<Vec<Verdict>> {
+    ) -> Result<Vec<KindScore>> {
         let (image, layers) = self.logits(photo, &words(product)?)?;
         let verdict = |(kind, &logit): (usize, &f32)| {
             let mut values = vec![0.0; photo.grid * photo.grid];
             layers.iter().for_each(|layer| add_sigmoid(&mut values, &layer[kind]));
             mean_of(layers.len(), &mut values);
-            Verdict { score: sigmoid(logit), map: PatchMap { side: photo.grid, values } }
+            KindScore { score: sigmoid(logit), map: PatchMap { side: photo.grid, values } }
         };
         Ok(image.iter().enumerate().map(verdict).collect())
     }
@@ -85,15 +88,15 @@ impl Method for AprilGan {
     }
 
     /// The blocks' tokens become the adapter's embeddings of their patches.
-    fn digest(&self, photo: Features) -> Result<Features> {
+    fn project(&self, photo: Features) -> Result<Features> {
         Ok(Features { blocks: self.adapter.project(&photo)?, ..photo })
     }
 
-    fn words_share(&self) -> f32 {
+    fn prompt_weight(&self) -> f32 {
         self.adapter.about().blocks.len() as f32
     }
 
-    fn judge(&self, photos: &[&Features], product: &Product) -> Result<Vec<Vec<Verdict>>> {
+    fn score(&self, photos: &[&Features], product: &Product) -> Result<Vec<Vec<KindScore>>> {
         let text = words(product)?;
         photos.iter().map(|photo| self.judge_one(photo, &text)).collect()
     }

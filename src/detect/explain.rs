@@ -2,13 +2,14 @@
 
 use std::collections::HashSet;
 
-use super::{Detector, Seen};
+use super::{Detector, EncodedPhoto};
+use crate::error::Result;
+use crate::prompt::Product;
 use crate::prompt::{Kind, Prompt};
-use crate::{Product, Result};
 
 /// A part of the words.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Part {
+pub enum PromptPart {
     /// All prompts of one state.
     State,
     /// All prompts of one template, in every group.
@@ -22,7 +23,7 @@ pub enum Part {
 #[derive(Clone, Debug)]
 pub struct Effect {
     /// What was left out.
-    pub part: Part,
+    pub part: PromptPart,
     /// The group it belongs to; none for a template.
     pub kind: Option<String>,
     /// Its text.
@@ -52,8 +53,8 @@ impl Detector {
     /// exact, and without passing the photo through the model again.
     ///
     /// # Errors
-    /// As [`Detector::judge`].
-    pub fn explain(&self, seen: &Seen, product: &Product) -> Result<Explanation> {
+    /// As [`Detector::score`].
+    pub fn explain(&self, seen: &EncodedPhoto, product: &Product) -> Result<Explanation> {
         let base = self.outcome(seen, product)?;
         let (hottest, peak) = base.map.peak();
         let mut effects = Vec::new();
@@ -83,21 +84,21 @@ impl Detector {
     }
 }
 
-fn text_of(part: Part, prompt: &Prompt) -> &String {
+fn text_of(part: PromptPart, prompt: &Prompt) -> &String {
     match part {
-        Part::State => &prompt.state,
-        Part::Template => &prompt.template,
-        Part::Prompt => &prompt.text,
+        PromptPart::State => &prompt.state,
+        PromptPart::Template => &prompt.template,
+        PromptPart::Prompt => &prompt.text,
     }
 }
 
 /// Every part of a product's words, each once.
-fn parts(product: &Product) -> Vec<(Part, Option<String>, String)> {
+fn parts(product: &Product) -> Vec<(PromptPart, Option<String>, String)> {
     let mut seen = HashSet::new();
     let mut found = Vec::new();
-    for part in [Part::State, Part::Template, Part::Prompt] {
-        for kind in std::iter::once(product.normal()).chain(product.kinds()) {
-            let name = (part != Part::Template).then(|| kind.name.clone());
+    for part in [PromptPart::State, PromptPart::Template, PromptPart::Prompt] {
+        for kind in product.all_kinds() {
+            let name = (part != PromptPart::Template).then(|| kind.name.clone());
             for prompt in &kind.prompts {
                 let entry = (part, name.clone(), text_of(part, prompt).clone());
                 if seen.insert(entry.clone()) {

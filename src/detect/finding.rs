@@ -1,10 +1,11 @@
-//! From a verdict on every kind to one score and one map: what counts, and what is discounted.
+//! From the score of every kind to one score and one map: what counts, and what is discounted.
 
 use std::sync::Arc;
 
-use super::{PatchMap, Verdict};
-use crate::prompt::Role;
-use crate::{Placement, Product};
+use super::{KindScore, PatchMap};
+use crate::image::Placement;
+use crate::prompt::{Kind, Product, Role};
+use crate::stats::{highest, odds};
 
 /// How anomalous each pixel of a photo is.
 #[derive(Clone, Debug)]
@@ -20,13 +21,8 @@ pub struct AnomalyMap {
 impl AnomalyMap {
     /// Column, row and value of the most anomalous pixel; the first of several.
     pub fn peak(&self) -> (usize, usize, f32) {
-        let mut best = (0, f32::NEG_INFINITY);
-        for (i, &value) in self.values.iter().enumerate() {
-            if value > best.1 {
-                best = (i, value);
-            }
-        }
-        (best.0 % self.width, best.0 / self.width, best.1)
+        let (pixel, value) = highest(self.values.iter().copied().enumerate());
+        (pixel % self.width, pixel / self.width, value)
     }
 }
 
@@ -42,13 +38,13 @@ pub struct Finding {
     pub discounted_by: Option<usize>,
     /// Where, at the photo's own size.
     pub map: AnomalyMap,
-    /// The share of the photo that was looked at, 0..1; below 1 only with [`crate::Fit::Crop`] or a region of
+    /// The share of the photo that was looked at, 0..1; below 1 only with [`crate::image::Fit::Crop`] or a region of
     /// interest.
     pub coverage: f64,
     /// The kind that fits the photo best, of those that count; an index of `kinds`.
     pub kind: usize,
     /// Every kind of anomaly that the product has words for, in the order of [`Product::kinds`].
-    pub kinds: Vec<Found>,
+    pub kinds: Vec<KindResult>,
     /// Every ignored thing.
     pub ignored: Vec<Ignored>,
     square: Square,
@@ -56,7 +52,7 @@ pub struct Finding {
 
 /// The square that the model saw, on a photo.
 #[derive(Clone, Debug)]
-pub(super) struct Square {
+pub(crate) struct Square {
     pub placement: Placement,
     /// Its side in pixels.
     pub size: usize,
@@ -79,7 +75,7 @@ impl Square {
 
 /// How much a photo resembles one kind of anomaly.
 #[derive(Clone, Debug)]
-pub struct Found {
+pub struct KindResult {
     /// The entry's name in the prompt file.
     pub name: String,
     /// The name in English.
@@ -112,15 +108,15 @@ pub struct Ignored {
 }
 
 impl Finding {
-    pub(super) fn new(outcome: Outcome, product: &Product, square: Square) -> Self {
+    pub(crate) fn new(outcome: Outcome, product: &Product, square: Square) -> Self {
         let (width, height) = square.placement.photo_size();
         let map = square.place(&outcome.map);
         let seen = map.values.iter().filter(|v| !v.is_nan()).count().max(1);
         let (mut kinds, mut ignored) = (Vec::new(), Vec::new());
         let (mut best, mut discounted_by) = (0, None);
-        for (i, (kind, verdict)) in product.kinds().iter().zip(outcome.verdicts).enumerate() {
+        for (i, (kind, kind_score)) in product.kinds().iter().zip(outcome.scores).enumerate() {
             let (name, english) = (kind.name.clone(), kind.english.clone());
-            let (counts, score) = (kind.counts, verdict.score);
+            let (counts, score) = (kind.counts, kind_score.score);
             if kind.role == Role::Ignore {
                 let patches: Vec<f32> =
                     outcome.ignored.iter().map(|by| f32::from(*by == Some(i))).collect();
@@ -140,7 +136,14 @@ impl Finding {
                     best = kinds.len();
                 }
                 let is_defect = kind.role == Role::Defect;
-                kinds.push(Found { name, english, is_defect, counts, score, map: verdict.map });
+                kinds.push(KindResult {
+                    name,
+                    english,
+                    is_defect,
+                    counts,
+                    score,
+                    map: kind_score.map,
+                });
             }
         }
         Self {
@@ -157,14 +160,14 @@ impl Finding {
     }
 
     /// The map of one kind at the photo's own size.
-    pub fn map_of(&self, kind: &Found) -> AnomalyMap {
+    pub fn map_of(&self, kind: &KindResult) -> AnomalyMap {
         self.square.place(&kind.map)
     }
 }
 
-/// The verdicts on one photo, put together at the model's own resolution.
+/// The scores of one photo by kind, put together at the model's own resolution.
 pub(crate) struct Outcome {
-    pub verdicts: Vec<Verdict>,
+    pub scores: Vec<KindScore>,
     pub score: f32,
     pub score_before_ignoring: f32,
     /// Which kind discounts the score.
@@ -178,38 +181,62 @@ pub(crate) struct Outcome {
 }
 
 impl Outcome {
-    pub fn new(verdicts: Vec<Verdict>, product: &Product) -> Self {
+    pub fn new(scores: Vec<KindScore>, product: &Product) -> Self {
+        let judge = Weighing::new(product);
+        let photo = judge.weigh(|kind| scores[kind].score);
+        let side = scores.first().map_or(0, |score| score.map.side);
+        let places: Vec<Weighed> =
+            (0..side * side).map(|place| judge.weigh(|i| scores[i].map.values[place])).collect();
+        Self {
+            score: photo.left,
+            score_before_ignoring: photo.anomaly,
+            discounted_by: photo.by,
+            map: PatchMap { side, values: places.iter().map(|place| place.left).collect() },
+            ignored: places.iter().map(|place| place.by).collect(),
+            kind: photo.kind,
+            scores,
+        }
+    }
+}
+
+/// Which kinds count, by their index.
+struct Weighing<'a> {
+    kinds: &'a [Kind],
+    anomalies: Vec<usize>,
+    harmless: Vec<usize>,
+}
+
+/// One place, or the whole photo.
+struct Weighed {
+    /// The kind of anomaly that fits best, and its score.
+    kind: usize,
+    anomaly: f32,
+    /// What is left of it after ignoring, and the kind that discounts it.
+    left: f32,
+    by: Option<usize>,
+}
+
+impl<'a> Weighing<'a> {
+    fn new(product: &'a Product) -> Self {
         let kinds = product.kinds();
-        let counting = |ignore: bool| {
-            let role = move |i: &usize| (kinds[*i].role == Role::Ignore) == ignore;
-            (0..kinds.len()).filter(move |i| kinds[*i].counts).filter(role).collect::<Vec<_>>()
+        let counting = (0..kinds.len()).filter(|i| kinds[*i].counts);
+        let (harmless, anomalies) = counting.partition(|i| kinds[*i].role == Role::Ignore);
+        Self { kinds, anomalies, harmless }
+    }
+
+    fn weigh(&self, value: impl Fn(usize) -> f32) -> Weighed {
+        let best = |of: &mut dyn Iterator<Item = usize>| {
+            of.map(|i| (i, value(i))).reduce(|best, next| if next.1 > best.1 { next } else { best })
         };
-        let (anomalies, harmless) = (counting(false), counting(true));
-        let best = |of: &[usize], value: &dyn Fn(usize) -> f32| {
-            let values = of.iter().map(|&i| (i, value(i)));
-            values.reduce(|best, next| if next.1 > best.1 { next } else { best })
+        let (kind, anomaly) = best(&mut self.anomalies.iter().copied()).unwrap_or((0, 0.0));
+        // A score is the softmax against the normal prompts, `share` the one against the anomaly.
+        let fits = |i: &usize| {
+            let enough = 0.5 + self.kinds[*i].margin;
+            value(*i) >= enough && share(value(*i), anomaly) >= enough
         };
-        // One place, or the whole photo: its value, before and after ignoring, and who decided.
-        let weigh = |value: &dyn Fn(usize) -> f32| {
-            let (kind, anomaly) = best(&anomalies, value).unwrap_or((0, 0.0));
-            // A score is the softmax against the normal words, `share` the one against the anomaly.
-            let fits = |i: &usize| {
-                let enough = 0.5 + kinds[*i].margin;
-                value(*i) >= enough && share(value(*i), anomaly) >= enough
-            };
-            let fitting: Vec<usize> = harmless.iter().copied().filter(fits).collect();
-            let by = best(&fitting, value).map(|(i, _)| i);
-            let left = by.map_or(anomaly, |i| discounted(anomaly, value(i)));
-            (kind, anomaly, left, by)
-        };
-        let (kind, score_before_ignoring, score, discounted_by) = weigh(&|i| verdicts[i].score);
-        let side = verdicts.first().map_or(0, |v| v.map.side);
-        let weighed: Vec<_> =
-            (0..side * side).map(|place| weigh(&|i| verdicts[i].map.values[place])).collect();
-        let values = weighed.iter().map(|(_, _, left, _)| *left).collect();
-        let map = PatchMap { side, values };
-        let ignored = weighed.iter().map(|(.., by)| *by).collect();
-        Self { score, score_before_ignoring, discounted_by, map, ignored, kind, verdicts }
+        let by = best(&mut self.harmless.iter().copied().filter(fits)).map(|(i, _)| i);
+        let left = by.map_or(anomaly, |i| discounted(anomaly, value(i)));
+        Weighed { kind, anomaly, left, by }
     }
 }
 
@@ -224,10 +251,6 @@ fn discounted(anomaly: f32, harmless: f32) -> f32 {
 /// The softmax over two things alone, from the score of each against the normal words: the first's share.
 fn share(of: f32, against: f32) -> f32 {
     odds(of) / (odds(of) + odds(against)).max(f32::MIN_POSITIVE)
-}
-
-fn odds(p: f32) -> f32 {
-    p / (1.0 - p).max(1e-30)
 }
 
 #[cfg(test)]
@@ -252,7 +275,7 @@ mod tests {
 
     fn outcome(kinds: &[(Role, &str, bool)], values: &[f32]) -> Outcome {
         let verdict =
-            |&score: &f32| Verdict { score, map: PatchMap { side: 1, values: vec![score] } };
+            |&score: &f32| KindScore { score, map: PatchMap { side: 1, values: vec![score] } };
         Outcome::new(values.iter().map(verdict).collect(), &product(kinds))
     }
 

@@ -3,11 +3,14 @@
 
 use std::sync::Arc;
 
-use super::{AprilGan, Method, PatchMap, Verdict, WinClip};
+use super::{AprilGan, KindScore, Method, PatchMap, WinClip};
+use crate::adapter::Adapter;
+use crate::clip::{Clip, Features, Taps};
 use crate::data::Sample;
-use crate::{
-    Adapter, BitDepth, Clip, Features, Fit, Photo, Product, Prompts, Result, Taps, TextCache,
-};
+use crate::error::Result;
+use crate::image::{BitDepth, Fit, Photo};
+use crate::prompt::{Product, Prompts, TextCache};
+use crate::stats::{log_odds, logistic, population_deviation};
 
 /// The two methods' log-odds of each patch, each divided by how far it spreads over good photos, so that neither swamps the
 /// other, and averaged. The spreads stand in adapters that blemish trained; of others all that is known is what
@@ -43,12 +46,12 @@ impl Method for Fused {
         Taps { blocks: self.april_gan.taps().blocks, ..self.win_clip.taps() }
     }
 
-    fn digest(&self, photo: Features) -> Result<Features> {
-        self.april_gan.digest(photo)
+    fn project(&self, photo: Features) -> Result<Features> {
+        self.april_gan.project(photo)
     }
 
-    fn judge(&self, photos: &[&Features], product: &Product) -> Result<Vec<Vec<Verdict>>> {
-        let windows = self.win_clip.judge(photos, product)?;
+    fn score(&self, photos: &[&Features], product: &Product) -> Result<Vec<Vec<KindScore>>> {
+        let windows = self.win_clip.score(photos, product)?;
         let both = windows.iter().zip(photos).map(|(windows, photo)| {
             let layers = self.april_gan.judge_patches(photo, product)?;
             Ok(windows.iter().zip(&layers).map(|(w, l)| self.fuse(w, l)).collect())
@@ -58,12 +61,12 @@ impl Method for Fused {
 }
 
 impl Fused {
-    fn fuse(&self, windows: &Verdict, layers: &Verdict) -> Verdict {
+    fn fuse(&self, windows: &KindScore, layers: &KindScore) -> KindScore {
         let both = windows.map.values.iter().zip(&layers.map.values);
         let values = both.map(|(w, l)| mean(*w, *l, self.spread)).collect();
         // The photo's scores are of one kind: both compare its embedding with the words.
         let score = mean(windows.score, layers.score, self.scales);
-        Verdict { score, map: PatchMap { side: windows.map.side, values } }
+        KindScore { score, map: PatchMap { side: windows.map.side, values } }
     }
 }
 
@@ -71,7 +74,7 @@ impl Fused {
 fn mean(a: f32, b: f32, (spread_a, spread_b): (f32, f32)) -> f32 {
     let spread = (spread_a + spread_b) / 2.0;
     let odds = (log_odds(a) / spread_a + log_odds(b) / spread_b) * spread / 2.0;
-    1.0 / (1.0 + (-odds).exp())
+    logistic(odds)
 }
 
 /// How far the log-odds of both methods' maps spread over good photos of the products that an adapter was trained
@@ -94,29 +97,17 @@ pub(crate) fn spread(
         let product = Product::with_synonyms(clip, names, &prompts, &cache)?;
         let photo = Photo::open(&sample.photo, depth)?;
         let pixels = clip.prepare(&photo, Fit::Squash).pixels;
-        let seen = method.digest(clip.encode_image(&pixels, &method.taps())?)?;
+        let seen = method.project(clip.encode_image(&pixels, &method.taps())?)?;
         for (map, spreads) in [
-            (&method.win_clip.judge(&[&seen], &product)?[0][0].map, &mut windows),
+            (&method.win_clip.score(&[&seen], &product)?[0][0].map, &mut windows),
             (&method.april_gan.judge_patches(&seen, &product)?[0].map, &mut layers),
         ] {
             let odds: Vec<f32> = map.values.iter().map(|p| log_odds(*p)).collect();
-            spreads.push(deviation(&odds).max(1e-3));
+            spreads.push(population_deviation(&odds).max(1e-3));
         }
     }
     let mean = |spreads: &[f32]| spreads.iter().sum::<f32>() / spreads.len() as f32;
     Ok((!windows.is_empty()).then(|| (mean(&windows), mean(&layers))))
-}
-
-/// The standard deviation.
-fn deviation(values: &[f32]) -> f32 {
-    let count = values.len() as f32;
-    let mean = values.iter().sum::<f32>() / count;
-    (values.iter().map(|v| (v - mean).powi(2)).sum::<f32>() / count).sqrt()
-}
-
-pub(super) fn log_odds(p: f32) -> f32 {
-    let p = p.clamp(1e-6, 1.0 - 1e-6);
-    (p / (1.0 - p)).ln()
 }
 
 #[cfg(test)]
@@ -125,7 +116,7 @@ mod tests {
 
     #[test]
     fn neither_method_swamps_the_other() {
-        let p = |odds: f32| 1.0 / (1.0 + (-odds).exp());
+        let p = logistic;
         // A tenth of the spread, a tenth of the log-odds: both say the same.
         assert!((mean(p(0.3), p(0.0), (0.1, 1.0)) - mean(p(0.0), p(3.0), (0.1, 1.0))).abs() < 1e-6);
         assert!((mean(p(2.0), p(2.0), (1.0, 1.0)) - p(2.0)).abs() < 1e-6);

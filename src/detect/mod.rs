@@ -1,36 +1,38 @@
 //! From features and words to an anomaly map and a score.
 
 mod april_gan;
+mod combined;
 mod explain;
+mod few_shot;
 mod finding;
-mod folder;
 mod fused;
-mod groups;
-mod referenced;
-mod sides;
-mod spreads;
+mod fusion;
 mod winclip;
 
 use std::sync::Arc;
 
-use crate::image::enlarge;
-use crate::{
-    Adapter, Clip, Error, Features, Fit, Photo, Placement, Prepared, Product, Region, Result, Taps,
-};
-use finding::{Outcome, Square};
+use crate::adapter::Adapter;
+use crate::clip::{Clip, Features, Taps};
+use crate::error::{Error, Result};
+use crate::image::{Fit, Photo, Placement, Prepared, enlarge};
+use crate::prompt::Product;
+use crate::reference::Region;
+use crate::stats::highest;
+pub(crate) use finding::{Outcome, Square};
 
 pub use april_gan::AprilGan;
-pub use explain::{Effect, Explanation, Part};
-pub use finding::{AnomalyMap, Finding, Found, Ignored};
-pub use folder::{EncodedPhoto, Folder, FolderOptions, Judged};
+pub(crate) use combined::Combined;
+pub use explain::{Effect, Explanation, PromptPart};
+pub use few_shot::FewShotMethod;
+pub(crate) use few_shot::{FittedFewShot, HeldOutScore, Variant};
+pub use finding::{AnomalyMap, Finding, Ignored, KindResult};
 pub use fused::Fused;
 pub(crate) use fused::spread;
-pub use referenced::Pair;
-pub(crate) use referenced::{Held, Referenced, Rule, Twin};
+pub(crate) use fusion::{Fusion, LogOdds, at_side, shift, values_inside};
 pub use winclip::WinClip;
 
 /// A way to tell good from defective in photos by themselves: it says what it needs of each photo's features first, and
-/// judges one or many afterwards. Photos of a folder that judge each other are a [`Folder`].
+/// judges one or many afterwards. Photos of a folder are scored by each other in `mutual`.
 pub trait Method: Send + Sync {
     /// The name that `--method` takes.
     fn name(&self) -> &'static str;
@@ -41,13 +43,13 @@ pub trait Method: Send + Sync {
     /// What can be worked out of a photo before the words are known, once.
     ///
     /// # Errors
-    /// As [`Method::judge`].
-    fn digest(&self, photo: Features) -> Result<Features> {
+    /// As [`Method::score`].
+    fn project(&self, photo: Features) -> Result<Features> {
         Ok(photo)
     }
 
     /// How much of a map is the words' where a paper adds one of references to it, as one map each.
-    fn words_share(&self) -> f32 {
+    fn prompt_weight(&self) -> f32 {
         1.0
     }
 
@@ -56,12 +58,12 @@ pub trait Method: Send + Sync {
     ///
     /// # Errors
     /// [`Error::Tensor`] when the features are not those asked for by [`Method::taps`], and then digested.
-    fn judge(&self, photos: &[&Features], product: &Product) -> Result<Vec<Vec<Verdict>>>;
+    fn score(&self, photos: &[&Features], product: &Product) -> Result<Vec<Vec<KindScore>>>;
 }
 
 /// What a method says about one photo and one kind, as the model saw them.
 #[derive(Clone, Debug)]
-pub struct Verdict {
+pub struct KindScore {
     /// 0..1, higher is more like the kind.
     pub score: f32,
     /// The same for each place.
@@ -80,11 +82,7 @@ pub struct PatchMap {
 impl PatchMap {
     /// Index and value of the largest value; the first of several.
     pub fn peak(&self) -> (usize, f32) {
-        let first = (0, f32::NEG_INFINITY);
-        self.values
-            .iter()
-            .enumerate()
-            .fold(first, |best, (i, &v)| if v > best.1 { (i, v) } else { best })
+        highest(self.values.iter().copied().enumerate())
     }
 
     /// At the model's input size, `[size, size]`: bilinear between the values' centres.
@@ -95,17 +93,16 @@ impl PatchMap {
 
 /// What methods are made of, besides a model.
 #[derive(Clone, Debug, Default)]
-pub struct Parts {
+pub struct MethodInputs {
     /// The layers of [`AprilGan`] and [`Fused`].
     pub adapter: Option<Arc<Adapter>>,
 }
 
-impl Parts {
+impl MethodInputs {
     fn adapter(&self, method: &str) -> Result<Arc<Adapter>> {
         self.adapter.clone().ok_or_else(|| {
-            let why =
-                "needs an adapter for this model: give one with --adapter FILE (`blemish adapter`)";
-            Error::setting(format!("--method {method}"), why)
+            let why = "needs an adapter, and this model has none of its own: give an adapter file";
+            Error::setting(format!("method {method}"), why)
         })
     }
 }
@@ -120,7 +117,7 @@ pub struct MethodEntry {
     pub prompts: &'static str,
     /// Whether it is made of an adapter.
     pub takes_adapter: bool,
-    make: fn(&Parts) -> Result<Box<dyn Method>>,
+    make: fn(&MethodInputs) -> Result<Box<dyn Method>>,
 }
 
 /// All methods.
@@ -134,7 +131,7 @@ pub const METHODS: &[MethodEntry] = &[
     },
     MethodEntry {
         name: AprilGan::NAME,
-        about: "April-GAN: words against single patches, through trained layers (--adapter)",
+        about: "April-GAN: words against single patches, through the trained layers of an adapter",
         prompts: "april-gan",
         takes_adapter: true,
         make: |parts| Ok(Box::new(AprilGan::new(parts.adapter(AprilGan::NAME)?))),
@@ -155,7 +152,7 @@ pub const METHODS: &[MethodEntry] = &[
 pub fn method(name: &str) -> Result<&'static MethodEntry> {
     METHODS.iter().find(|entry| entry.name == name).ok_or_else(|| {
         let names: Vec<&str> = METHODS.iter().map(|entry| entry.name).collect();
-        Error::setting(format!("--method {name}"), format!("unknown; one of: {}", names.join(", ")))
+        Error::setting(format!("method {name}"), format!("unknown; one of: {}", names.join(", ")))
     })
 }
 
@@ -171,7 +168,7 @@ impl MethodEntry {
     ///
     /// # Errors
     /// [`Error::Setting`] when a part is missing.
-    pub fn make(&self, parts: &Parts) -> Result<Box<dyn Method>> {
+    pub fn make(&self, parts: &MethodInputs) -> Result<Box<dyn Method>> {
         (self.make)(parts)
     }
 }
@@ -193,9 +190,9 @@ impl Encoder for Clip {
 
 /// A photo as the image tower saw it: what can be judged again and again, with other words.
 #[derive(Clone, Debug)]
-pub struct Seen {
+pub struct EncodedPhoto {
     pub(crate) features: Features,
-    placement: Placement,
+    pub(crate) placement: Placement,
 }
 
 /// A model with a method: finds defects in photos.
@@ -222,7 +219,7 @@ impl Detector {
         Self { region, ..self }
     }
 
-    /// The same, but only a region counts; photos have to have its shape ([`RegionAbout::check`](crate::RegionAbout::check)).
+    /// The same, but only a region counts; photos have to have its shape ([`RegionAbout::check`](crate::reference::RegionAbout::check)).
     pub fn within(self, region: &Region) -> Self {
         self.with_region(Some(region.pixels.clone()))
     }
@@ -232,7 +229,7 @@ impl Detector {
         &*self.method
     }
 
-    /// A photo as the model takes it. Costs far less than [`Detector::look`], so that one thread can
+    /// A photo as the model takes it. Costs far less than [`Detector::encode`], so that one thread can
     /// read photos ahead of another that inspects them.
     pub fn prepare(&self, photo: &Photo) -> Prepared {
         let mut prepared = self.encoder.prepare(photo, self.fit);
@@ -247,9 +244,9 @@ impl Detector {
     ///
     /// # Errors
     /// [`Error::Setting`] when the model's input is too small for the method's windows.
-    pub fn look(&self, prepared: &Prepared) -> Result<Seen> {
+    pub fn encode(&self, prepared: &Prepared) -> Result<EncodedPhoto> {
         let features = self.encoder.encode(&prepared.pixels, &self.method.taps())?;
-        Ok(Seen { features: self.method.digest(features)?, placement: prepared.placement })
+        Ok(EncodedPhoto { features: self.method.project(features)?, placement: prepared.placement })
     }
 
     /// Compares what was seen with a product's words.
@@ -259,7 +256,7 @@ impl Detector {
     ///
     /// # Panics
     /// If the method breaks its promise of one verdict per kind.
-    pub fn judge(&self, seen: &Seen, product: &Product) -> Result<Finding> {
+    pub fn score(&self, seen: &EncodedPhoto, product: &Product) -> Result<Finding> {
         let outcome = self.outcome(seen, product)?;
         let square = Square {
             placement: seen.placement,
@@ -272,30 +269,30 @@ impl Detector {
     /// The photo's score alone, without the work of laying maps over it.
     ///
     /// # Errors
-    /// As [`Detector::judge`].
-    pub fn score(&self, seen: &Seen, product: &Product) -> Result<f32> {
+    /// As [`Detector::score`].
+    pub fn image_score(&self, seen: &EncodedPhoto, product: &Product) -> Result<f32> {
         Ok(self.outcome(seen, product)?.score)
     }
 
     /// Looks for defects in one photo.
     ///
     /// # Errors
-    /// As [`Detector::look`] and [`Detector::judge`].
+    /// As [`Detector::encode`] and [`Detector::score`].
     pub fn inspect(&self, photo: &Photo, product: &Product) -> Result<Finding> {
-        self.judge(&self.look(&self.prepare(photo))?, product)
+        self.score(&self.encode(&self.prepare(photo))?, product)
     }
 
-    pub(crate) fn outcome(&self, seen: &Seen, product: &Product) -> Result<Outcome> {
-        let verdicts = self.method.judge(&[&seen.features], product)?.pop().unwrap_or_default();
-        assert_eq!(verdicts.len(), product.kinds().len(), "one verdict per kind");
-        check_numbers(&verdicts, self.method.name())?;
-        Ok(Outcome::new(verdicts, product))
+    pub(crate) fn outcome(&self, seen: &EncodedPhoto, product: &Product) -> Result<Outcome> {
+        let scores = self.method.score(&[&seen.features], product)?.pop().unwrap_or_default();
+        assert_eq!(scores.len(), product.kinds().len(), "one score per kind");
+        check_numbers(&scores, self.method.name())?;
+        Ok(Outcome::new(scores, product))
     }
 }
 
-fn check_numbers(verdicts: &[Verdict], method: &str) -> Result<()> {
-    let finite = |v: &Verdict| v.score.is_finite() && v.map.values.iter().all(|v| v.is_finite());
-    if verdicts.iter().all(finite) {
+pub(crate) fn check_numbers(scores: &[KindScore], method: &str) -> Result<()> {
+    let finite = |s: &KindScore| s.score.is_finite() && s.map.values.iter().all(|v| v.is_finite());
+    if scores.iter().all(finite) {
         return Ok(());
     }
     let why = "gave a score that is no number: the model's weights are not usable";
@@ -305,7 +302,7 @@ fn check_numbers(verdicts: &[Verdict], method: &str) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Normalisation;
+    use crate::image::Normalisation;
     use candle_core::{Device, Tensor};
 
     /// Sees every window as good, except those that hold one patch.

@@ -3,10 +3,12 @@
 
 use candle_core::Tensor;
 
-use super::{Method, PatchMap, Verdict};
+use super::{KindScore, Method, PatchMap};
+use crate::clip::{Features, Taps};
+use crate::error::Result;
 use crate::ops::unit_rows;
+use crate::prompt::Product;
 use crate::reference::{WINDOWS, harmonic_mean_of_windows};
-use crate::{Features, Product, Result, Taps};
 
 /// WinCLIP, zero-shot.
 #[derive(Clone, Debug)]
@@ -39,9 +41,9 @@ impl Method for WinClip {
         Taps { windows: WINDOWS.to_vec(), ..Taps::default() }
     }
 
-    fn judge(&self, photos: &[&Features], product: &Product) -> Result<Vec<Vec<Verdict>>> {
+    fn score(&self, photos: &[&Features], product: &Product) -> Result<Vec<Vec<KindScore>>> {
         // A set's embedding is the mean of its prompts', not normalised one by one.
-        let sets = std::iter::once(product.normal()).chain(product.kinds());
+        let sets = product.all_kinds();
         let means =
             sets.map(|set| set.embeddings.mean(0)).collect::<candle_core::Result<Vec<_>>>()?;
         let text = unit_rows(&Tensor::stack(&means, 0)?)?;
@@ -50,7 +52,7 @@ impl Method for WinClip {
 }
 
 impl WinClip {
-    fn judge_one(&self, photo: &Features, text: &Tensor) -> Result<Vec<Verdict>> {
+    fn judge_one(&self, photo: &Features, text: &Tensor) -> Result<Vec<KindScore>> {
         let grid = photo.grid;
         let image = self.class_scores(&photo.image.unsqueeze(0)?, text)?;
         let windows = photo.windows.iter().map(|windows| self.class_scores(windows, text));
@@ -65,7 +67,7 @@ impl WinClip {
                 inverse.iter_mut().zip(map).for_each(|(sum, value)| *sum += 1.0 / value);
             }
             let values = inverse.into_iter().map(|sum| scales / sum).collect();
-            Verdict { score, map: PatchMap { side: grid, values } }
+            KindScore { score, map: PatchMap { side: grid, values } }
         });
         Ok(verdicts.collect())
     }

@@ -5,11 +5,13 @@ use std::path::{Path, PathBuf};
 
 use tiff::decoder::{Decoder, DecodingResult, Limits};
 
-use super::Looked;
+use super::EvalPrediction;
 use crate::data::Sample;
+use crate::detect::AnomalyMap;
 use crate::error::catch_panic;
+use crate::error::{Error, Result};
 use crate::files::below;
-use crate::{AnomalyMap, Error, Photo, Result};
+use crate::image::Photo;
 
 /// 128 megapixels in float64.
 const MOST_BYTES: u64 = 2 << 30;
@@ -110,7 +112,7 @@ impl Maps {
     /// # Errors
     /// As [`Maps::file`], and [`Error::Photo`] for one that is not a picture of one number a pixel, or not of the
     /// photo's size.
-    pub fn read(&self, sample: &Sample) -> Result<Looked> {
+    pub fn read(&self, sample: &Sample) -> Result<EvalPrediction> {
         let path = self.file(sample)?;
         let fail = |why: String| Error::photo(&path, why);
         let bytes = crate::files::read(&path, MOST_BYTES).map_err(Error::read(&path))?;
@@ -124,7 +126,7 @@ impl Maps {
             )));
         }
         let score = map.values.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-        Ok(Looked { score, map })
+        Ok(EvalPrediction { score, map })
     }
 }
 

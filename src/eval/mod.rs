@@ -11,11 +11,12 @@ use rand_chacha::ChaCha8Rng;
 use serde::Serialize;
 
 use crate::data::{Layout, Sample, require_masks};
+use crate::detect::AnomalyMap;
+use crate::error::{Error, Result};
 use crate::metrics::{
-    LIMITS, Measured, Pixels, SortedPixels, area_up_to, auroc, average_precision, f1_max, measure,
-    official_image_auroc, official_thresholds, plateau, sketch, spro_curve,
+    LIMITS, Measured, Pixels, SortedPixels, area_up_to, auroc, average_precision, coarse_curve,
+    f1_max, measure, official_image_auroc, official_thresholds, plateau, spro_curve,
 };
-use crate::{AnomalyMap, Error, Result};
 use truth::Truth;
 
 pub use maps::Maps;
@@ -25,7 +26,7 @@ pub use run::{Run, RunAbout, merge};
 const PRO_LIMITS: [f64; 3] = [0.05, 0.3, 1.0];
 
 /// Which thresholds the curves of MVTec LOCO are drawn at.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Curve {
     /// Every score.
     #[default]
@@ -34,8 +35,18 @@ pub enum Curve {
     Official,
 }
 
+impl Curve {
+    /// The name that the command line and results use.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Exact => "exact",
+            Self::Official => "official",
+        }
+    }
+}
+
 /// What was found in a photo.
-pub struct Looked {
+pub struct EvalPrediction {
     /// The photo's score.
     pub score: f32,
     /// Its map, at the photo's own size.
@@ -122,7 +133,7 @@ pub fn evaluate(
     samples: &[&Sample],
     layout: Layout,
     curve: Curve,
-    mut look: impl FnMut(&Sample) -> Result<Looked>,
+    mut look: impl FnMut(&Sample) -> Result<EvalPrediction>,
 ) -> Result<Scores> {
     if layout != Layout::Folder && samples.iter().any(|sample| !sample.masks.is_empty()) {
         require_masks(samples.iter().copied())?;
@@ -130,9 +141,9 @@ pub fn evaluate(
     let has_masks = samples.iter().all(|s| !s.is_anomalous || !s.masks.is_empty());
     let truth = if has_masks { Some(Truth::of(samples, layout)?) } else { None };
     let (mut photo_scores, mut doubtful_masks) = (Vec::new(), Vec::new());
-    let mut kinds: BTreeMap<&str, (Photos, Pixels)> = BTreeMap::new();
+    let mut kinds: BTreeMap<&str, (PhotoScores, Pixels)> = BTreeMap::new();
     for (i, sample) in samples.iter().enumerate() {
-        let Looked { score, map } = look(sample)?;
+        let EvalPrediction { score, map } = look(sample)?;
         check_numbers(sample, score, &map)?;
         if i == 0 && truth.is_some() {
             check_memory(samples, map.values.len(), available_memory())?;
@@ -145,63 +156,24 @@ pub fn evaluate(
             doubtful_masks.extend(truth.add(sample, &map, pixels)?);
         }
     }
-    let is_good = |kind: &&str| samples.iter().any(|s| s.kind == **kind && !s.is_anomalous);
-    let sorted: BTreeMap<&str, (Photos, SortedPixels)> = kinds
-        .into_iter()
-        .map(|(kind, (photos, pixels))| (kind, (photos, pixels.sorted())))
-        .collect();
-    let (good, bad): (Vec<_>, Vec<_>) = sorted.iter().partition(|(kind, _)| is_good(kind));
-    let limits: &[f64] = if layout == Layout::Loco { &LIMITS } else { &PRO_LIMITS };
+    let kinds = kinds.into_iter().map(|(kind, (photos, pixels))| (kind, (photos, pixels.sorted())));
+    let kinds: BTreeMap<&str, SortedKind> = kinds.collect();
+    let is_good = |kind: &str| samples.iter().any(|s| s.kind == kind && !s.is_anomalous);
+    let (good, bad): (Vec<_>, Vec<_>) = kinds.iter().partition(|(kind, _)| is_good(kind));
+    let everything: Vec<&SortedPixels> = kinds.values().map(|(_, pixels)| pixels).collect();
     let is_official = curve == Curve::Official && layout == Layout::Loco && has_masks;
-    let everything: Vec<&SortedPixels> = sorted.values().map(|(_, pixels)| pixels).collect();
-    let thresholds = if is_official { official_thresholds(&everything) } else { vec![] };
-    let image_auroc = |good: &[f32], bad: &[f32]| match is_official {
-        true => official_image_auroc(good, bad),
-        false => {
-            let labels: Vec<bool> = (0..good.len() + bad.len()).map(|i| i >= good.len()).collect();
-            auroc(&[good, bad].concat(), &labels)
-        }
-    };
-    let metrics = |bad: &[(&&str, &(Photos, SortedPixels))]| {
-        let scores = |of: &[(&&str, &(Photos, SortedPixels))], get: fn(&Photos) -> &[f32]| {
-            of.iter().flat_map(|(_, (photos, _))| get(photos)).copied().collect::<Vec<f32>>()
-        };
-        let both = |get| (scores(&good, get), scores(bad, get));
-        let (good_scores, bad_scores) = both(|photos| &photos.scores);
-        let (good_maxima, bad_maxima) = both(|photos| &photos.maxima);
-        let labels: Vec<bool> =
-            (0..good_scores.len() + bad_scores.len()).map(|i| i >= good_scores.len()).collect();
-        let all = [&good_scores[..], &bad_scores].concat();
-        let parts: Vec<&SortedPixels> =
-            good.iter().chain(bad).map(|(_, (_, pixels))| pixels).collect();
-        let pixel = if has_masks { measure(&parts, limits) } else { Measured::default() };
-        let areas = match is_official {
-            true => Some(area_up_to(&spro_curve(&parts, &thresholds), limits)),
-            false => pixel.au_pro,
-        };
-        Metrics {
-            photos: bad_scores.len(),
-            image_auroc: image_auroc(&good_scores, &bad_scores),
-            map_maximum_auroc: image_auroc(&good_maxima, &bad_maxima),
-            image_auroc_95: interval(&good_scores, &bad_scores),
-            image_ap: average_precision(&all, &labels),
-            image_f1_max: f1_max(&all, &labels),
-            pixel_auroc: pixel.auroc,
-            pixel_ap: pixel.average_precision,
-            pixel_f1_max: pixel.f1_max,
-            au_pro: limits
-                .iter()
-                .map(|l| limit_name(*l))
-                .zip(areas.into_iter().flatten())
-                .collect(),
-        }
+    let measuring = Measuring {
+        good: good.into_iter().map(|(_, kind)| kind).collect(),
+        limits: if layout == Layout::Loco { &LIMITS } else { &PRO_LIMITS },
+        has_masks,
+        official: is_official.then(|| official_thresholds(&everything)),
     };
     let by_kind: BTreeMap<String, Metrics> =
-        bad.iter().map(|kind| (kind.0.to_string(), metrics(std::slice::from_ref(kind)))).collect();
+        bad.iter().map(|(name, kind)| (name.to_string(), measuring.metrics(&[kind]))).collect();
     let all = match layout {
         Layout::Loco => mean(&by_kind),
         _ if bad.len() == 1 => by_kind[*bad[0].0].clone(),
-        _ => metrics(&bad),
+        _ => measuring.metrics(&bad.iter().map(|(_, kind)| *kind).collect::<Vec<_>>()),
     };
     let anomalous = samples.iter().filter(|sample| sample.is_anomalous).count();
     Ok(Scores {
@@ -214,8 +186,67 @@ pub fn evaluate(
         has_masks,
         doubtful_masks,
         photo_scores,
-        overlap: if has_masks { sketch(&everything) } else { vec![] },
+        overlap: if has_masks { coarse_curve(&everything) } else { vec![] },
     })
+}
+
+/// The photos of one kind, and their pixels.
+type SortedKind = (PhotoScores, SortedPixels);
+
+/// How kinds of defect are measured against the good photos.
+struct Measuring<'a> {
+    good: Vec<&'a SortedKind>,
+    /// False-positive rates that areas are integrated up to.
+    limits: &'a [f64],
+    has_masks: bool,
+    /// The thresholds of MVTec's script, where its way is followed.
+    official: Option<Vec<f64>>,
+}
+
+impl Measuring<'_> {
+    fn metrics(&self, bad: &[&SortedKind]) -> Metrics {
+        let scores = |of: &[&SortedKind], get: fn(&PhotoScores) -> &[f32]| {
+            of.iter().flat_map(|(photos, _)| get(photos)).copied().collect::<Vec<f32>>()
+        };
+        let both = |get| (scores(&self.good, get), scores(bad, get));
+        let (good_scores, bad_scores) = both(|photos| &photos.scores);
+        let (good_maxima, bad_maxima) = both(|photos| &photos.maxima);
+        let (all, labels) = labelled(&good_scores, &bad_scores);
+        let parts: Vec<&SortedPixels> =
+            self.good.iter().chain(bad).map(|(_, pixels)| pixels).collect();
+        let pixel = if self.has_masks { measure(&parts, self.limits) } else { Measured::default() };
+        let areas = match &self.official {
+            Some(thresholds) => Some(area_up_to(&spro_curve(&parts, thresholds), self.limits)),
+            None => pixel.au_pro,
+        };
+        let limits = self.limits.iter().map(|limit| limit_name(*limit));
+        Metrics {
+            photos: bad_scores.len(),
+            image_auroc: self.image_auroc(&good_scores, &bad_scores),
+            map_maximum_auroc: self.image_auroc(&good_maxima, &bad_maxima),
+            image_auroc_95: interval(&good_scores, &bad_scores),
+            image_ap: average_precision(&all, &labels),
+            image_f1_max: f1_max(&all, &labels),
+            pixel_auroc: pixel.auroc,
+            pixel_ap: pixel.average_precision,
+            pixel_f1_max: pixel.f1_max,
+            au_pro: limits.zip(areas.into_iter().flatten()).collect(),
+        }
+    }
+
+    fn image_auroc(&self, good: &[f32], bad: &[f32]) -> Option<f64> {
+        if self.official.is_some() {
+            return official_image_auroc(good, bad);
+        }
+        let (scores, labels) = labelled(good, bad);
+        auroc(&scores, &labels)
+    }
+}
+
+/// Scores one after another, each with whether it is of a defective photo.
+fn labelled(good: &[f32], bad: &[f32]) -> (Vec<f32>, Vec<bool>) {
+    let labels = (0..good.len() + bad.len()).map(|i| i >= good.len());
+    ([good, bad].concat(), labels.collect())
 }
 
 /// Refuses results that are no numbers.
@@ -228,7 +259,7 @@ fn check_numbers(sample: &Sample, score: f32, map: &AnomalyMap) -> Result<()> {
     };
     let (x, y) = (at % map.width, at / map.width);
     let why = format!(
-        "its map is no number at {x}, {y}: a part was not looked at (--fit crop, a region of interest) or \
+        "its map is no number at {x}, {y}: a part was not looked at (fit crop, a region of interest) or \
          the map is damaged"
     );
     Err(Error::photo(&sample.photo, why))
@@ -264,7 +295,7 @@ fn available_memory() -> Option<u64> {
 
 /// The photos of one kind.
 #[derive(Default)]
-struct Photos {
+struct PhotoScores {
     scores: Vec<f32>,
     /// The highest values of their maps.
     maxima: Vec<f32>,

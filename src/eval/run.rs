@@ -13,10 +13,11 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{Looked, Maps};
+use super::{EvalPrediction, Maps};
 use crate::data::Sample;
+use crate::detect::AnomalyMap;
+use crate::error::{Error, Result};
 use crate::files::{self, append, files_sha256, write_whole};
-use crate::{AnomalyMap, Error, Result};
 
 /// What is read of `run.json` and `photos.jsonl` at most.
 const MOST_BYTES: u64 = 1 << 30;
@@ -96,12 +97,12 @@ impl Run {
         resume: bool,
     ) -> Result<Self> {
         let file = folder.join("run.json");
-        let refuse = |why: &str| Err(Error::setting(format!("--out {}", folder.display()), why));
+        let refuse = |why: &str| Err(Error::setting(format!("out {}", folder.display()), why));
         std::fs::create_dir_all(folder).map_err(Error::write(folder))?;
         let lock = lock(folder)?;
         let is_there = file.exists();
         if is_there && !resume {
-            return refuse("holds a run; go on with it with --resume, or give another folder");
+            return refuse("holds a run; resume it, or give another folder");
         }
         // A set may have moved: each photo is known by its hash.
         if is_there && (RunAbout { root: about.root.clone(), ..Self::about(folder)? } != *about) {
@@ -137,7 +138,7 @@ impl Run {
     /// The results of a run that are in its folder, to be read only.
     fn open(folder: &Path, root: &Path, samples: &[Sample]) -> Result<Self> {
         let path = folder.join("photos.jsonl");
-        let log = crate::files::open(&path, MOST_BYTES).map_err(Error::read(&path))?;
+        let log = files::open(&path, MOST_BYTES).map_err(Error::read(&path))?;
         let (lines, _) = read_lines(&log).map_err(Error::read(&path))?;
         Ok(Self::of(folder, root, samples, &lines)?.0)
     }
@@ -179,7 +180,7 @@ impl Run {
     /// [`Error::Data`] where there is none.
     pub fn about(folder: &Path) -> Result<RunAbout> {
         let file = folder.join("run.json");
-        let bytes = crate::files::read(&file, MOST_BYTES).map_err(Error::read(&file))?;
+        let bytes = files::read(&file, MOST_BYTES).map_err(Error::read(&file))?;
         let checked: Checked = serde_json::from_slice(&bytes)
             .map_err(|e| Error::data(&file, format!("is no run's ({e}); run again elsewhere")))?;
         if checked.check != checked.about.check() {
@@ -211,10 +212,10 @@ impl Run {
     ///
     /// # Errors
     /// [`Error::Photo`] for a map that cannot be read.
-    pub fn known(&self, sample: &Sample) -> Result<Option<Looked>> {
+    pub fn known(&self, sample: &Sample) -> Result<Option<EvalPrediction>> {
         let Some(line) = self.lines.get(&self.key(sample)) else { return Ok(None) };
-        let Looked { map, .. } = self.maps.read(sample)?;
-        Ok(Some(Looked { score: line.score, map }))
+        let EvalPrediction { map, .. } = self.maps.read(sample)?;
+        Ok(Some(EvalPrediction { score: line.score, map }))
     }
 
     /// Keeps a photo's result: its map first, so that a score stands for a whole map. `sha256`: the hash of the photo's
@@ -225,7 +226,7 @@ impl Run {
     pub fn keep(
         &mut self,
         sample: &Sample,
-        found: &Looked,
+        found: &EvalPrediction,
         sha256: String,
         encode: impl Fn(&AnomalyMap) -> Vec<u8>,
     ) -> Result<()> {
@@ -253,7 +254,7 @@ impl Run {
     fn holds(&self, sample: &Sample, line: &Line) -> Result<(bool, bool)> {
         let same = |path: PathBuf, sha256: &str| match files_sha256(&[path]) {
             Ok(hash) => Ok(hash == sha256),
-            Err(Error::Read { cause, .. }) if cause.kind() == ErrorKind::NotFound => Ok(false),
+            Err(Error::Read { source, .. }) if source.kind() == ErrorKind::NotFound => Ok(false),
             Err(error) => Err(error),
         };
         let map = self.maps.file(sample).ok();
@@ -292,7 +293,7 @@ fn lock(folder: &Path) -> Result<File> {
     let file = append(&path)?;
     match file.try_lock() {
         Err(TryLockError::WouldBlock) => Err(Error::setting(
-            format!("--out {}", folder.display()),
+            format!("out {}", folder.display()),
             "is being written by another run; wait for its end, or give another folder",
         )),
         // Not every file system can.
@@ -335,7 +336,7 @@ pub fn merge(
     for part in parts {
         let about = Run::about(part)?;
         let Some((shard, of)) = about.shard else {
-            return Err(Error::data(part, "is a whole run, not a part of one (--shard)"));
+            return Err(Error::data(part, "is a whole run, not a part of one"));
         };
         // The parts may lie on other machines' paths.
         let root = whole.as_ref().map_or(&about.root, |first| &first.root).clone();
@@ -368,7 +369,7 @@ pub fn merge(
         let part = &opened[i % count];
         if !part.has(sample) {
             let why = format!(
-                "has no result of {}, or of another state of it: go on with it first (--resume)",
+                "has no result of {}, or of another state of it: resume that part first",
                 sample.photo.display()
             );
             return Err(Error::data(&part.folder, why));

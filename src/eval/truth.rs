@@ -6,8 +6,10 @@ use std::path::Path;
 use serde::Deserialize;
 
 use crate::data::{Layout, Sample};
+use crate::detect::AnomalyMap;
+use crate::error::{Error, Result};
+use crate::image::Mask;
 use crate::metrics::Pixels;
-use crate::{AnomalyMap, Error, Mask, Result};
 
 const MOST_CONFIG: u64 = 1 << 20;
 

@@ -9,7 +9,7 @@ use image::{DynamicImage, ImageDecoder, ImageError, ImageFormat, ImageReader, Li
 
 use super::jpeg;
 use super::tiff::{self, Tiff};
-use crate::error::catch_panic;
+use crate::error::{Error, Result, catch_panic};
 
 /// 128 megapixels: above the largest line-scan frames, below what would exhaust a plain PC.
 const MAX_PIXELS: u64 = 128 << 20;
@@ -23,12 +23,12 @@ pub(super) struct Picture {
 }
 
 /// Reads a PNG, JPEG, BMP, TIFF or WebP file, whatever its name ends in; `min_side`: the shortest side that will do.
-pub(super) fn open(path: &Path, min_side: u32) -> Result<Picture, String> {
+pub(super) fn open(path: &Path, min_side: u32) -> Result<Picture> {
     with_bytes(path, |bytes, format| decode(bytes, format, min_side))
 }
 
 /// Width and height of such a file, upright, without decoding its pixels.
-pub(super) fn size(path: &Path) -> Result<(usize, usize), String> {
+pub(super) fn size(path: &Path) -> Result<(usize, usize)> {
     let ((width, height), orientation) = with_bytes(path, |bytes, format| match format {
         ImageFormat::Tiff => {
             let tiff = Tiff::open(bytes, MAX_PIXELS * 8)?;
@@ -51,21 +51,28 @@ pub(super) fn size(path: &Path) -> Result<(usize, usize), String> {
 fn with_bytes<T>(
     path: &Path,
     work: impl FnOnce(&[u8], ImageFormat) -> Result<T, String>,
+) -> Result<T> {
+    let bytes = crate::files::read(path, MAX_BYTES).map_err(Error::read(path))?;
+    on_bytes(&bytes, work).map_err(|why| Error::photo(path, why))
+}
+
+fn on_bytes<T>(
+    bytes: &[u8],
+    work: impl FnOnce(&[u8], ImageFormat) -> Result<T, String>,
 ) -> Result<T, String> {
-    let bytes = crate::files::read(path, MAX_BYTES).map_err(|e| format!("cannot read: {e}"))?;
     if bytes.is_empty() {
         return Err("the file is empty; copy it from the camera again".into());
     }
-    let format = match tiff::is_one(&bytes) {
+    let format = match tiff::is_one(bytes) {
         true => ImageFormat::Tiff,
-        false => image::guess_format(&bytes).map_err(|e| explain(&e))?,
+        false => image::guess_format(bytes).map_err(|e| explain(&e))?,
     };
-    if format == ImageFormat::Jpeg && !jpeg::is_whole(&bytes) {
+    if format == ImageFormat::Jpeg && !jpeg::is_whole(bytes) {
         return Err("the picture is cut short; copy it from the camera again".into());
     }
     let bytes = match format {
-        ImageFormat::Jpeg => jpeg::readable(&bytes),
-        _ => Cow::Borrowed(&bytes[..]),
+        ImageFormat::Jpeg => jpeg::readable(bytes),
+        _ => Cow::Borrowed(bytes),
     };
     // A decoder that panics must not take the other photos of the run with it.
     catch_panic(|| work(&bytes, format))

@@ -8,7 +8,7 @@ use super::decode;
 use super::photo::Photo;
 use super::prepare::{lay_out, resize};
 use super::resample::Filter;
-use crate::{Error, Result};
+use crate::error::{Error, Result};
 
 /// Half of white, in 16 bits.
 const HALF: u16 = 128 * 257;
@@ -49,7 +49,7 @@ impl Mask {
         for file in files {
             let part = marked(decoded(file)?);
             if (part.width, part.height) != (width, height) {
-                return Err(other_size(file, (part.width, part.height), (width, height)));
+                return Err(size_mismatch(file, (part.width, part.height), (width, height)));
             }
             mask.pixels.iter_mut().zip(&part.pixels).for_each(|(all, part)| *all |= part);
             let note = part.note.map(|note| format!("{}: {note}", file.display()));
@@ -76,7 +76,7 @@ impl Mask {
         };
         let size = (picture.width() as usize, picture.height() as usize);
         if size != (width, height) {
-            return Err(other_size(file, size, (width, height)));
+            return Err(size_mismatch(file, size, (width, height)));
         }
         let values = picture.into_raw();
         let marked: Vec<usize> = (0..values.len()).filter(|i| values[*i] != 0).collect();
@@ -133,10 +133,13 @@ impl Mask {
 }
 
 fn decoded(file: &Path) -> Result<DynamicImage> {
-    let picture = decode::open(file, 1);
-    let picture =
-        picture.map_err(|why| Error::photo(file, format!("the mask cannot be read: {why}")))?;
-    Ok(picture.image)
+    match decode::open(file, 1) {
+        Ok(picture) => Ok(picture.image),
+        Err(Error::Photo { why, .. }) => {
+            Err(Error::photo(file, format!("the mask cannot be read: {why}")))
+        }
+        Err(other) => Err(other),
+    }
 }
 
 fn marked(picture: DynamicImage) -> Mask {
@@ -167,7 +170,7 @@ fn marked(picture: DynamicImage) -> Mask {
     Mask { note: note.map(String::from), ..mask }
 }
 
-fn other_size(file: &Path, mask: (usize, usize), photo: (usize, usize)) -> Error {
+fn size_mismatch(file: &Path, mask: (usize, usize), photo: (usize, usize)) -> Error {
     let why = format!(
         "the mask has {}x{} pixels and its photo {}x{}; they must be of one size",
         mask.0, mask.1, photo.0, photo.1

@@ -5,7 +5,7 @@ use std::path::Path;
 use image::DynamicImage;
 
 use super::decode::{self, Picture, check_size};
-use crate::{Error, Result};
+use crate::error::{Error, Result};
 
 /// The shortest side that is worth looking at, in pixels.
 const MIN_SIDE: u32 = 16;
@@ -31,7 +31,7 @@ impl BitDepth {
     /// [`Error::Setting`] for any other number.
     pub fn new(bits: u8) -> Result<Self> {
         if !(8..=16).contains(&bits) {
-            return Err(Error::setting(format!("--bit-depth {bits}"), "must be between 8 and 16"));
+            return Err(Error::setting(format!("bit-depth {bits}"), "must be between 8 and 16"));
         }
         Ok(Self(bits))
     }
@@ -59,12 +59,11 @@ impl Photo {
     /// (8-bit files do not look at it).
     ///
     /// # Errors
-    /// [`Error::Photo`] for a file that is missing, damaged, no image, smaller than 16 pixels on a
+    /// [`Error::Read`] for a file that is missing; [`Error::Photo`] for one that is damaged, no image, smaller than 16 pixels on a
     /// side or larger than 128 megapixels.
     pub fn open(path: impl AsRef<Path>, depth: BitDepth) -> Result<Self> {
         let path = path.as_ref();
-        let fail = |why: String| Error::photo(path, why);
-        let Picture { mut image, note } = decode::open(path, MIN_SIDE).map_err(fail)?;
+        let Picture { mut image, note } = decode::open(path, MIN_SIDE)?;
         let note = rescale_16_bit(&mut image, depth).or(note);
         let rgb = image.into_rgb8();
         let (width, height) = (rgb.width() as usize, rgb.height() as usize);
@@ -77,7 +76,7 @@ impl Photo {
     /// As [`Photo::open`].
     pub fn size(path: impl AsRef<Path>) -> Result<(usize, usize)> {
         let path = path.as_ref();
-        decode::size(path).map_err(|why| Error::photo(path, why))
+        decode::size(path)
     }
 
     /// A photo from memory: `rgb` holds `width * height` pixels of 3 bytes, rows from the top.

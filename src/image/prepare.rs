@@ -5,10 +5,10 @@ use serde::{Deserialize, Serialize};
 
 use super::photo::Photo;
 use super::resample::{Axis, Filter, resize_rgb};
-use crate::Result;
+use crate::error::Result;
 
 /// How a photo that is not square becomes the model's square.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Fit {
     /// The whole photo, stretched to the square. What the reference implementations of WinCLIP and
@@ -20,6 +20,17 @@ pub enum Fit {
     Crop,
     /// The whole photo at its own aspect ratio, the rest of the square filled with the mean colour.
     Letterbox,
+}
+
+impl Fit {
+    /// The name that the command line and results use.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Squash => "squash",
+            Self::Crop => "crop",
+            Self::Letterbox => "letterbox",
+        }
+    }
 }
 
 /// The per-channel mean and standard deviation a checkpoint was trained with, on values of 0..1.

@@ -6,7 +6,8 @@ mod spro;
 
 pub use pixels::{Measured, Pixels, SortedPixels, measure};
 pub use spro::{
-    LIMITS, area_up_to, official_image_auroc, official_thresholds, plateau, sketch, spro_curve,
+    LIMITS, area_up_to, coarse_curve, official_image_auroc, official_thresholds, plateau,
+    spro_curve,
 };
 
 /// The area under the ROC curve: the probability that a defective one scores higher than a good one, ties counted
@@ -69,15 +70,6 @@ pub fn regions(labels: &[u32], width: usize) -> Vec<Vec<usize>> {
         regions.push(region);
     }
     regions
-}
-
-/// The mean and the standard deviation of a sample.
-pub(crate) fn mean_and_spread(values: impl Iterator<Item = f32>) -> (f32, f32) {
-    let values: Vec<f64> = values.map(f64::from).collect();
-    let count = values.len().max(1) as f64;
-    let mean = values.iter().sum::<f64>() / count;
-    let variance = values.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / (count - 1.0).max(1.0);
-    (mean as f32, variance.sqrt() as f32)
 }
 
 #[cfg(test)]

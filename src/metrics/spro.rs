@@ -79,7 +79,7 @@ fn first_thresholds(parts: &[&SortedPixels]) -> Vec<f64> {
 
 /// The curve of [`spro_curve`] from (0, 0) to (1, 1) at some two hundred thresholds, closer where they are high: to be
 /// looked at.
-pub fn sketch(parts: &[&SortedPixels]) -> Vec<(f64, f64)> {
+pub fn coarse_curve(parts: &[&SortedPixels]) -> Vec<(f64, f64)> {
     const POINTS: usize = 200;
     let total: usize = parts.iter().map(|part| part.count()).sum();
     if total == 0 {

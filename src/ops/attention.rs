@@ -12,7 +12,7 @@ const QUERY_BLOCK: usize = 64;
 
 /// Which tokens a token attends to within its sequence.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Mask {
+pub(crate) enum AttentionMask {
     All,
     /// Itself and those before it.
     Causal,
@@ -28,7 +28,7 @@ pub(crate) fn attention(
     v: &Tensor,
     lengths: &[usize],
     heads: usize,
-    mask: Mask,
+    mask: AttentionMask,
 ) -> Result<Tensor> {
     let (queries, width) = q.dims2()?;
     let tokens: usize = lengths.iter().sum();
@@ -47,42 +47,9 @@ pub(crate) fn attention(
     let ((q, q_stride), (k, k_stride), (v, v_stride)) = (cpu_rows(q)?, cpu_rows(k)?, cpu_rows(v)?);
     let (q, k, v): (&[f32], &[f32], &[f32]) = (&q, &k, &v);
 
-    struct Task {
-        first_query: usize,
-        queries: usize,
-        /// The first query's place in its sequence.
-        place: usize,
-        first_key: usize,
-        keys: usize,
-    }
-    let mut tasks = Vec::new();
-    let mut first_key = 0;
-    for (sequence, &keys) in lengths.iter().enumerate() {
-        if one_query {
-            tasks.push(Task {
-                first_query: sequence,
-                queries: 1,
-                place: keys - 1,
-                first_key,
-                keys,
-            });
-        } else {
-            for place in (0..keys).step_by(QUERY_BLOCK) {
-                let queries = QUERY_BLOCK.min(keys - place);
-                tasks.push(Task {
-                    first_query: first_key + place,
-                    queries,
-                    place,
-                    first_key,
-                    keys,
-                });
-            }
-        }
-        first_key += keys;
-    }
     let mut out = vec![0f32; queries * width];
     let mut rest = &mut out[..];
-    let tasks: Vec<(Task, &mut [f32])> = tasks
+    let tasks: Vec<(Task, &mut [f32])> = tasks(lengths, one_query)
         .into_iter()
         .map(|task| {
             let (rows, after) = std::mem::take(&mut rest).split_at_mut(task.queries * width);
@@ -101,21 +68,44 @@ pub(crate) fn attention(
             let keys_t = Strided { values: k, row: 1, column: k_stride };
             let q = Strided { values: q, row: q_stride, column: 1 };
             product((task.queries, task.keys, head_width), q, keys_t, scale, scores, task.keys);
-            let seen = (mask == Mask::Causal).then_some(task.place + 1);
+            let seen = (mask == AttentionMask::Causal).then_some(task.place + 1);
             vectorised(Softmax { rows: scores, keys: task.keys, seen });
             let weights = Strided { values: scores, row: task.keys, column: 1 };
             let values = Strided { values: v, row: v_stride, column: 1 };
-            product(
-                (task.queries, head_width, task.keys),
-                weights,
-                values,
-                1.0,
-                &mut out[column..],
-                width,
-            );
+            let sizes = (task.queries, head_width, task.keys);
+            product(sizes, weights, values, 1.0, &mut out[column..], width);
         }
     });
     Tensor::from_vec(out, (queries, width), &candle_core::Device::Cpu)
+}
+
+/// Queries of one sequence that one thread works on.
+struct Task {
+    first_query: usize,
+    queries: usize,
+    /// The first query's place in its sequence.
+    place: usize,
+    first_key: usize,
+    keys: usize,
+}
+
+/// In the order of the queries.
+fn tasks(lengths: &[usize], one_query: bool) -> Vec<Task> {
+    let mut tasks = Vec::new();
+    let mut first_key = 0;
+    for (sequence, &keys) in lengths.iter().enumerate() {
+        if one_query {
+            let (first_query, place) = (sequence, keys - 1);
+            tasks.push(Task { first_query, queries: 1, place, first_key, keys });
+        } else {
+            for place in (0..keys).step_by(QUERY_BLOCK) {
+                let (first_query, queries) = (first_key + place, QUERY_BLOCK.min(keys - place));
+                tasks.push(Task { first_query, queries, place, first_key, keys });
+            }
+        }
+        first_key += keys;
+    }
+    tasks
 }
 
 /// A matrix inside a slice, by the distance between its rows and its columns.
@@ -172,7 +162,7 @@ fn on_device(
     v: &Tensor,
     lengths: &[usize],
     heads: usize,
-    mask: Mask,
+    mask: AttentionMask,
     one_query: bool,
 ) -> Result<Tensor> {
     let head_width = q.dim(1)? / heads;
@@ -194,7 +184,7 @@ fn on_device(
             split(v, first_key, keys)?,
         );
         let mut scores = (q.matmul(&k.t()?)? * scale)?;
-        if mask == Mask::Causal && !one_query {
+        if mask == AttentionMask::Causal && !one_query {
             let hidden: Vec<f32> = (0..keys * keys)
                 .map(|i| if i % keys > i / keys { f32::NEG_INFINITY } else { 0.0 })
                 .collect();
@@ -218,7 +208,7 @@ mod tests {
         Tensor::randn(0f32, 1f32, (rows, width), &Device::Cpu).unwrap()
     }
 
-    fn check(lengths: &[usize], one_query: bool, mask: Mask) {
+    fn check(lengths: &[usize], one_query: bool, mask: AttentionMask) {
         let tokens = lengths.iter().sum();
         let qkv = random(tokens, 72);
         let (k, v) = (qkv.narrow(1, 24, 24).unwrap(), qkv.narrow(1, 48, 24).unwrap());
@@ -231,10 +221,10 @@ mod tests {
 
     #[test]
     fn agrees_with_the_plain_form() {
-        check(&[50], false, Mask::All);
-        check(&[5, 5, 5, 10, 10, 200], false, Mask::All);
-        check(&[3, 9, 9, 1, 130], false, Mask::Causal);
-        check(&[5, 5, 10, 1], true, Mask::All);
-        check(&[4, 7, 7], true, Mask::Causal);
+        check(&[50], false, AttentionMask::All);
+        check(&[5, 5, 5, 10, 10, 200], false, AttentionMask::All);
+        check(&[3, 9, 9, 1, 130], false, AttentionMask::Causal);
+        check(&[5, 5, 10, 1], true, AttentionMask::All);
+        check(&[4, 7, 7], true, AttentionMask::Causal);
     }
 }

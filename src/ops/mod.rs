@@ -14,21 +14,23 @@ use candle_core::{CpuStorage, D, Result, Storage, Tensor};
 use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
-pub(crate) use attention::{Mask, attention};
+pub(crate) use attention::{AttentionMask, attention};
 pub(crate) use linear::{Linear, Mlp};
 pub(crate) use nearest::{Highest, HighestOfColumns};
 
 /// The MLP's nonlinearity.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Activation {
     /// The exact Gaussian error linear unit (with erf): LAION's and DataComp's checkpoints.
     Gelu,
     /// `x * sigmoid(1.702 x)`: all of OpenAI's checkpoints.
-    #[value(name = "quick_gelu")]
     QuickGelu,
 }
 
 impl Activation {
+    /// All nonlinearities.
+    pub const ALL: [Self; 2] = [Self::Gelu, Self::QuickGelu];
+
     /// The name that configurations and the command line use.
     pub fn name(self) -> &'static str {
         match self {

@@ -3,7 +3,7 @@
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use crate::Prepared;
+use crate::image::Prepared;
 
 /// A part of a model's square, in pixels.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -133,7 +133,7 @@ pub(super) fn moved(prepared: &Prepared, size: usize, by: (isize, isize)) -> Pre
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Fit, Normalisation, Photo};
+    use crate::image::{Fit, Normalisation, Photo};
 
     #[test]
     fn damage_stays_in_its_box_and_a_move_moves() {

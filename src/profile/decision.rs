@@ -64,15 +64,15 @@ impl Calibration {
     /// without photos.
     pub fn p_value(&self, score: f32) -> Option<f64> {
         let below = self.scores.partition_point(|s| *s < score);
-        let (n, reach) = (self.scores.len(), self.scores.len() - below);
-        (n > 0).then(|| (1 + reach) as f64 / (n + 1) as f64)
+        let (n, candidates) = (self.scores.len(), self.scores.len() - below);
+        (n > 0).then(|| (1 + candidates) as f64 / (n + 1) as f64)
     }
 
     /// The score above which a photo is [`Decision::Ng`]; none where there are too few photos for this rate.
     pub fn threshold(&self, false_alarm: f64) -> Option<f32> {
         let n = self.scores.len();
-        let reach = (false_alarm * (n + 1) as f64 * (1.0 + 1e-9)) as usize;
-        (1..=n).contains(&reach).then(|| self.scores[n - reach])
+        let candidates = (false_alarm * (n + 1) as f64 * (1.0 + 1e-9)) as usize;
+        (1..=n).contains(&candidates).then(|| self.scores[n - candidates])
     }
 
     /// How many good photos a false-alarm rate needs: 19 for 5 %, 99 for 1 %.

@@ -1,19 +1,22 @@
 //! From photos of good parts to a profile.
 
-use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::damage::{Rectangle, cut_paste, moved};
 use super::readiness::{flag_odd, readiness, scale};
-use super::{KindAbout, Profile, ProfileAbout, ReferenceAbout};
-use crate::detect::{Held, Referenced, Twin};
-use crate::files::files_sha256;
-use crate::reference::{FitOptions, Places, Region};
-use crate::{
-    BitDepth, Clip, Detector, Error, Features, Fit, Method, MethodEntry, Pair, Parts, Photo,
-    Prepared, Product, ReferenceEntry, Result,
+use super::{KindAbout, Profile, ProfileAbout, Readiness, ReferenceAbout};
+use crate::adapter::Adapter;
+use crate::clip::{Clip, Features};
+use crate::detect::{
+    Detector, EncodedPhoto, FewShotMethod, FittedFewShot, Fusion, HeldOutScore, Method,
+    MethodEntry, MethodInputs, Variant, default_method,
 };
+use crate::error::{Error, Result};
+use crate::files::files_sha256;
+use crate::image::{BitDepth, Fit, Photo, Prepared};
+use crate::prompt::Product;
+use crate::reference::{FitOptions, Places, REFERENCE_METHODS, ReferenceEntry, Region};
 
 /// Good photos that damage is laid over: enough for a verdict.
 const DAMAGED_PHOTOS: usize = 16;
@@ -21,9 +24,9 @@ const DAMAGED_PHOTOS: usize = 16;
 /// What a product is enrolled with, besides its photos.
 pub struct EnrollOptions<'a> {
     /// The method that compares with words.
-    pub method: &'a MethodEntry,
+    pub method: &'static MethodEntry,
     /// What it is made of.
-    pub parts: Parts,
+    pub inputs: MethodInputs,
     /// The method that compares with good parts.
     pub references: &'static ReferenceEntry,
     /// The blocks whose patches that compares; its own choice when none.
@@ -46,7 +49,7 @@ pub struct EnrollOptions<'a> {
 
 /// The photos to enroll with.
 #[derive(Clone, Copy)]
-pub struct Photos<'a> {
+pub struct EnrollPhotos<'a> {
     /// Of good parts, to compare with.
     pub references: &'a [PathBuf],
     /// Of further good parts, to draw the line with.
@@ -65,6 +68,49 @@ pub struct Enrolled {
     pub note: Option<String>,
 }
 
+impl Default for EnrollOptions<'_> {
+    /// WinCLIP with its own references, which needs no adapter; a false-alarm rate of 5 %.
+    fn default() -> Self {
+        Self {
+            method: default_method(false),
+            inputs: MethodInputs::default(),
+            references: &REFERENCE_METHODS[0],
+            blocks: None,
+            fit: Fit::default(),
+            depth: BitDepth::default(),
+            prompts: String::new(),
+            false_alarm: 0.05,
+            region: None,
+            seed: 0,
+            progress: &|_, _| {},
+        }
+    }
+}
+
+impl EnrollOptions<'_> {
+    /// Whether these can be followed: the blocks to compare.
+    fn check(&self, clip: &Clip) -> Result<Vec<usize>> {
+        if !(self.false_alarm > 0.0 && self.false_alarm < 1.0) {
+            let setting = format!("false-alarm {}", self.false_alarm);
+            return Err(Error::setting(setting, "give a share between 0 and 1, such as 0.05"));
+        }
+        let Some(blocks) = &self.blocks else {
+            return Ok(self.references.default_blocks(clip.shape()));
+        };
+        if !self.references.takes_blocks {
+            let why = format!("reference method {} takes none", self.references.name);
+            return Err(Error::setting("reference-blocks", why));
+        }
+        if blocks.is_empty() {
+            return Err(Error::setting("reference-blocks", "give at least one block"));
+        }
+        if blocks.contains(&0) {
+            return Err(Error::setting("reference-blocks 0", "blocks are counted from 1"));
+        }
+        Ok(blocks.clone())
+    }
+}
+
 /// Enrolls a product. The order of the photos' files does not matter: they are taken in the order of their hashes.
 ///
 /// # Errors
@@ -73,198 +119,254 @@ pub struct Enrolled {
 pub fn enroll(
     clip: Arc<Clip>,
     product: Product,
-    photos: Photos,
+    photos: EnrollPhotos,
     options: &EnrollOptions,
 ) -> Result<Enrolled> {
-    if !(options.false_alarm > 0.0 && options.false_alarm < 1.0) {
-        let setting = format!("--false-alarm {}", options.false_alarm);
-        return Err(Error::setting(setting, "give a share between 0 and 1, such as 0.05"));
-    }
-    let blocks = options.blocks.clone();
-    let blocks = blocks.unwrap_or_else(|| options.references.default_blocks(clip.shape()));
-    if blocks.is_empty() && options.references.takes_blocks {
-        return Err(Error::setting("--reference-blocks", "give at least one block"));
-    }
-    if !options.references.takes_blocks && options.blocks.is_some() {
-        let why = format!("--reference-method {} takes none", options.references.name);
-        return Err(Error::setting("--reference-blocks", why));
-    }
-    if blocks.contains(&0) {
-        return Err(Error::setting("--reference-blocks 0", "blocks are counted from 1"));
-    }
-    let words = options.method.make(&options.parts)?;
-    let pair = Pair::new(words, options.references, blocks.clone());
+    let blocks = options.check(&clip)?;
+    let prompts = options.method.make(&options.inputs)?;
+    let pair = FewShotMethod::new(prompts, options.references, blocks.clone());
     clip.check(&pair.taps())?;
-    let region = match &options.region {
-        Some(mask) => Some(Region::open(mask, (clip.size(), clip.grid()), options.fit)?),
-        None => None,
-    };
-    let places = region.as_ref().map_or(Places::default(), |r| r.places(clip.grid()));
-    let pixels = region.as_ref().map(|region| region.pixels.clone());
-    let detector = Detector::with(clip.clone(), Box::new(pair.clone()), options.fit);
-    let detector = detector.with_region(pixels.clone());
+    let mut enrolment = Enrolment::begin(clip.clone(), &pair, options)?;
+    let (references, calibration) = enrolment.read(photos);
+    let references = enrolment.encode_references(&references)?;
 
-    let note = region.as_ref().and_then(|region| region.note.clone());
-    let (mut unreadable, mut copies, mut note) = (Vec::new(), Vec::new(), note);
-    let read = |share: f64| (options.progress)("reading photos", share);
-    let (references, rest) =
-        (Read::all(photos.references, &mut unreadable, &mut copies, &read), photos.calibration);
-    let known: HashSet<&str> = references.iter().map(|read| &*read.sha256).collect();
-    let mut calibration = Read::all(rest, &mut unreadable, &mut copies, &read);
-    calibration.retain(|read| {
-        let is_new = !known.contains(&*read.sha256);
-        if !is_new {
-            let of = references.iter().find(|other| other.sha256 == read.sha256);
-            copies.extend(of.map(|of| (read.path.clone(), of.path.clone())));
-        }
-        is_new
-    });
-    let mut good = Vec::new();
-    let total = references.len() + calibration.len();
-    let mut done = 0;
-    let mut look = |read: &Read, unreadable: &mut Vec<Error>| -> Result<Option<Looked>> {
-        done += 1;
-        (options.progress)("photos of good parts", done as f64 / total as f64);
-        let fits = |photo: Photo| {
-            let sides = (photo.width(), photo.height());
-            region.as_ref().map_or(Ok(()), |region| region.about.check(&read.path, sides))?;
-            Ok(photo)
-        };
-        let photo = match Photo::open(&read.path, options.depth).and_then(fits) {
-            Ok(photo) => photo,
-            Err(error) => {
-                unreadable.push(error);
-                return Ok(None);
-            }
-        };
-        if let (Some(said), None) = (photo.note(), &note) {
-            note = Some(format!("{}: {said}", read.path.display()));
-        }
-        let prepared = detector.prepare(&photo);
-        let seen = detector.look(&prepared)?;
-        Ok(Some(Looked { about: read.about(), prepared: Some(prepared), seen }))
-    };
-    // As many as there may be, evenly spread.
-    let many = references.len().max(DAMAGED_PHOTOS);
-    let is_damaged =
-        |i: usize| i == 0 || i * DAMAGED_PHOTOS / many != (i - 1) * DAMAGED_PHOTOS / many;
-    for read in &references {
-        let Some(mut photo) = look(read, &mut unreadable)? else { continue };
-        if !is_damaged(good.len()) {
-            photo.prepared = None;
-        }
-        good.push(photo);
-    }
-    if good.is_empty() {
-        let why = "give at least one photo of a good part";
-        return Err(unreadable.pop().unwrap_or_else(|| Error::setting("--reference", why)));
-    }
-
-    // Damage, or other views of a single photo.
-    let area = Rectangle::around(pixels.as_deref(), clip.size());
-    let (mut twins, mut boxes) = (Vec::new(), Vec::new());
-    let versions = versions(&good, clip.size(), clip.grid(), area, options.seed);
-    let count = versions.len();
-    for (i, (of, mut prepared, damage)) in versions.into_iter().enumerate() {
-        (options.progress)("simulated damage", (i + 1) as f64 / count as f64);
-        pixels.iter().for_each(|region| prepared.blank_outside(region));
-        twins.push(Twin { of, features: detector.look(&prepared)?.features });
-        boxes.push(damage);
-    }
+    let (variants, boxes) = enrolment.variants(&references)?;
     let fit = FitOptions {
         seed: options.seed,
-        places: &places,
+        places: &enrolment.places,
         progress: &|share| (options.progress)(options.references.name, share),
     };
-    let features: Vec<&Features> = good.iter().map(|photo| &photo.seen.features).collect();
-    let (method, held) = Referenced::fit(pair, &features, &twins, &product, fit)?;
-    let (rule, memory) = (method.rule.clone(), method.memory.tensors()?);
-    let (held, damaged) = held.split_at(good.len().min(held.len()));
-    if let Some(i) = held.iter().position(|held| !held.score.is_finite()) {
-        let file = Path::new(&good[i].about.file);
-        return Err(Error::photo(
-            file,
-            "its score is no number; leave it out, or take another method",
-        ));
-    }
+    let features: Vec<&Features> = references.iter().map(|photo| &photo.encoded.features).collect();
+    let (method, held_out) = FittedFewShot::fit(pair, &features, &variants, &product, fit)?;
+    let (fusion, tensors) = (method.fusion.clone(), method.model.tensors()?);
+    let (held_out, damaged) = held_out.split_at(references.len().min(held_out.len()));
+    let mut about: Vec<ReferenceAbout> = references.into_iter().map(|photo| photo.about).collect();
+    note_scores(&mut about, held_out)?;
+    flag_odd(&mut about, &fusion);
 
-    let judge = Detector::with(clip.clone(), Box::new(method), options.fit);
-    let mut judged = Vec::new();
-    for read in &calibration {
-        if let Some(mut photo) = look(read, &mut unreadable)? {
-            let outcome = judge.outcome(&photo.seen, &product)?;
-            let held = Held::new(&outcome, &places, clip.grid());
-            photo.about.score = Some(held.score);
-            judged.push((photo.about, held));
-        }
-    }
-    let mut about: Vec<ReferenceAbout> = good.iter().map(|photo| photo.about.clone()).collect();
-    for (about, held) in about.iter_mut().zip(held) {
-        about.score = Some(held.score);
-    }
-    flag_odd(&mut about, &rule);
-    let (judged, further): (Vec<_>, Vec<_>) = judged.into_iter().unzip();
-    let all: Vec<&Held> = held.iter().chain(&further).collect();
-    let adapter = options.parts.adapter.clone().filter(|_| options.method.takes_adapter);
-    let kinds: Vec<KindAbout> =
-        std::iter::once(product.normal()).chain(product.kinds()).map(KindAbout::of).collect();
+    let method = Detector::with(clip.clone(), Box::new(method), options.fit);
+    let (calibration, further) = enrolment.calibrate(&calibration, &method, &product)?;
+    let all: Vec<&HeldOutScore> = held_out.iter().chain(&further).collect();
     let about = ProfileAbout {
-        version: env!("CARGO_PKG_VERSION").into(),
-        product: product.name().into(),
-        product_english: product.english().into(),
-        model: clip.name().into(),
-        model_sha256: clip.sha256().into(),
-        size: clip.size(),
-        activation: clip.activation().name().into(),
-        fit: options.fit,
-        bit_depth: options.depth.bits(),
-        method: options.method.name.into(),
-        reference_method: options.references.name.into(),
         reference_blocks: if options.references.takes_blocks { blocks } else { vec![] },
-        seed: options.seed,
-        adapter: adapter.as_ref().map(|a| (a.name().to_string(), a.sha256().to_string())),
-        prompts: options.prompts.clone(),
-        prompts_sha256: product.words_sha256(),
-        kinds,
-        false_alarm: options.false_alarm,
-        region: region.as_ref().map(|region| region.about.clone()),
         scale: scale(&all),
-        readiness: readiness(&about, held, damaged, &boxes, clip.size(), clip.grid()),
+        readiness: readiness(&about, held_out, damaged, &boxes, clip.size(), clip.grid()),
         references: about,
-        calibration: judged,
-        rule,
+        calibration,
+        fusion,
+        ..options.about(&clip, &product, enrolment.region.as_ref())
     };
-    let profile = Profile::new(about, product, adapter, memory, pixels)?;
+    let pixels = enrolment.region.map(|region| region.pixels);
+    let profile = Profile::new(about, product, options.adapter(), tensors, pixels)?;
+    let Notes { unreadable, copies, note } = enrolment.notes;
     Ok(Enrolled { profile, unreadable, copies, note })
 }
 
+impl EnrollOptions<'_> {
+    fn adapter(&self) -> Option<Arc<Adapter>> {
+        self.inputs.adapter.clone().filter(|_| self.method.takes_adapter)
+    }
+
+    /// What a profile says of itself before any photo was seen.
+    fn about(&self, clip: &Clip, product: &Product, region: Option<&Region>) -> ProfileAbout {
+        ProfileAbout {
+            version: env!("CARGO_PKG_VERSION").into(),
+            product: product.name().into(),
+            product_english: product.english().into(),
+            model: clip.name().into(),
+            model_sha256: clip.sha256().into(),
+            size: clip.size(),
+            activation: clip.activation().name().into(),
+            fit: self.fit,
+            bit_depth: self.depth.bits(),
+            method: self.method.name.into(),
+            reference_method: self.references.name.into(),
+            reference_blocks: vec![],
+            seed: self.seed,
+            adapter: self.adapter().map(|a| (a.name().to_string(), a.sha256().to_string())),
+            prompts: self.prompts.clone(),
+            prompts_sha256: product.words_sha256(),
+            kinds: product.all_kinds().map(KindAbout::of).collect(),
+            references: vec![],
+            calibration: vec![],
+            false_alarm: self.false_alarm,
+            region: region.map(|region| region.about.clone()),
+            scale: (0.0, 1.0),
+            readiness: Readiness::default(),
+            fusion: Fusion::default(),
+        }
+    }
+}
+
+/// Writes down what each reference scores when it is held out; a single one has no score.
+fn note_scores(references: &mut [ReferenceAbout], held_out: &[HeldOutScore]) -> Result<()> {
+    for (about, held_out) in references.iter_mut().zip(held_out) {
+        if !held_out.score.is_finite() {
+            let why = "its score is no number; leave it out, or take another method";
+            return Err(Error::photo(Path::new(&about.file), why));
+        }
+        about.score = Some(held_out.score);
+    }
+    Ok(())
+}
+
+/// What is the same for all photos of an enrolment, and what comes up on the way.
+struct Enrolment<'a> {
+    options: &'a EnrollOptions<'a>,
+    clip: Arc<Clip>,
+    region: Option<Region>,
+    places: Places,
+    detector: Detector,
+    notes: Notes,
+    /// Photos that were encoded, of how many.
+    done: usize,
+    total: usize,
+}
+
+/// What the user should know.
+#[derive(Default)]
+struct Notes {
+    unreadable: Vec<Error>,
+    copies: Vec<(PathBuf, PathBuf)>,
+    note: Option<String>,
+}
+
+impl<'a> Enrolment<'a> {
+    fn begin(
+        clip: Arc<Clip>,
+        pair: &FewShotMethod,
+        options: &'a EnrollOptions<'a>,
+    ) -> Result<Self> {
+        let region = match &options.region {
+            Some(mask) => Some(Region::open(mask, (clip.size(), clip.grid()), options.fit)?),
+            None => None,
+        };
+        let places = region.as_ref().map_or(Places::default(), |r| r.places(clip.grid()));
+        let detector = Detector::with(clip.clone(), Box::new(pair.clone()), options.fit);
+        let detector = detector.with_region(region.as_ref().map(|region| region.pixels.clone()));
+        let note = region.as_ref().and_then(|region| region.note.clone());
+        let notes = Notes { note, ..Notes::default() };
+        Ok(Self { options, clip, region, places, detector, notes, done: 0, total: 0 })
+    }
+
+    /// The files of the references, and those that only draw the line, each content once.
+    fn read(&mut self, photos: EnrollPhotos) -> (Vec<PhotoFile>, Vec<PhotoFile>) {
+        let read = |share: f64| (self.options.progress)("reading photos", share);
+        let references = PhotoFile::all(photos.references, &mut self.notes, &read);
+        let mut calibration = PhotoFile::all(photos.calibration, &mut self.notes, &read);
+        calibration.retain(|file| {
+            let of = references.iter().find(|other| other.sha256 == file.sha256);
+            self.notes.copies.extend(of.map(|of| (file.path.clone(), of.path.clone())));
+            of.is_none()
+        });
+        self.total = references.len() + calibration.len();
+        (references, calibration)
+    }
+
+    /// A photo through the image tower; none where it cannot be read.
+    fn encode(&mut self, file: &PhotoFile) -> Result<Option<EncodedReference>> {
+        self.done += 1;
+        (self.options.progress)("photos of good parts", self.done as f64 / self.total as f64);
+        let fits = |photo: Photo| {
+            let sides = (photo.width(), photo.height());
+            let region = self.region.as_ref();
+            region.map_or(Ok(()), |region| region.about.check(&file.path, sides))?;
+            Ok(photo)
+        };
+        let photo = match Photo::open(&file.path, self.options.depth).and_then(fits) {
+            Ok(photo) => photo,
+            Err(error) => {
+                self.notes.unreadable.push(error);
+                return Ok(None);
+            }
+        };
+        if let (Some(said), None) = (photo.note(), &self.notes.note) {
+            self.notes.note = Some(format!("{}: {said}", file.path.display()));
+        }
+        let prepared = self.detector.prepare(&photo);
+        let encoded = self.detector.encode(&prepared)?;
+        Ok(Some(EncodedReference { about: file.about(), prepared: Some(prepared), encoded }))
+    }
+
+    /// All references that can be read. Damage will be laid over some, evenly spread: only those keep their pixels.
+    fn encode_references(&mut self, files: &[PhotoFile]) -> Result<Vec<EncodedReference>> {
+        let many = files.len().max(DAMAGED_PHOTOS);
+        let is_damaged =
+            |i: usize| i == 0 || i * DAMAGED_PHOTOS / many != (i - 1) * DAMAGED_PHOTOS / many;
+        let mut references = Vec::new();
+        for file in files {
+            let Some(mut photo) = self.encode(file)? else { continue };
+            if !is_damaged(references.len()) {
+                photo.prepared = None;
+            }
+            references.push(photo);
+        }
+        if references.is_empty() {
+            let why = "give at least one photo of a good part";
+            let unreadable = self.notes.unreadable.pop();
+            return Err(unreadable.unwrap_or_else(|| Error::setting("reference", why)));
+        }
+        Ok(references)
+    }
+
+    /// References with simulated damage, and where it is; or other views of a single one.
+    fn variants(&self, references: &[EncodedReference]) -> Result<(Vec<Variant>, Vec<Rectangle>)> {
+        let (size, grid) = (self.clip.size(), self.clip.grid());
+        let pixels = self.region.as_ref().map(|region| &*region.pixels);
+        let area = Rectangle::around(pixels, size);
+        let versions = versions(references, size, grid, area, self.options.seed);
+        let count = versions.len();
+        let (mut variants, mut boxes) = (Vec::new(), Vec::new());
+        for (i, (of, mut prepared, damage)) in versions.into_iter().enumerate() {
+            (self.options.progress)("simulated damage", (i + 1) as f64 / count as f64);
+            pixels.iter().for_each(|region| prepared.blank_outside(region));
+            variants.push(Variant { of, features: self.detector.encode(&prepared)?.features });
+            boxes.push(damage);
+        }
+        Ok((variants, boxes))
+    }
+
+    /// The scores of photos that the method does not know.
+    fn calibrate(
+        &mut self,
+        files: &[PhotoFile],
+        method: &Detector,
+        product: &Product,
+    ) -> Result<(Vec<ReferenceAbout>, Vec<HeldOutScore>)> {
+        let mut scored = Vec::new();
+        for file in files {
+            let Some(mut photo) = self.encode(file)? else { continue };
+            let outcome = method.outcome(&photo.encoded, product)?;
+            let score = HeldOutScore::new(&outcome, &self.places, self.clip.grid());
+            photo.about.score = Some(score.score);
+            scored.push((photo.about, score));
+        }
+        Ok(scored.into_iter().unzip())
+    }
+}
+
 /// A file whose bytes are known.
-struct Read {
+struct PhotoFile {
     path: PathBuf,
     sha256: String,
 }
 
-struct Looked {
+struct EncodedReference {
     about: ReferenceAbout,
     /// Of the photos that damage is laid over.
     prepared: Option<Prepared>,
-    seen: crate::Seen,
+    encoded: EncodedPhoto,
 }
 
-impl Read {
+impl PhotoFile {
     /// In the order of their hashes, each content once.
-    fn all(
-        paths: &[PathBuf],
-        unreadable: &mut Vec<Error>,
-        copies: &mut Vec<(PathBuf, PathBuf)>,
-        progress: &dyn Fn(f64),
-    ) -> Vec<Self> {
+    fn all(paths: &[PathBuf], notes: &mut Notes, progress: &dyn Fn(f64)) -> Vec<Self> {
         let mut files: Vec<Self> = Vec::new();
         for (i, path) in paths.iter().enumerate() {
             progress(i as f64 / paths.len() as f64);
             match files_sha256(std::slice::from_ref(path)) {
                 Ok(sha256) => files.push(Self { path: path.clone(), sha256 }),
-                Err(error) => unreadable.push(error),
+                Err(error) => notes.unreadable.push(error),
             }
         }
         files.sort_by(|a, b| (&a.sha256, &a.path).cmp(&(&b.sha256, &b.path)));
@@ -272,7 +374,7 @@ impl Read {
         for file in files {
             match once.last() {
                 Some(last) if last.sha256 == file.sha256 => {
-                    copies.push((file.path, last.path.clone()));
+                    notes.copies.push((file.path, last.path.clone()));
                 }
                 _ => once.push(file),
             }
@@ -297,7 +399,7 @@ pub(super) fn file_name(path: &Path) -> String {
 /// Of several photos each with a patch and a scar laid over it; of a single one itself, moved half a patch to each
 /// side. With the photo's index and where the damage is.
 fn versions(
-    good: &[Looked],
+    good: &[EncodedReference],
     size: usize,
     grid: usize,
     area: Rectangle,

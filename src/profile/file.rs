@@ -10,9 +10,11 @@ use candle_core::{DType, Device, Tensor};
 use safetensors::SafeTensors;
 
 use super::{KindAbout, Profile, ProfileAbout};
+use crate::adapter::Adapter;
+use crate::error::{Error, Result};
 use crate::files::{safetensors_bytes, write_whole};
+use crate::prompt::Product;
 use crate::prompt::{Kind, Role};
-use crate::{Adapter, Error, Product, Result};
 
 /// What the metadata's `format` says.
 const FORMAT: &str = "blemish profile 1";
@@ -24,11 +26,11 @@ impl Profile {
         about: ProfileAbout,
         product: Product,
         adapter: Option<Arc<Adapter>>,
-        memory: Vec<(String, Tensor)>,
+        tensors: Vec<(String, Tensor)>,
         region: Option<Arc<[bool]>>,
     ) -> Result<Self> {
         let (file, sha256) = (PathBuf::new(), String::new());
-        let mut profile = Self { about, file, sha256, product, adapter, memory, region };
+        let mut profile = Self { about, file, sha256, product, adapter, tensors, region };
         profile.sha256 = crate::files::sha256(&profile.content()?);
         Ok(profile)
     }
@@ -94,61 +96,33 @@ impl Profile {
             ));
         }
         let about: ProfileAbout = serde_json::from_str(get("profile")?).map_err(|e| other(&e))?;
-        let mut tensors: BTreeMap<String, Tensor> =
-            candle_core::safetensors::load_buffer(bytes, &Device::Cpu)
-                .map_err(|e| other(&e))?
-                .into_iter()
-                .collect();
-        let mut take =
-            |name: String| tensors.remove(&name).ok_or_else(|| other(&format!("no tensor {name}")));
-        let mut kinds = Vec::new();
-        for (i, kind) in about.kinds.iter().enumerate() {
-            let embeddings = take(format!("text.{i}"))?;
-            if embeddings.rank() != 2 || embeddings.dtype() != DType::F32 {
-                return Err(other(&"texts of a shape that does not fit"));
-            }
-            kinds.push(kind.with(embeddings));
-        }
-        let counts =
-            |kind: &Kind| kind.counts && matches!(kind.role, Role::Anomalous | Role::Defect);
-        if kinds.first().is_none_or(|kind| kind.role != Role::Normal)
-            || !kinds.iter().skip(1).any(counts)
-        {
-            return Err(other(&"no normal words, or no others"));
-        }
+        let mut tensors: Tensors = candle_core::safetensors::load_buffer(bytes, &Device::Cpu)
+            .map_err(|e| other(&e))?
+            .into_iter()
+            .collect();
+        let kinds = kinds_of(&about, &mut tensors).map_err(|why| other(&why))?;
         if !(about.false_alarm > 0.0 && about.false_alarm < 1.0) {
             return Err(other(&"a false-alarm rate that is no share"));
         }
-        let references = crate::reference_method(&about.reference_method);
+        let references = crate::reference::reference_method(&about.reference_method);
         let references = references.map_err(|e| e.to_string())?;
         if references.takes_blocks == about.reference_blocks.is_empty() {
             return Err(other(&"blocks that do not fit its reference method"));
         }
         let product = Product::from_kinds(kinds).named(&about.product, &about.product_english);
-        let bytes_of = |t: Tensor| t.flatten_all().and_then(|t| t.to_vec1::<u8>());
         let adapter = match &about.adapter {
             None => None,
             Some((name, sha256)) => {
-                let bytes = bytes_of(take("adapter".into())?).map_err(|e| other(&e))?;
+                let bytes = take_bytes(&mut tensors, "adapter").map_err(|why| other(&why))?;
                 let adapter = Adapter::recall(name, sha256, &bytes).map_err(|e| e.to_string())?;
                 Some(Arc::new(adapter))
             }
         };
-        let region = match &about.region {
-            None => None,
-            Some(_) => {
-                let region = bytes_of(take("region".into())?).map_err(|e| other(&e))?;
-                if Some(region.len()) != about.size.checked_mul(about.size) {
-                    return Err(other(&"a region of another size"));
-                }
-                Some(region.into_iter().map(|inside| inside != 0).collect())
-            }
-        };
-        let memory = tensors.into_iter().filter_map(|(name, tensor)| {
-            name.strip_prefix("memory.").map(|name| (name.to_string(), tensor.clone()))
+        let region = region_of(&about, &mut tensors).map_err(|why| other(&why))?;
+        let fitted = tensors.into_iter().filter_map(|(name, tensor)| {
+            name.strip_prefix("memory.").map(|name| (name.to_string(), tensor))
         });
-        let memory = memory.collect();
-        let profile = Self::new(about, product, adapter, memory, region);
+        let profile = Self::new(about, product, adapter, fitted.collect(), region);
         Ok((get("sha256")?.clone(), profile.map_err(|e| e.to_string())?))
     }
 
@@ -164,11 +138,11 @@ impl Profile {
             Tensor::from_vec(bytes, length, &Device::Cpu)
         };
         let mut tensors = Vec::new();
-        let kinds = std::iter::once(self.product.normal()).chain(self.product.kinds());
+        let kinds = self.product.all_kinds();
         for (i, kind) in kinds.enumerate() {
             tensors.push((format!("text.{i}"), kind.embeddings.to_device(&Device::Cpu)?));
         }
-        for (name, tensor) in &self.memory {
+        for (name, tensor) in &self.tensors {
             tensors.push((format!("memory.{name}"), tensor.to_device(&Device::Cpu)?));
         }
         if let Some(adapter) = &self.adapter {
@@ -189,6 +163,47 @@ impl Profile {
         let tensors = tensors.iter().map(|(name, tensor)| (name.clone(), tensor));
         safetensors_bytes(tensors, metadata).map_err(fail)
     }
+}
+
+type Tensors = BTreeMap<String, Tensor>;
+
+fn take(tensors: &mut Tensors, name: &str) -> Result<Tensor, String> {
+    tensors.remove(name).ok_or_else(|| format!("no tensor {name}"))
+}
+
+fn take_bytes(tensors: &mut Tensors, name: &str) -> Result<Vec<u8>, String> {
+    let tensor = take(tensors, name)?;
+    tensor.flatten_all().and_then(|t| t.to_vec1::<u8>()).map_err(|e| e.to_string())
+}
+
+/// The prompts with their embeddings.
+fn kinds_of(about: &ProfileAbout, tensors: &mut Tensors) -> Result<Vec<Kind>, String> {
+    let mut kinds = Vec::new();
+    for (i, kind) in about.kinds.iter().enumerate() {
+        let embeddings = take(tensors, &format!("text.{i}"))?;
+        if embeddings.rank() != 2 || embeddings.dtype() != DType::F32 {
+            return Err("texts of a shape that does not fit".into());
+        }
+        kinds.push(kind.with(embeddings));
+    }
+    let counts = |kind: &Kind| kind.counts && matches!(kind.role, Role::Anomalous | Role::Defect);
+    let has_normal = kinds.first().is_some_and(|kind| kind.role == Role::Normal);
+    match has_normal && kinds.iter().skip(1).any(counts) {
+        true => Ok(kinds),
+        false => Err("no normal prompts, or no others".into()),
+    }
+}
+
+/// Which pixels of the model's input count, where not all do.
+fn region_of(about: &ProfileAbout, tensors: &mut Tensors) -> Result<Option<Arc<[bool]>>, String> {
+    if about.region.is_none() {
+        return Ok(None);
+    }
+    let region = take_bytes(tensors, "region")?;
+    if Some(region.len()) != about.size.checked_mul(about.size) {
+        return Err("a region of another size".into());
+    }
+    Ok(Some(region.into_iter().map(|inside| inside != 0).collect()))
 }
 
 impl KindAbout {

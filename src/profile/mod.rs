@@ -11,13 +11,19 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::detect::{Referenced, Rule};
+use crate::adapter::Adapter;
+use crate::clip::Clip;
+use crate::detect::{Detector, FewShotMethod};
+use crate::detect::{FittedFewShot, Fusion};
+use crate::error::{Error, Result};
+use crate::image::{BitDepth, Fit};
+use crate::ops::Activation;
+use crate::prompt::Product;
 use crate::prompt::{Prompt, Role};
 use crate::reference::{Places, RegionAbout, places_of};
-use crate::{Activation, Adapter, BitDepth, Clip, Detector, Error, Fit, Pair, Product, Result};
 
 pub use decision::{Calibration, Decision};
-pub use enroll::{EnrollOptions, Enrolled, Photos, enroll};
+pub use enroll::{EnrollOptions, EnrollPhotos, Enrolled, enroll};
 
 /// A product that was enrolled: words, good parts, and where the line is.
 pub struct Profile {
@@ -27,8 +33,8 @@ pub struct Profile {
     sha256: String,
     product: Product,
     adapter: Option<Arc<Adapter>>,
-    /// What the reference method remembers, by name.
-    memory: Vec<(String, candle_core::Tensor)>,
+    /// What the reference method was fitted to, by name.
+    tensors: Vec<(String, candle_core::Tensor)>,
     /// `[size, size]` of the model's input: which pixels count.
     region: Option<Arc<[bool]>>,
 }
@@ -82,8 +88,9 @@ pub struct ProfileAbout {
     pub scale: (f32, f32),
     /// Whether it can be relied on, by simulated damage.
     pub readiness: Readiness,
-    /// How words and references come together.
-    rule: Rule,
+    /// How prompts and references come together.
+    #[serde(rename = "rule")]
+    fusion: Fusion,
 }
 
 /// Words for one thing.
@@ -97,7 +104,7 @@ pub struct KindAbout {
     pub english: String,
     /// Whether it counts.
     pub counts: bool,
-    /// See [`crate::Kind::margin`].
+    /// See [`crate::prompt::Kind::margin`].
     pub margin: f32,
     /// The sentences.
     pub prompts: Vec<Prompt>,
@@ -117,7 +124,7 @@ pub struct ReferenceAbout {
 }
 
 /// What came of simulated damage on the good photos, each judged as if it were not among the references.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Readiness {
     /// `ready`, `add references` or `not suitable`.
     pub verdict: String,
@@ -162,9 +169,7 @@ impl Profile {
 
     /// The nonlinearity that the model has to have.
     pub fn activation(&self) -> Option<Activation> {
-        [Activation::Gelu, Activation::QuickGelu]
-            .into_iter()
-            .find(|activation| activation.name() == self.about.activation)
+        Activation::ALL.into_iter().find(|activation| activation.name() == self.about.activation)
     }
 
     /// Scores of good photos that draw the line.
@@ -198,24 +203,24 @@ impl Profile {
                 clip.activation().name()
             ));
         }
-        let references = crate::reference_method(&about.reference_method)?;
-        let memory = self.memory.iter().cloned().collect();
-        let memory = (references.recall)(&mut crate::reference::Tensors(memory))?;
-        let method = Referenced {
+        let references = crate::reference::reference_method(&about.reference_method)?;
+        let tensors = self.tensors.iter().cloned().collect();
+        let model = (references.from_tensors)(&mut crate::reference::Tensors(tensors))?;
+        let method = FittedFewShot {
             pair: self.pair()?,
-            memory,
-            rule: about.rule.clone(),
+            model,
+            fusion: about.fusion.clone(),
             places: self.region.as_ref().map_or(Places::default(), |r| places_of(r, clip.grid())),
         };
-        clip.check(&crate::Method::taps(&method))?;
+        clip.check(&crate::detect::Method::taps(&method))?;
         Ok(Detector::with(clip, Box::new(method), about.fit).with_region(self.region.clone()))
     }
 
-    fn pair(&self) -> Result<Pair> {
-        let parts = crate::Parts { adapter: self.adapter.clone() };
-        let words = crate::method(&self.about.method)?.make(&parts)?;
-        let references = crate::reference_method(&self.about.reference_method)?;
-        Ok(Pair::new(words, references, self.about.reference_blocks.clone()))
+    fn pair(&self) -> Result<FewShotMethod> {
+        let parts = crate::detect::MethodInputs { adapter: self.adapter.clone() };
+        let words = crate::detect::method(&self.about.method)?.make(&parts)?;
+        let references = crate::reference::reference_method(&self.about.reference_method)?;
+        Ok(FewShotMethod::new(words, references, self.about.reference_blocks.clone()))
     }
 }
 

@@ -2,12 +2,12 @@
 
 use super::damage::Rectangle;
 use super::{Readiness, ReferenceAbout};
-use crate::detect::{Held, Rule};
-use crate::metrics::{auroc, mean_and_spread};
+use crate::detect::{Fusion, HeldOutScore};
+use crate::metrics::auroc;
+use crate::stats::{MedianMad, mean_and_spread};
 
-/// Marks what lies far above the others: more than five spreads (the median distance from the median, in standard
-/// deviations). Of five good photos one in twenty sets has one by chance, of sixteen one in a hundred.
-pub(super) fn flag_odd(references: &mut [ReferenceAbout], rule: &Rule) {
+/// Marks what lies far above the others: more than five spreads (median absolute deviations). Of five good photos one in twenty sets has one by chance, of sixteen one in a hundred.
+pub(super) fn flag_odd(references: &mut [ReferenceAbout], rule: &Fusion) {
     const SPREADS: f32 = 5.0;
     // Of three the spread says nothing.
     if references.len() < 4 {
@@ -15,29 +15,21 @@ pub(super) fn flag_odd(references: &mut [ReferenceAbout], rule: &Rule) {
     }
     let distance = |score: f32| rule.spread_out(score);
     let distances: Vec<f32> = references.iter().filter_map(|r| r.score).map(distance).collect();
-    let middle = median(distances.clone());
-    let spread = 1.4826 * median(distances.iter().map(|d| (d - middle).abs()).collect());
+    let MedianMad { median, spread } = MedianMad::of(distances.clone());
     for (reference, distance) in references.iter_mut().zip(distances) {
-        reference.is_odd = distance - middle > SPREADS * spread.max(0.02);
+        reference.is_odd = distance - median > SPREADS * spread.max(0.02);
     }
-}
-
-/// The middle one, or the mean of both.
-fn median(mut values: Vec<f32>) -> f32 {
-    values.sort_by(f32::total_cmp);
-    let n = values.len();
-    (values[n / 2] + values[(n - 1) / 2]) / 2.0
 }
 
 /// Map values at the ends of the colour scale: it begins where five good photos in six do not reach (one standard
 /// deviation above their mean peak; of a few photos the highest says too much), and ends a third as far again from
 /// their middle.
-pub(super) fn scale(held: &[&Held]) -> (f32, f32) {
+pub(super) fn scale(held: &[&HeldOutScore]) -> (f32, f32) {
     if held.is_empty() {
         return (0.5, 0.8);
     }
     let (mean, spread) = mean_and_spread(held.iter().map(|held| held.peak));
-    let middle = held.iter().map(|held| held.middle).sum::<f32>() / held.len() as f32;
+    let middle = held.iter().map(|held| held.median).sum::<f32>() / held.len() as f32;
     let low = (mean + spread.max(0.02)).min(0.98);
     (low, (low + ((low - middle) / 3.0).max(0.02)).min(1.0))
 }
@@ -57,8 +49,8 @@ fn shown(auroc: f64) -> String {
 
 pub(super) fn readiness(
     references: &[ReferenceAbout],
-    good: &[Held],
-    damaged: &[Held],
+    good: &[HeldOutScore],
+    damaged: &[HeldOutScore],
     boxes: &[Rectangle],
     size: usize,
     grid: usize,
@@ -67,7 +59,7 @@ pub(super) fn readiness(
     let labels: Vec<bool> = (0..scores.len()).map(|i| i >= good.len()).collect();
     let image_auroc = auroc(&scores, &labels);
     let patch = (size / grid) as f32;
-    let on_damage = |(held, damage): (&Held, &Rectangle)| {
+    let on_damage = |(held, damage): (&HeldOutScore, &Rectangle)| {
         let (x, y) = held.peak_at;
         damage.is_near((x * size as f32, y * size as f32), patch / 2.0)
     };
@@ -111,7 +103,7 @@ mod tests {
 
     #[test]
     fn one_odd_photo_in_five_is_flagged_and_a_quiet_five_are_not() {
-        let flagged = |scores: &[f32], rule: &Rule| -> Vec<usize> {
+        let flagged = |scores: &[f32], rule: &Fusion| -> Vec<usize> {
             let about = |&score: &f32| ReferenceAbout {
                 file: String::new(),
                 sha256: String::new(),
@@ -122,14 +114,14 @@ mod tests {
             flag_odd(&mut references, rule);
             (0..scores.len()).filter(|i| references[*i].is_odd).collect()
         };
-        let gentle = Rule::Balanced(Default::default());
-        assert_eq!(flagged(&[0.5, 0.48, 0.9, 0.52, 0.47], &gentle), [2]);
-        assert!(flagged(&[0.5, 0.48, 0.55, 0.52, 0.47], &gentle).is_empty());
-        assert!(flagged(&[0.5, 0.5, 0.5, 0.501, 0.5], &gentle).is_empty());
+        let signed_log1p = Fusion::default();
+        assert_eq!(flagged(&[0.5, 0.48, 0.9, 0.52, 0.47], &signed_log1p), [2]);
+        assert!(flagged(&[0.5, 0.48, 0.55, 0.52, 0.47], &signed_log1p).is_empty());
+        assert!(flagged(&[0.5, 0.5, 0.5, 0.501, 0.5], &signed_log1p).is_empty());
         // A plain mean has nothing to be undone: what would blow 0.97 up to 31 against 8 to 12.
-        let plain = Rule::Mean { words: 1.0, references: 1.0, line: None };
+        let plain = Fusion::Mean { prompts: 1.0, references: 1.0, line: None };
         let near_one = [0.9, 0.91, 0.97, 0.92, 0.93];
-        assert_eq!(flagged(&near_one, &gentle), [2]);
+        assert_eq!(flagged(&near_one, &signed_log1p), [2]);
         assert!(flagged(&near_one, &plain).is_empty());
         assert_eq!(flagged(&[0.5, 0.48, 0.9, 0.52, 0.47], &plain), [2]);
     }

@@ -6,8 +6,9 @@ use std::sync::Mutex;
 
 use candle_core::{DType, Tensor};
 
+use crate::clip::Clip;
+use crate::error::Result;
 use crate::files::{keep, kept, sha256};
-use crate::{Clip, Result};
 
 /// Ten thousand sentences take less.
 const MOST_BYTES: u64 = 256 << 20;

@@ -5,8 +5,9 @@ use std::collections::HashMap;
 use unicode_normalization::UnicodeNormalization;
 
 use super::{Group, Kind, Line, Product, Prompts, Role, TextCache};
+use crate::clip::Clip;
+use crate::error::Result;
 use crate::ops::unit_rows;
-use crate::{Clip, Result};
 
 /// Mean embeddings that are nearer to each other than this are hardly two things to the model: for any photo the
 /// cosines differ by at most 0.14, twice WinCLIP's temperature, and by far less for most.
@@ -23,7 +24,7 @@ pub struct Warning {
 
 /// What a prompt file makes of a product's name.
 #[derive(Clone, Debug)]
-pub struct Report {
+pub struct PromptReport {
     /// Each group's role, name, number of states and number of prompts.
     pub groups: Vec<(Role, String, usize, usize)>,
     /// For each pair of groups the cosine of their mean embeddings.
@@ -38,7 +39,7 @@ impl Prompts {
     ///
     /// # Errors
     /// As [`Product::with_synonyms`].
-    pub fn check(&self, clip: &Clip, names: &[String], cache: &TextCache) -> Result<Report> {
+    pub fn check(&self, clip: &Clip, names: &[String], cache: &TextCache) -> Result<PromptReport> {
         let product = Product::with_synonyms(clip, names, self, cache)?;
         let mut warnings = Vec::new();
         let lists = self.groups.iter().map(|group| (&*group.name, &group.states));
@@ -65,7 +66,7 @@ impl Prompts {
                 warnings.push(Warning { place: self.file.clone(), why });
             }
         }
-        let kinds: Vec<_> = std::iter::once(product.normal()).chain(product.kinds()).collect();
+        let kinds: Vec<_> = product.all_kinds().collect();
         for (group, kind) in self.groups.iter().zip(&kinds) {
             let texts: Vec<String> = kind.prompts.iter().map(|p| p.text.clone()).collect();
             let tokens = clip.tokenize(&texts)?;
@@ -94,7 +95,7 @@ impl Prompts {
         let groups = self.groups.iter().zip(&kinds).map(|(group, kind)| {
             (group.role, group.name.clone(), group.states.len(), kind.prompts.len())
         });
-        Ok(Report { groups: groups.collect(), cosines, warnings })
+        Ok(PromptReport { groups: groups.collect(), cosines, warnings })
     }
 
     fn at(&self, line: &Line, why: String) -> Warning {
@@ -107,9 +108,9 @@ impl Product {
     /// Ignored things that the model can hardly tell from a defect, a sentence on each pair.
     ///
     /// # Errors
-    /// [`crate::Error::Tensor`] when embeddings of different models are mixed.
+    /// [`crate::error::Error::Tensor`] when embeddings of different models are mixed.
     pub fn confusable(&self) -> Result<Vec<String>> {
-        let kinds: Vec<&Kind> = std::iter::once(self.normal()).chain(self.kinds()).collect();
+        let kinds: Vec<&Kind> = self.all_kinds().collect();
         let pairs = self.cosines()?.into_iter().map(|(i, j, cosine)| (kinds[i], kinds[j], cosine));
         let close =
             pairs.filter(|(a, b, cosine)| b.role == Role::Ignore && too_close(a, b, *cosine));
@@ -118,7 +119,7 @@ impl Product {
 
     /// For each pair of groups, normal as number 0, the cosine of their mean embeddings.
     fn cosines(&self) -> Result<Vec<(usize, usize, f32)>> {
-        let kinds = std::iter::once(self.normal()).chain(self.kinds());
+        let kinds = self.all_kinds();
         let means = kinds
             .map(|kind| Ok(unit_rows(&kind.embeddings.mean(0)?)?))
             .collect::<Result<Vec<_>>>()?;

@@ -8,7 +8,7 @@ use toml::de::{DeTable, DeValue};
 
 use super::lexicon::Lexicon;
 use super::{Group, KIND, Line, Prompts, Role, SLOT};
-use crate::{Error, Result};
+use crate::error::{Error, Result};
 
 /// A prompt file is a page or two of text.
 pub(super) const MOST_BYTES: usize = 1 << 20;
@@ -130,55 +130,23 @@ impl Source<'_> {
     }
 
     fn prompts(&self, raw: Raw) -> Result<Prompts> {
-        let mut lexicon = Lexicon::default();
-        for (term, english) in raw.translate {
-            let start = english.span().start;
-            lexicon
-                .add(&term, english.get_ref())
-                .map_err(|why| self.error(start, format!("{:?} {why}", cut(&term))))?;
-        }
-        let plain = |list: Vec<Spanned<String>>| {
-            list.into_iter().map(|entry| self.line(entry, &lexicon)).collect::<Result<Vec<_>>>()
-        };
-        let mut product = Vec::new();
-        for name in raw.product {
-            let (given, start) = (name.get_ref().trim().to_string(), name.span().start);
-            if given.contains(SLOT) {
-                return Err(self.error(start, "a product's name is plain words, without {}"));
-            }
-            product.push((given, self.line(name, &lexicon)?.text.trim().to_string()));
-        }
-        let slots = |name: &str, list: Vec<Spanned<String>>, slots: &[&str]| {
-            let lines = plain(list)?;
-            let wrong = lines.iter().find_map(|line| {
-                let slot = slots.iter().find(|slot| line.text.matches(**slot).count() != 1)?;
-                Some((line, slot))
-            });
-            match wrong {
-                Some((line, slot)) => {
-                    let why = format!("{name}: {:?} must hold {slot} exactly once", line.text);
-                    Err(self.error_at(line, why))
-                }
-                None => Ok(lines),
-            }
-        };
-        let kind_states = slots("kind_states", raw.kind_states, &[SLOT, KIND])?;
+        let lexicon = self.lexicon(raw.translate)?;
+        let lines = |name: &str, list, slots: &[&str]| self.lines(name, list, slots, &lexicon);
         let mut prompts = Prompts {
             file: self.file.to_string(),
-            product,
-            templates: slots("templates", raw.templates, &[SLOT])?,
-            kind_states,
+            product: self.product(raw.product, &lexicon)?,
+            kind_states: lines("kind_states", raw.kind_states, &[SLOT, KIND])?,
+            templates: lines("templates", raw.templates, &[SLOT])?,
             groups: vec![
-                Group::new(Role::Normal, "normal", slots("normal", raw.normal, &[SLOT])?),
+                Group::new(Role::Normal, "normal", lines("normal", raw.normal, &[SLOT])?),
                 Group::new(
                     Role::Anomalous,
                     "anomalous",
-                    slots("anomalous", raw.anomalous, &[SLOT])?,
+                    lines("anomalous", raw.anomalous, &[SLOT])?,
                 ),
             ],
             lexicon: lexicon.clone(),
         };
-        let has_defects = !raw.defect.is_empty();
         for (name, list) in
             [("normal", &prompts.groups[0].states), ("templates", &prompts.templates)]
         {
@@ -187,7 +155,7 @@ impl Source<'_> {
             }
         }
         if prompts.groups[1].states.is_empty() {
-            if !has_defects {
+            if raw.defect.is_empty() {
                 let why = "anomalous is empty: give at least one entry, or a [[defect]]";
                 return Err(self.whole(why.into()));
             }
@@ -196,43 +164,98 @@ impl Source<'_> {
         let mut names = HashSet::new();
         let kinds = raw.defect.into_iter().map(|kind| (Role::Defect, kind));
         for (role, kind) in kinds.chain(raw.ignore.into_iter().map(|kind| (Role::Ignore, kind))) {
-            let (start, name) = (kind.name.span().start, kind.name.get_ref().trim().to_string());
-            if name.is_empty() || name.contains([',', '{']) {
-                let why = "a name is plain words without comma and {}";
-                return Err(self.error(start, why));
-            }
-            if !names.insert(name.to_lowercase())
-                || ["normal", "anomalous"].contains(&&*name.to_lowercase())
-            {
-                return Err(
-                    self.error(start, format!("the name {name:?} stands for another entry"))
-                );
-            }
-            let english = self.line(kind.name, &lexicon)?.text;
-            let mut group = match kind.states {
-                Some(states) if states.is_empty() => {
-                    return Err(self.error(start, format!("{name}: states is empty")));
-                }
-                Some(states) => Group::new(role, &name, slots(&name, states, &[SLOT])?),
-                None => prompts.named(role, &name, &english).ok_or_else(|| {
-                    let why = "has no states, and the file no kind_states to make them from";
-                    self.error(start, format!("{name}: {why}"))
-                })?,
-            };
-            group.english = english;
-            group.margin = MARGIN;
-            if let Some(margin) = kind.margin {
-                group.margin = *margin.get_ref();
-                if !(0.0..0.5).contains(&group.margin) {
-                    return Err(
-                        self.error(margin.span().start, "margin must be at least 0 and below 0.5")
-                    );
-                }
-            }
+            let group = self.group(role, kind, &prompts, &mut names)?;
             prompts.groups.push(group);
         }
         prompts.check_count(1)?;
         Ok(prompts)
+    }
+
+    fn lexicon(&self, translate: BTreeMap<String, Spanned<String>>) -> Result<Lexicon> {
+        let mut lexicon = Lexicon::default();
+        for (term, english) in translate {
+            let start = english.span().start;
+            let added = lexicon.add(&term, english.get_ref());
+            added.map_err(|why| self.error(start, format!("{:?} {why}", cut(&term))))?;
+        }
+        Ok(lexicon)
+    }
+
+    /// The product's names, each with its English.
+    fn product(
+        &self,
+        names: Vec<Spanned<String>>,
+        lexicon: &Lexicon,
+    ) -> Result<Vec<(String, String)>> {
+        let name = |name: Spanned<String>| {
+            let (given, start) = (name.get_ref().trim().to_string(), name.span().start);
+            if given.contains(SLOT) {
+                return Err(self.error(start, "a product's name is plain words, without {}"));
+            }
+            Ok((given, self.line(name, lexicon)?.text.trim().to_string()))
+        };
+        names.into_iter().map(name).collect()
+    }
+
+    /// The entries of a list, in English; each holds each of `slots` once.
+    fn lines(
+        &self,
+        name: &str,
+        list: Vec<Spanned<String>>,
+        slots: &[&str],
+        lexicon: &Lexicon,
+    ) -> Result<Vec<Line>> {
+        let lines =
+            list.into_iter().map(|entry| self.line(entry, lexicon)).collect::<Result<Vec<_>>>()?;
+        for line in &lines {
+            if let Some(slot) = slots.iter().find(|slot| line.text.matches(**slot).count() != 1) {
+                let why = format!("{name}: {:?} must hold {slot} exactly once", line.text);
+                return Err(self.error_at(line, why));
+            }
+        }
+        Ok(lines)
+    }
+
+    /// A `[[defect]]` or `[[ignore]]`; `names`: those that are taken.
+    fn group(
+        &self,
+        role: Role,
+        kind: RawKind,
+        prompts: &Prompts,
+        names: &mut HashSet<String>,
+    ) -> Result<Group> {
+        let (start, name) = (kind.name.span().start, kind.name.get_ref().trim().to_string());
+        if name.is_empty() || name.contains([',', '{']) {
+            return Err(self.error(start, "a name is plain words without comma and {}"));
+        }
+        let lower = name.to_lowercase();
+        let is_list = ["normal", "anomalous"].contains(&&*lower);
+        if !names.insert(lower) || is_list {
+            return Err(self.error(start, format!("the name {name:?} stands for another entry")));
+        }
+        let english = self.line(kind.name, &prompts.lexicon)?.text;
+        let mut group = match kind.states {
+            Some(states) if states.is_empty() => {
+                return Err(self.error(start, format!("{name}: states is empty")));
+            }
+            Some(states) => {
+                Group::new(role, &name, self.lines(&name, states, &[SLOT], &prompts.lexicon)?)
+            }
+            None => prompts.named(role, &name, &english).ok_or_else(|| {
+                let why = "has no states, and the file no kind_states to make them from";
+                self.error(start, format!("{name}: {why}"))
+            })?,
+        };
+        group.english = english;
+        group.margin = MARGIN;
+        if let Some(margin) = kind.margin {
+            group.margin = *margin.get_ref();
+            if !(0.0..0.5).contains(&group.margin) {
+                let why = "margin must be at least 0 and below 0.5";
+                return Err(self.error(margin.span().start, why));
+            }
+        }
+        Ok(group)
     }
 
     fn whole(&self, why: String) -> Error {

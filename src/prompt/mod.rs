@@ -8,11 +8,11 @@ mod product;
 
 use std::path::Path;
 
-use crate::{Error, Result};
+use crate::error::{Error, Result};
 use lexicon::Lexicon;
 
 pub use cache::TextCache;
-pub use check::{Report, Warning};
+pub use check::{PromptReport, Warning};
 pub use product::{Kind, Product};
 
 /// The slot that a template keeps for a state, and a state for the product's name.
@@ -146,7 +146,7 @@ impl Prompts {
     pub fn select(mut self, detect: &[String], ignore: &[String]) -> Result<Self> {
         let mut new = Vec::new();
         for (flag, role, names) in
-            [("--detect", Role::Defect, detect), ("--ignore", Role::Ignore, ignore)]
+            [("detect", Role::Defect, detect), ("ignore", Role::Ignore, ignore)]
         {
             if names.is_empty() {
                 continue;
@@ -167,10 +167,7 @@ impl Prompts {
         let names: Vec<&str> = new.iter().map(|group| &*group.name).collect();
         let twice = |i: &usize| names[..*i].iter().any(|n| n.eq_ignore_ascii_case(names[*i]));
         if let Some(i) = (1..names.len()).find(twice) {
-            return Err(Error::setting(
-                "--detect and --ignore",
-                format!("name {} twice", names[i]),
-            ));
+            return Err(Error::setting("detect and ignore", format!("name {} twice", names[i])));
         }
         self.groups.extend(new);
         Ok(self)
@@ -200,7 +197,7 @@ impl Prompts {
                 some => format!("only {some}"),
             };
             let why = format!(
-                "{} has {known}, and no kind_states for new words; use --prompts inspection, or a file \
+                "{} has {known}, and no kind_states for new words; use the prompt file inspection, or a file \
                  of your own (`blemish prompts new my.toml`)",
                 self.file
             );
@@ -233,13 +230,13 @@ impl Prompts {
             if self.product.is_empty() {
                 let why =
                     "give the product a name, here or as product = [\"...\"] in the prompt file";
-                return Err(Error::setting("--product", why));
+                return Err(Error::setting("product", why));
             }
             return Ok(self.product.clone());
         }
         let names = given.iter().map(|name| {
             let name = name.trim();
-            let fail = |why: &str| Err(Error::setting(format!("--product {name:?}"), why));
+            let fail = |why: &str| Err(Error::setting(format!("product {name:?}"), why));
             if name.is_empty() {
                 return fail("give the product a name, such as \"metal nut\"");
             }

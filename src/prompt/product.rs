@@ -3,8 +3,9 @@
 use candle_core::Tensor;
 
 use super::{Prompt, Prompts, Role, TextCache};
+use crate::clip::Clip;
+use crate::error::Result;
 use crate::ops::unit_rows;
-use crate::{Clip, Result};
 
 /// Prompts that describe one thing, encoded.
 #[derive(Clone, Debug)]
@@ -40,7 +41,7 @@ impl Product {
     /// Encodes the prompts of a product called `name` (English; "metal nut").
     ///
     /// # Errors
-    /// [`crate::Error::Setting`] for a name that is empty, holds `{}` or control characters, or is in a
+    /// [`crate::error::Error::Setting`] for a name that is empty, holds `{}` or control characters, or is in a
     /// language that the lexicon does not know.
     pub fn new(clip: &Clip, name: &str, prompts: &Prompts) -> Result<Self> {
         Self::with_synonyms(clip, &[name.to_string()], prompts, &TextCache::in_memory())
@@ -132,10 +133,14 @@ impl Product {
         &self.kinds
     }
 
+    /// The normal kind, then all others.
+    pub fn all_kinds(&self) -> impl Iterator<Item = &Kind> + Clone {
+        std::iter::once(&self.normal).chain(&self.kinds)
+    }
+
     /// SHA-256 of all sentences, and of which kind they are.
     pub fn words_sha256(&self) -> String {
-        let kinds = std::iter::once(&self.normal).chain(&self.kinds);
-        let lines = kinds.flat_map(|kind| {
+        let lines = self.all_kinds().flat_map(|kind| {
             kind.prompts.iter().map(|p| format!("{}\t{}\t{}", kind.name, kind.counts, p.text))
         });
         crate::files::sha256(lines.collect::<Vec<_>>().join("\n").as_bytes())
@@ -145,15 +150,14 @@ impl Product {
     /// each brought to unit length before and the mean after (April-GAN, section 3.1).
     pub(crate) fn unit_means(&self) -> Result<Tensor> {
         let mean = |kind: &Kind| unit_rows(&kind.embeddings)?.mean(0);
-        let sets = std::iter::once(&self.normal).chain(&self.kinds);
-        let means = sets.map(mean).collect::<candle_core::Result<Vec<_>>>()?;
+        let means = self.all_kinds().map(mean).collect::<candle_core::Result<Vec<_>>>()?;
         Ok(unit_rows(&Tensor::stack(&means, 0)?)?)
     }
 
     /// The same product without some of its prompts; none where a group would be left empty.
     ///
     /// # Errors
-    /// [`crate::Error::Tensor`] when the embeddings are not the prompts'.
+    /// [`crate::error::Error::Tensor`] when the embeddings are not the prompts'.
     pub(crate) fn without(
         &self,
         leave_out: impl Fn(&Kind, &Prompt) -> bool,

@@ -4,10 +4,11 @@ use candle_core::Tensor;
 
 use super::bank::MemoryBank;
 use super::{
-    Distances, FitOptions, Memory, Places, Tensors, WINDOWS, harmonic_mean_of_windows, numbered,
-    patches, unfit,
+    Distances, FitOptions, Places, ReferenceModel, Tensors, WINDOWS, harmonic_mean_of_windows,
+    numbered, patches, unfit,
 };
-use crate::{Features, Result};
+use crate::clip::Features;
+use crate::error::Result;
 
 /// All patches, and all windows of each scale (WinCLIP, section 4.3).
 pub(super) struct Association {
@@ -25,7 +26,7 @@ impl Association {
         Ok(Self { patches: MemoryBank::new(&patches)?, windows })
     }
 
-    pub fn recall(tensors: &mut Tensors) -> Result<Self> {
+    pub fn from_tensors(tensors: &mut Tensors) -> Result<Self> {
         let bank = |rows| MemoryBank { rows };
         let patches = bank(tensors.take("patches", 2)?);
         let windows: Vec<_> = tensors.take_all("windows", 2)?.into_iter().map(bank).collect();
@@ -36,7 +37,7 @@ impl Association {
     }
 }
 
-impl Memory for Association {
+impl ReferenceModel for Association {
     /// Half the cosine distance, 0..1: the mean over the patches alone and the windows of each scale.
     fn compare(&self, photo: &Features, places: &Places) -> Result<Distances> {
         let half = |bank: &MemoryBank, places: &Tensor| -> Result<Vec<f32>> {
@@ -80,7 +81,7 @@ impl BlockBanks {
         Ok(Self { banks, photos: good.len() })
     }
 
-    pub fn recall(tensors: &mut Tensors) -> Result<Self> {
+    pub fn from_tensors(tensors: &mut Tensors) -> Result<Self> {
         let banks = tensors.take_all("block", 2)?.into_iter();
         Ok(Self { banks: banks.map(|rows| MemoryBank { rows }).collect(), photos: 0 })
     }
@@ -102,7 +103,7 @@ impl BlockBanks {
     }
 }
 
-impl Memory for BlockBanks {
+impl ReferenceModel for BlockBanks {
     /// The mean over the blocks of the cosine distance, 0..2.
     fn compare(&self, photo: &Features, places: &Places) -> Result<Distances> {
         let mut map = vec![0.0; photo.grid * photo.grid];
@@ -117,8 +118,8 @@ impl Memory for BlockBanks {
         Ok(places.distances(map))
     }
 
-    fn without(&self, left_out: &dyn Fn(usize) -> bool) -> Result<Option<Box<dyn Memory>>> {
-        Ok(self.leaving_out(left_out)?.map(|rest| Box::new(rest) as Box<dyn Memory>))
+    fn without(&self, left_out: &dyn Fn(usize) -> bool) -> Result<Option<Box<dyn ReferenceModel>>> {
+        Ok(self.leaving_out(left_out)?.map(|rest| Box::new(rest) as Box<dyn ReferenceModel>))
     }
 
     fn tensors(&self) -> Result<Vec<(String, Tensor)>> {

@@ -4,7 +4,7 @@ use candle_core::{Device, Tensor};
 
 use std::ops::Range;
 
-use crate::Result;
+use crate::error::Result;
 use crate::ops::{Highest, HighestOfColumns, cpu_slice, lower_to_distance, unit_rows};
 
 /// Rows of a bank that are compared at once: bounds memory, not the result.
@@ -45,25 +45,25 @@ pub(super) fn nearest(places: &Tensor, bank: &Tensor) -> Result<(Vec<u32>, Vec<f
     Ok((best.into_iter().map(|best| best.at).collect(), distances))
 }
 
-/// For each row of `a` its Euclidean distance to the nearest of those rows of `b` that `reach` allows it, and for each row
+/// For each row of `a` its Euclidean distance to the nearest of those rows of `b` that `candidates` allows it, and for each row
 /// of `b` the same the other way round; infinite where none is allowed. All `[rows, width]` at unit length.
 pub(super) fn nearest_both_ways(
     a: &Tensor,
     b: &Tensor,
-    reach: &[Vec<Range<usize>>],
+    candidates: &[Vec<Range<usize>>],
 ) -> Result<(Vec<f32>, Vec<f32>)> {
     let mut of_b = HighestOfColumns::new(b.dim(0)?);
-    let of_a = search(a, b, |products, _| Ok(products), Some(reach), Some(&mut of_b))?;
+    let of_a = search(a, b, |products, _| Ok(products), Some(candidates), Some(&mut of_b))?;
     Ok((distances(a, &of_a, b)?, distances(b, &of_b.all(), a)?))
 }
 
-/// For each row of `a` the row of `b` that it is most similar to, of those that `reach` allows: blocked matrix products,
+/// For each row of `a` the row of `b` that it is most similar to, of those that `candidates` allows: blocked matrix products,
 /// of which `similarity` makes what is compared. `of_b` is told the same of the rows of `b`.
 fn search(
     a: &Tensor,
     b: &Tensor,
     similarity: impl Fn(Tensor, &Tensor) -> Result<Tensor>,
-    reach: Option<&[Vec<Range<usize>>]>,
+    candidates: Option<&[Vec<Range<usize>>]>,
     mut of_b: Option<&mut HighestOfColumns>,
 ) -> Result<Vec<Highest>> {
     let mut of_a = vec![Highest::NONE; a.dim(0)?];
@@ -81,10 +81,10 @@ fn search(
                     of_b.meet(row as u32, first, values);
                 }
             };
-            match reach {
+            match candidates {
                 None => meet(0..columns),
-                Some(reach) => {
-                    for part in &reach[row] {
+                Some(candidates) => {
+                    for part in &candidates[row] {
                         let (from, to) = (part.start.max(start), part.end.min(start + columns));
                         if from < to {
                             meet(from - start..to - start);

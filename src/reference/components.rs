@@ -11,10 +11,12 @@ use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use super::association::BlockBanks;
-use super::{Distances, FitOptions, Memory, Places, Tensors, patches, unfit};
-use crate::metrics::{mean_and_spread, regions};
+use super::{Distances, FitOptions, Places, ReferenceModel, Tensors, patches, unfit};
+use crate::clip::Features;
+use crate::error::Result;
+use crate::metrics::regions;
 use crate::ops::unit_rows;
-use crate::{Features, Result};
+use crate::stats::mean_and_spread;
 
 /// Clusters of patches: enough for a few kinds of parts, their edges and what they lie on. With more, one kind falls
 /// into several clusters, and counts tell less.
@@ -35,7 +37,7 @@ const HEADS: usize = 4;
 pub(super) struct Components {
     clusters: Clusters,
     /// Each good photo's cluster at each patch.
-    good: Vec<Layout>,
+    good: Vec<FeatureLayout>,
     banks: BlockBanks,
     /// Mean and spread of each head over the good photos, each left out in turn.
     scales: [(f32, f32); HEADS],
@@ -51,7 +53,7 @@ struct Clusters {
 
 /// Which cluster each patch belongs to.
 #[derive(Clone)]
-struct Layout {
+struct FeatureLayout {
     labels: Vec<u32>,
     grid: usize,
     components: Vec<Component>,
@@ -93,7 +95,7 @@ impl Components {
         Ok(memory)
     }
 
-    pub fn recall(tensors: &mut Tensors) -> Result<Self> {
+    pub fn from_tensors(tensors: &mut Tensors) -> Result<Self> {
         let clusters =
             Clusters { mean: tensors.take("mean", 2)?, centres: tensors.take("centres", 2)? };
         let labels = tensors.take("labels", 2)?;
@@ -104,7 +106,7 @@ impl Components {
         if !is_known || grid * grid != labels[0].len() {
             return Err(unfit("labels"));
         }
-        let layout = |labels| Layout::new(labels, grid);
+        let layout = |labels| FeatureLayout::new(labels, grid);
         let scales = tensors.take("scales", 2)?;
         if scales.dims() != [HEADS, 2] {
             return Err(unfit("scales"));
@@ -115,7 +117,7 @@ impl Components {
             clusters,
             good: labels.into_iter().map(layout).collect(),
             scales: std::array::from_fn(scale),
-            banks: BlockBanks::recall(tensors)?,
+            banks: BlockBanks::from_tensors(tensors)?,
         })
     }
 
@@ -149,7 +151,7 @@ impl Components {
         }
         let clusters = self.clusters.centres.dim(0)?;
         // How far the shares of the clusters lie from the good photos', in their spreads.
-        let far = |count: &dyn Fn(&Layout) -> Vec<f32>, least: f32| {
+        let far = |count: &dyn Fn(&FeatureLayout) -> Vec<f32>, least: f32| {
             let good: Vec<Vec<f32>> = self.good.iter().map(count).collect();
             let own = count(&layout);
             let squares = own.iter().enumerate().map(|(i, share)| {
@@ -178,7 +180,7 @@ impl Components {
     }
 }
 
-impl Memory for Components {
+impl ReferenceModel for Components {
     /// The score: the root of the heads' mean square, each on its own scale as far as it lies above what most good
     /// photos show, so that one that is sure is not outvoted. The map: the bank's distances, and where a component
     /// is odd, missing or extra, as much as the heads of components say.
@@ -195,8 +197,8 @@ impl Memory for Components {
         Ok(Distances { map, score })
     }
 
-    fn without(&self, left_out: &dyn Fn(usize) -> bool) -> Result<Option<Box<dyn Memory>>> {
-        Ok(self.leaving_out(left_out)?.map(|rest| Box::new(rest) as Box<dyn Memory>))
+    fn without(&self, left_out: &dyn Fn(usize) -> bool) -> Result<Option<Box<dyn ReferenceModel>>> {
+        Ok(self.leaving_out(left_out)?.map(|rest| Box::new(rest) as Box<dyn ReferenceModel>))
     }
 
     fn tensors(&self) -> Result<Vec<(String, Tensor)>> {
@@ -213,7 +215,7 @@ impl Memory for Components {
     }
 }
 
-impl Layout {
+impl FeatureLayout {
     fn new(labels: Vec<u32>, grid: usize) -> Self {
         // 0 is nowhere.
         let marked: Vec<u32> = labels.iter().map(|label| label + 1).collect();
@@ -261,7 +263,7 @@ impl Layout {
 
     /// What it costs to match the components with a good photo's, the nearest pairs first; and the cost at each
     /// patch, also where one is missing.
-    fn matched(&self, good: &Layout, places: &Places) -> (f32, Vec<f32>) {
+    fn matched(&self, good: &FeatureLayout, places: &Places) -> (f32, Vec<f32>) {
         let mut pairs = Vec::new();
         for (i, own) in self.components.iter().enumerate() {
             for (j, other) in good.components.iter().enumerate() {
@@ -311,10 +313,10 @@ impl Clusters {
     }
 
     /// Of the patches of the first block that is compared.
-    fn layout(&self, photo: &Features) -> Result<Layout> {
+    fn layout(&self, photo: &Features) -> Result<FeatureLayout> {
         let rows = patches(&photo.blocks[0])?.broadcast_sub(&self.mean)?;
         let labels = rows.matmul(&self.centres.t()?)?.argmax(D::Minus1)?.to_vec1()?;
-        Ok(Layout::new(labels, photo.grid))
+        Ok(FeatureLayout::new(labels, photo.grid))
     }
 }
 

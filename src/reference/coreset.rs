@@ -7,7 +7,7 @@ use rand_chacha::ChaCha8Rng;
 use rayon::prelude::*;
 
 use super::FitOptions;
-use crate::Result;
+use crate::error::Result;
 use crate::ops::{cpu_slice, lower_to_distance};
 
 /// Rows that one task goes over.

@@ -5,8 +5,9 @@
 use candle_core::{D, DType, Device, Tensor};
 use nalgebra::DMatrix;
 
-use super::{Distances, FitOptions, Memory, Places, Tensors, numbered, patches, unfit};
-use crate::{Error, Features, Result};
+use super::{Distances, FitOptions, Places, ReferenceModel, Tensors, numbered, patches, unfit};
+use crate::clip::Features;
+use crate::error::{Error, Result};
 
 /// For each block a Gaussian.
 pub(super) struct Gaussians(Vec<Gaussian>);
@@ -27,7 +28,7 @@ impl Gaussians {
         Ok(Self((0..good[0].blocks.len()).map(gaussian).collect::<Result<_>>()?))
     }
 
-    pub fn recall(tensors: &mut Tensors) -> Result<Self> {
+    pub fn from_tensors(tensors: &mut Tensors) -> Result<Self> {
         let means = tensors.take_all("mean", 1)?.into_iter();
         let whitenings = tensors.take_all("whitening", 2)?;
         if means.len() != whitenings.len() {
@@ -38,7 +39,7 @@ impl Gaussians {
     }
 }
 
-impl Memory for Gaussians {
+impl ReferenceModel for Gaussians {
     /// The sum over the blocks of the Mahalanobis distance (the paper's sum over levels).
     fn compare(&self, photo: &Features, places: &Places) -> Result<Distances> {
         let mut map = vec![0.0; photo.grid * photo.grid];

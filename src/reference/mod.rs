@@ -6,7 +6,7 @@ mod bank;
 mod components;
 mod coreset;
 mod gaussian;
-mod mutual;
+mod musc;
 mod padim;
 mod patchcore;
 mod region;
@@ -17,14 +17,16 @@ use std::collections::BTreeMap;
 use candle_core::{Device, Tensor};
 use rayon::prelude::*;
 
+use crate::clip::{Features, Shape, Taps};
+use crate::error::{Error, Result};
 use crate::image::enlarge_to_corners;
 use crate::ops::cpu_slice;
-use crate::{Error, Features, Result, Shape, Taps};
+use crate::stats::highest;
 use association::{Association, BlockBanks};
 use components::Components;
 pub(crate) use coreset::spread_out;
 use gaussian::Gaussians;
-pub use mutual::{Mutual, MutualOptions, rescored};
+pub use musc::{Musc, MuscOptions, rescored};
 use padim::Padim;
 use patchcore::PatchCore;
 pub(crate) use region::places_of;
@@ -32,17 +34,20 @@ pub use region::{Region, RegionAbout};
 use spade::Spade;
 
 /// What a method remembers of good parts.
-pub(crate) trait Memory: Send + Sync {
+pub(crate) trait ReferenceModel: Send + Sync {
     /// How far a photo is from what is remembered. `photo` was seen through [`ReferenceEntry::taps`].
     fn compare(&self, photo: &Features, places: &Places) -> Result<Distances>;
 
     /// The same memory without some of the good photos, by their index, where that is cheaper than to fit the
     /// others anew.
-    fn without(&self, _left_out: &dyn Fn(usize) -> bool) -> Result<Option<Box<dyn Memory>>> {
+    fn without(
+        &self,
+        _left_out: &dyn Fn(usize) -> bool,
+    ) -> Result<Option<Box<dyn ReferenceModel>>> {
         Ok(None)
     }
 
-    /// All of it, by name: [`ReferenceEntry::recall`] makes the same memory of these.
+    /// All of it, by name: [`ReferenceEntry::from_tensors`] makes the same memory of these.
     fn tensors(&self) -> Result<Vec<(String, Tensor)>>;
 }
 
@@ -88,9 +93,7 @@ impl Places {
 
     /// Index and value of the largest value of a map; the first of several.
     pub fn farthest(&self, map: &[f32]) -> (usize, f32) {
-        let first = (0, f32::NEG_INFINITY);
-        let places = map.iter().enumerate().filter(|(i, _)| self.holds(*i));
-        places.fold(first, |best, (i, &value)| if value > best.1 { (i, value) } else { best })
+        highest(map.iter().copied().enumerate().filter(|(i, _)| self.holds(*i)))
     }
 
     /// A map, with its largest value as the photo's.
@@ -111,8 +114,8 @@ pub(crate) struct FitOptions<'a> {
     pub progress: &'a (dyn Fn(f64) + Sync),
 }
 
-type Fit = fn(&[&Features], FitOptions) -> Result<Box<dyn Memory>>;
-type Recall = fn(&mut Tensors) -> Result<Box<dyn Memory>>;
+type FitFn = fn(&[&Features], FitOptions) -> Result<Box<dyn ReferenceModel>>;
+type FromTensors = fn(&mut Tensors) -> Result<Box<dyn ReferenceModel>>;
 
 /// One of [`REFERENCE_METHODS`].
 pub struct ReferenceEntry {
@@ -124,8 +127,8 @@ pub struct ReferenceEntry {
     pub source: &'static str,
     /// Whether it compares the patches of some blocks (`--reference-blocks`).
     pub takes_blocks: bool,
-    pub(crate) fit: Fit,
-    pub(crate) recall: Recall,
+    pub(crate) fit: FitFn,
+    pub(crate) from_tensors: FromTensors,
 }
 
 /// All ways to compare a photo with good parts.
@@ -136,7 +139,7 @@ pub const REFERENCE_METHODS: &[ReferenceEntry] = &[
         source: "Jeong et al. 2023, arXiv 2303.14814, section 4.3",
         takes_blocks: false,
         fit: |good, _| Ok(Box::new(Association::fit(good)?)),
-        recall: |tensors| Ok(Box::new(Association::recall(tensors)?)),
+        from_tensors: |tensors| Ok(Box::new(Association::from_tensors(tensors)?)),
     },
     ReferenceEntry {
         name: "april-gan",
@@ -144,7 +147,7 @@ pub const REFERENCE_METHODS: &[ReferenceEntry] = &[
         source: "Chen et al. 2023, arXiv 2305.17382, section 3.2",
         takes_blocks: true,
         fit: |good, options| Ok(Box::new(BlockBanks::fit(good, options)?)),
-        recall: |tensors| Ok(Box::new(BlockBanks::recall(tensors)?)),
+        from_tensors: |tensors| Ok(Box::new(BlockBanks::from_tensors(tensors)?)),
     },
     ReferenceEntry {
         name: "gaussian",
@@ -152,7 +155,7 @@ pub const REFERENCE_METHODS: &[ReferenceEntry] = &[
         source: "Rippel et al. 2021, arXiv 2005.14140; of patches instead of whole photos",
         takes_blocks: true,
         fit: |good, options| Ok(Box::new(Gaussians::fit(good, options)?)),
-        recall: |tensors| Ok(Box::new(Gaussians::recall(tensors)?)),
+        from_tensors: |tensors| Ok(Box::new(Gaussians::from_tensors(tensors)?)),
     },
     ReferenceEntry {
         name: "spade",
@@ -160,7 +163,7 @@ pub const REFERENCE_METHODS: &[ReferenceEntry] = &[
         source: "Cohen and Hoshen 2020, arXiv 2005.02357",
         takes_blocks: true,
         fit: |good, options| Ok(Box::new(Spade::fit(good, options)?)),
-        recall: |tensors| Ok(Box::new(Spade::recall(tensors)?)),
+        from_tensors: |tensors| Ok(Box::new(Spade::from_tensors(tensors)?)),
     },
     ReferenceEntry {
         name: "padim",
@@ -168,7 +171,7 @@ pub const REFERENCE_METHODS: &[ReferenceEntry] = &[
         source: "Defard et al. 2021, arXiv 2011.08785",
         takes_blocks: true,
         fit: |good, options| Ok(Box::new(Padim::fit(good, options)?)),
-        recall: |tensors| Ok(Box::new(Padim::recall(tensors)?)),
+        from_tensors: |tensors| Ok(Box::new(Padim::from_tensors(tensors)?)),
     },
     ReferenceEntry {
         name: "patchcore",
@@ -176,7 +179,7 @@ pub const REFERENCE_METHODS: &[ReferenceEntry] = &[
         source: "Roth et al. 2022, arXiv 2106.08265",
         takes_blocks: true,
         fit: |good, options| Ok(Box::new(PatchCore::fit(good, options)?)),
-        recall: |tensors| Ok(Box::new(PatchCore::recall(tensors)?)),
+        from_tensors: |tensors| Ok(Box::new(PatchCore::from_tensors(tensors)?)),
     },
     ReferenceEntry {
         name: "components",
@@ -184,7 +187,7 @@ pub const REFERENCE_METHODS: &[ReferenceEntry] = &[
         source: "after Kim et al. 2024 (PSAD), arXiv 2312.13783",
         takes_blocks: true,
         fit: |good, options| Ok(Box::new(Components::fit(good, options)?)),
-        recall: |tensors| Ok(Box::new(Components::recall(tensors)?)),
+        from_tensors: |tensors| Ok(Box::new(Components::from_tensors(tensors)?)),
     },
 ];
 
@@ -196,7 +199,7 @@ pub fn reference_method(name: &str) -> Result<&'static ReferenceEntry> {
     REFERENCE_METHODS.iter().find(|entry| entry.name == name).ok_or_else(|| {
         let names: Vec<&str> = REFERENCE_METHODS.iter().map(|entry| entry.name).collect();
         let why = format!("unknown; one of: {}", names.join(", "));
-        Error::setting(format!("--reference-method {name}"), why)
+        Error::setting(format!("reference-method {name}"), why)
     })
 }
 
@@ -298,7 +301,7 @@ impl Tensors {
 /// A memory that was not written by this program.
 fn unfit(name: &str) -> Error {
     let why = format!("holds no {name} that fits its reference method; enroll again");
-    Error::setting("--profile", why)
+    Error::setting("profile", why)
 }
 
 /// `name.0`, `name.1` and so on.
@@ -363,7 +366,7 @@ pub(crate) mod tests {
         for entry in REFERENCE_METHODS {
             let memory = (entry.fit)(&good.iter().collect::<Vec<_>>(), QUIET).unwrap();
             let tensors = || Tensors(memory.tensors().unwrap().into_iter().collect());
-            let again = (entry.recall)(&mut tensors()).unwrap();
+            let again = (entry.from_tensors)(&mut tensors()).unwrap();
             let places = Places::default();
             let (a, b) = (memory.compare(&probe, &places), again.compare(&probe, &places));
             let (a, b) = (a.unwrap(), b.unwrap());
@@ -376,7 +379,7 @@ pub(crate) mod tests {
             assert!(itself.score < other.score, "{}: {} {}", entry.name, itself.score, other.score);
             let mut cut = tensors();
             cut.0.pop_first();
-            assert!((entry.recall)(&mut cut).is_err(), "{}", entry.name);
+            assert!((entry.from_tensors)(&mut cut).is_err(), "{}", entry.name);
         }
     }
 

@@ -9,8 +9,9 @@ use rand_chacha::ChaCha8Rng;
 use rayon::prelude::*;
 
 use super::gaussian::whitening;
-use super::{Distances, FitOptions, Memory, Places, Tensors, joined_patches};
-use crate::{Error, Features, Result};
+use super::{Distances, FitOptions, Places, ReferenceModel, Tensors, joined_patches};
+use crate::clip::Features;
+use crate::error::{Error, Result};
 
 /// Of all dimensions these many are kept, by lot (section III-B: as good as a projection).
 const DIMENSIONS: usize = 100;
@@ -50,7 +51,7 @@ impl Padim {
         Ok(Self { dimensions, means: means.concat(), whitenings: whitenings.concat() })
     }
 
-    pub fn recall(tensors: &mut Tensors) -> Result<Self> {
+    pub fn from_tensors(tensors: &mut Tensors) -> Result<Self> {
         let dimensions = tensors.take("dimensions", 1)?.to_vec1::<u32>()?;
         let (means, whitenings) = (tensors.take("means", 2)?, tensors.take("whitenings", 3)?);
         let (positions, size) = (means.dim(0)?, dimensions.len());
@@ -68,13 +69,16 @@ fn kept(photo: &Features, dimensions: &[u32]) -> Result<Vec<f32>> {
     Ok(joined_patches(photo)?.index_select(&dimensions, 1)?.flatten_all()?.to_vec1()?)
 }
 
-impl Memory for Padim {
+impl ReferenceModel for Padim {
     /// The Mahalanobis distance from the position's Gaussian (equation 2).
     fn compare(&self, photo: &Features, places: &Places) -> Result<Distances> {
         let size = self.dimensions.len();
         let rows = kept(photo, &self.dimensions)?;
         if rows.len() != self.means.len() {
-            return Err(Error::setting("--reference-method padim", "needs the enrolled --size"));
+            return Err(Error::setting(
+                "reference-method padim",
+                "needs the model at the size it was enrolled with",
+            ));
         }
         let distance = |position: usize| {
             let at = position * size;

@@ -5,8 +5,9 @@ use candle_core::Tensor;
 
 use super::bank::nearest;
 use super::coreset::coreset;
-use super::{Distances, FitOptions, Memory, Places, Tensors, neighbourhood_means, patches};
-use crate::{Features, Result};
+use super::{Distances, FitOptions, Places, ReferenceModel, Tensors, neighbourhood_means, patches};
+use crate::clip::Features;
+use crate::error::Result;
 
 /// The share of all patches that the coreset keeps (the paper's PatchCore-10%) ...
 const SHARE: usize = 10;
@@ -38,7 +39,7 @@ impl PatchCore {
         Ok(Self { bank: bank.index_select(&Tensor::new(kept, bank.device())?, 0)?, owners })
     }
 
-    pub fn recall(tensors: &mut Tensors) -> Result<Self> {
+    pub fn from_tensors(tensors: &mut Tensors) -> Result<Self> {
         Ok(Self { bank: tensors.take("bank", 2)?, owners: vec![] })
     }
 
@@ -61,14 +62,14 @@ impl PatchCore {
     }
 }
 
-impl Memory for PatchCore {
+impl ReferenceModel for PatchCore {
     fn compare(&self, photo: &Features, places: &Places) -> Result<Distances> {
         self.distances(&locally_aware(photo)?, places)
     }
 
     /// Their rows are taken out of the coreset: another one would have to be chosen for each photo, which takes as long
     /// as the first.
-    fn without(&self, left_out: &dyn Fn(usize) -> bool) -> Result<Option<Box<dyn Memory>>> {
+    fn without(&self, left_out: &dyn Fn(usize) -> bool) -> Result<Option<Box<dyn ReferenceModel>>> {
         let stays = |row: &u32| !left_out(self.owners[*row as usize]);
         let rows: Vec<u32> = (0..self.owners.len() as u32).filter(stays).collect();
         if rows.is_empty() {

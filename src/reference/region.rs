@@ -6,7 +6,8 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::Places;
-use crate::{Error, Fit, Mask, Placement, Result};
+use crate::error::{Error, Result};
+use crate::image::{Fit, Mask, Placement};
 
 /// A mask that says what counts.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -4,8 +4,11 @@
 use candle_core::{Device, Tensor};
 
 use super::bank::nearest;
-use super::{Distances, FitOptions, Memory, Places, Tensors, joined_patches, numbered, unfit};
-use crate::{Features, Result};
+use super::{
+    Distances, FitOptions, Places, ReferenceModel, Tensors, joined_patches, numbered, unfit,
+};
+use crate::clip::Features;
+use crate::error::Result;
 
 /// The paper's K; of few photos, half.
 const NEIGHBOURS: usize = 50;
@@ -28,7 +31,7 @@ impl Spade {
         Ok(Self { images: Tensor::stack(&images, 0)?, patches })
     }
 
-    pub fn recall(tensors: &mut Tensors) -> Result<Self> {
+    pub fn from_tensors(tensors: &mut Tensors) -> Result<Self> {
         let (images, patches) = (tensors.take("images", 2)?, tensors.take_all("patches", 2)?);
         if images.dim(0)? != patches.len() {
             return Err(unfit("patches"));
@@ -37,7 +40,7 @@ impl Spade {
     }
 }
 
-impl Memory for Spade {
+impl ReferenceModel for Spade {
     /// The map: distance to the nearest patch of the K most similar photos (section 3.3, one neighbour). The
     /// score: mean distance of their image embeddings (section 3.2).
     fn compare(&self, photo: &Features, _: &Places) -> Result<Distances> {

@@ -8,8 +8,8 @@ use safetensors::SafeTensors;
 
 use super::Point;
 use super::adam::Adam;
+use crate::error::{Error, Result};
 use crate::files::{safetensors_bytes, sealed, unsealed, write_whole};
-use crate::{Error, Result};
 
 const MOST_BYTES: u64 = 4 << 30;
 const SEAL: &[u8] = b"checkpoint";
@@ -72,7 +72,7 @@ pub(super) fn read(
 ) -> Result<History> {
     let fail = |why: &str| Error::data(path, why);
     let bytes = crate::files::read(path, MOST_BYTES)
-        .map_err(|e| fail(&format!("no checkpoint to go on from ({e}); leave out --resume")))?;
+        .map_err(|e| fail(&format!("no checkpoint to go on from ({e}); begin without resuming")))?;
     let damaged = "damaged, or of another version of blemish: remove it to begin anew";
     let bytes = unsealed(SEAL, bytes).ok_or_else(|| fail(damaged))?;
     let (_, metadata) = SafeTensors::read_metadata(&bytes).map_err(|_| fail(damaged))?;

@@ -8,9 +8,11 @@ use rayon::prelude::*;
 
 use super::TrainOptions;
 use super::loss::tensor;
+use crate::clip::{Clip, Taps};
 use crate::data::Sample;
+use crate::error::{Error, Result};
 use crate::files::{files_sha256, keep, kept, sha256};
-use crate::{BitDepth, Clip, Error, Fit, Mask, Photo, Result, Taps};
+use crate::image::{BitDepth, Fit, Mask, Photo};
 
 /// A picture's patches at the largest input take less.
 const MOST_BYTES: u64 = 1 << 30;

@@ -16,11 +16,14 @@ use rand::seq::{IndexedRandom, SliceRandom};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
+use crate::adapter::{Adapter, AdapterAbout};
+use crate::clip::{Clip, Taps};
 use crate::data::{self, Sample};
 use crate::detect::spread;
+use crate::error::{Error, Result};
 use crate::metrics::{Pixels, measure};
 use crate::ops::add_sigmoid;
-use crate::{About, Adapter, Clip, Error, Product, Prompts, Result, Taps, TextCache};
+use crate::prompt::{Product, Prompts, TextCache};
 use adam::{Adam, Rates};
 use features::{Frozen, Item, Store, batch, rows};
 
@@ -52,7 +55,7 @@ pub struct Point {
 #[derive(Clone, Debug)]
 pub enum Progress<'a> {
     /// So many of so many pictures have passed through the model, of so many bytes on disk each.
-    Looked {
+    Encoded {
         /// Pictures done.
         done: usize,
         /// All pictures.
@@ -122,7 +125,7 @@ pub fn train(
     }
     let (variables, points) = run.learn(clip, &judge, files, progress)?;
     let products: BTreeSet<String> = run.learn.iter().map(|i| all[*i].product.clone()).collect();
-    let mut about = About {
+    let mut about = AdapterAbout {
         blocks: options.blocks.clone(),
         size: Some(clip.size()),
         activation: Some(clip.activation()),
@@ -130,7 +133,7 @@ pub fn train(
         model: Some(clip.name().to_string()),
         model_sha256: Some(clip.sha256().to_string()),
         products: products.into_iter().collect(),
-        ..About::default()
+        ..AdapterAbout::default()
     };
     let layers: Vec<(Tensor, Tensor)> = variables
         .chunks_exact(2)
@@ -147,10 +150,10 @@ pub fn train(
 /// all others judge.
 fn split(own: usize, all: usize, held_back: f64, seed: u64) -> (Vec<usize>, Vec<usize>) {
     let mut order: Vec<usize> = (0..own).collect();
-    order.shuffle(&mut lots(seed, 0));
+    order.shuffle(&mut rng_stream(seed, 0));
     let mut judge: Vec<usize> = order.drain(..(own as f64 * held_back) as usize).collect();
     judge.extend(own..all);
-    judge.shuffle(&mut lots(seed, 0));
+    judge.shuffle(&mut rng_stream(seed, 0));
     judge.truncate(MOST_VALIDATION);
     judge.sort_unstable();
     order.sort_unstable();
@@ -158,10 +161,10 @@ fn split(own: usize, all: usize, held_back: f64, seed: u64) -> (Vec<usize>, Vec<
 }
 
 /// A stream of lots of its own for each purpose.
-fn lots(seed: u64, stream: u64) -> ChaCha8Rng {
-    let mut lots = ChaCha8Rng::seed_from_u64(seed);
-    lots.set_stream(stream);
-    lots
+fn rng_stream(seed: u64, stream: u64) -> ChaCha8Rng {
+    let mut rng_stream = ChaCha8Rng::seed_from_u64(seed);
+    rng_stream.set_stream(stream);
+    rng_stream
 }
 
 /// For each product the way from its normal words to its anomalous ones, times the logit scale.
@@ -198,10 +201,10 @@ impl Run<'_> {
 
     /// An epoch's pictures, in order.
     fn epoch(&self, epoch: usize) -> Vec<Item> {
-        let mut lots = lots(self.options.seed, 1 + epoch as u64);
+        let mut rng_stream = rng_stream(self.options.seed, 1 + epoch as u64);
         let mut order = self.learn.clone();
-        order.shuffle(&mut lots);
-        let item = |photo| match lots.random_bool(self.options.mosaic) {
+        order.shuffle(&mut rng_stream);
+        let item = |photo| match rng_stream.random_bool(self.options.mosaic) {
             true => self.mosaic(photo),
             false => Item { photos: vec![photo] },
         };
@@ -211,13 +214,14 @@ impl Run<'_> {
     /// The mosaic that stands in for a photo: always the same one, so that it is looked at once. As in the
     /// official code, for each part first a kind is drawn, then a photo of it.
     fn mosaic(&self, photo: usize) -> Item {
-        let mut lots = lots(self.options.seed, (1 << 32) + photo as u64);
+        let mut rng_stream = rng_stream(self.options.seed, (1 << 32) + photo as u64);
         let mut kinds: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
         for &i in self.learn.iter().filter(|i| self.all[**i].product == self.all[photo].product) {
             kinds.entry(&self.all[i].kind).or_default().push(i);
         }
         let kinds: Vec<Vec<usize>> = kinds.into_values().collect();
-        let mut draw = || kinds.choose(&mut lots).and_then(|kind| kind.choose(&mut lots)).copied();
+        let mut draw =
+            || kinds.choose(&mut rng_stream).and_then(|kind| kind.choose(&mut rng_stream)).copied();
         Item { photos: (0..4).map(|_| draw().unwrap_or(photo)).collect() }
     }
 
@@ -230,7 +234,7 @@ impl Run<'_> {
         let bytes = self.store.bytes_per_item();
         for (i, item) in items.iter().enumerate() {
             self.store.get(item)?;
-            progress(Progress::Looked { done: i + 1, of: items.len(), bytes });
+            progress(Progress::Encoded { done: i + 1, of: items.len(), bytes });
         }
         Ok(())
     }
@@ -238,11 +242,11 @@ impl Run<'_> {
     /// The layers' variables, weight and bias of each, as they begin: like PyTorch's linear layers.
     fn start(&self, clip: &Clip) -> Result<Vec<Var>> {
         let shape = clip.shape();
-        let mut lots = lots(self.options.seed, u64::MAX);
+        let mut rng_stream = rng_stream(self.options.seed, u64::MAX);
         let most = 1.0 / (shape.width as f32).sqrt();
         let mut draw = |dims: &[usize]| {
             let count = dims.iter().product::<usize>();
-            let values = (0..count).map(|_| lots.random_range(-most..most)).collect();
+            let values = (0..count).map(|_| rng_stream.random_range(-most..most)).collect();
             Var::from_tensor(&loss::tensor(values, dims)?)
         };
         let mut variables = Vec::new();
@@ -290,7 +294,7 @@ impl Run<'_> {
                 if !value.is_finite() {
                     let why = "made the loss infinite; use a smaller one".to_string();
                     return Err(Error::setting(
-                        format!("--learning-rate {}", options.learning_rate),
+                        format!("learning-rate {}", options.learning_rate),
                         why,
                     ));
                 }
@@ -299,7 +303,7 @@ impl Run<'_> {
                 let is_last = adam.steps() % per_epoch == 0;
                 if is_last || adam.steps() % stride == 0 {
                     let (pixel_auroc, au_pro) = if is_last {
-                        self.judge(&variables, &enlarging, judge)?
+                        self.score(&variables, &enlarging, judge)?
                     } else {
                         (None, None)
                     };
@@ -341,11 +345,11 @@ impl Run<'_> {
                 Some(sum) => (sum + loss)?,
             });
         }
-        sum.ok_or_else(|| Error::setting("--blocks", "give at least one"))
+        sum.ok_or_else(|| Error::setting("blocks", "give at least one"))
     }
 
     /// AUROC over pixels and AU-PRO of the photos that judge.
-    fn judge(
+    fn score(
         &self,
         variables: &[Var],
         enlarging: &Tensor,

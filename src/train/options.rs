@@ -2,7 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use crate::{BitDepth, Error, Result};
+use crate::error::{Error, Result};
+use crate::image::BitDepth;
 
 /// How to train.
 #[derive(Clone, Debug, PartialEq)]
@@ -57,25 +58,21 @@ impl TrainOptions {
         let distinct: BTreeSet<&usize> = self.blocks.iter().collect();
         let scale = self.logit_scale.is_none_or(|scale| is_positive(f64::from(scale)));
         let rules = [
-            (self.blocks.is_empty(), "--blocks", "give at least one"),
-            (self.blocks.contains(&0), "--blocks 0", "blocks are counted from 1"),
-            (distinct.len() < self.blocks.len(), "--blocks", "give each block once"),
-            (self.epochs == 0, "--epochs 0", "give at least 1"),
-            (self.batch == 0, "--batch 0", "give at least 1"),
-            (!is_positive(self.learning_rate), "--learning-rate", "must be positive"),
-            (!scale, "--logit-scale", "must be positive"),
+            (self.blocks.is_empty(), "blocks", "give at least one"),
+            (self.blocks.contains(&0), "blocks 0", "blocks are counted from 1"),
+            (distinct.len() < self.blocks.len(), "blocks", "give each block once"),
+            (self.epochs == 0, "epochs 0", "give at least 1"),
+            (self.batch == 0, "batch 0", "give at least 1"),
+            (!is_positive(self.learning_rate), "learning-rate", "must be positive"),
+            (!scale, "logit-scale", "must be positive"),
             (
                 !share.contains(&self.betas.0) || !share.contains(&self.betas.1),
                 "betas",
                 "must be at least 0 and below 1",
             ),
-            (!(0.0..=1.0).contains(&self.mosaic), "--mosaic", "must be between 0 and 1"),
-            (!share.contains(&self.holdout), "--holdout", "must be at least 0 and below 1"),
-            (
-                !share.contains(&self.weight_decay),
-                "--weight-decay",
-                "must be at least 0 and below 1",
-            ),
+            (!(0.0..=1.0).contains(&self.mosaic), "mosaic", "must be between 0 and 1"),
+            (!share.contains(&self.holdout), "holdout", "must be at least 0 and below 1"),
+            (!share.contains(&self.weight_decay), "weight-decay", "must be at least 0 and below 1"),
         ];
         match rules.into_iter().find(|(broken, ..)| *broken) {
             Some((_, setting, why)) => Err(Error::setting(setting, why)),

@@ -1,18 +1,41 @@
 //! What the tests share.
 #![allow(dead_code)] // each test file uses a part of it
 
+mod models;
+
 use std::collections::HashMap;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use blemish::{Clip, ModelOptions};
+use blemish::Clip;
+use blemish::clip::ModelOptions;
 use candle_core::{Device, Tensor};
 
+/// A file or folder of `tests/fixtures`; a model (`clip/gelu/hf` and the like) where it was written from there.
 pub fn fixture(path: &str) -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(path)
+    match path.strip_prefix("clip/") {
+        Some(model) if ["hf", "open_clip"].iter().any(|layout| model.contains(layout)) => {
+            models::folder().join(model)
+        }
+        _ => PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(path),
+    }
 }
 
+/// The tensors of a safetensors file, or of one that is compressed.
 pub fn tensors(path: &str) -> HashMap<String, Tensor> {
-    candle_core::safetensors::load(fixture(path), &Device::Cpu).unwrap()
+    let mut bytes = std::fs::read(fixture(path)).unwrap();
+    if path.ends_with(".gz") {
+        let compressed = std::mem::take(&mut bytes);
+        flate2::read::GzDecoder::new(&*compressed).read_to_end(&mut bytes).unwrap();
+    }
+    candle_core::safetensors::load_buffer(&bytes, &Device::Cpu).unwrap()
+}
+
+/// What the reference implementations make of the models in `fixtures/clip`, with the inputs that both have in common.
+pub fn golden(path: &str) -> HashMap<String, Tensor> {
+    let mut golden = tensors(path);
+    golden.extend(tensors("clip/inputs.safetensors"));
+    golden
 }
 
 pub fn model(path: &str) -> Clip {

@@ -1,0 +1,184 @@
+//! Which model, and how it runs.
+
+use blemish::adapter::Adapter;
+use blemish::clip::{Activation, ModelOptions};
+use blemish::prompt::TextCache;
+use blemish::{Clip, Error, Product, Profile, Prompts};
+use candle_core::Device;
+use clap::ValueEnum;
+
+use super::values;
+use crate::cli::progress::spinner;
+use crate::cli::pull::pull;
+use crate::cli::terminal::NO_THREAD;
+
+/// Which model, and how it runs.
+#[derive(clap::Args)]
+pub struct ModelArgs {
+    /// A short name (`blemish models`), a Hugging Face repository (owner/name[@revision]) or a folder [default: tiny, or a
+    /// profile's own].
+    #[arg(id = "model", long, value_name = "MODEL")]
+    name: Option<String>,
+    /// Side of the model's square input in pixels, a multiple of its patch size [default: the adapter's, else
+    /// the model's own].
+    #[arg(long, value_name = "N")]
+    size: Option<usize>,
+    /// The model's nonlinearity [default: the adapter's, else the model's own].
+    #[arg(long, value_name = "NAME", value_parser = values::activation())]
+    activation: Option<Activation>,
+    /// Where to compute.
+    #[arg(long, value_enum, default_value = "cpu")]
+    device: DeviceKind,
+    /// Processor threads, at most one a core [default: all cores].
+    #[arg(long, value_name = "N")]
+    threads: Option<usize>,
+    /// No progress, notes and warnings; errors are still printed.
+    #[arg(long, short)]
+    pub quiet: bool,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum DeviceKind {
+    Cpu,
+    Cuda,
+    Metal,
+}
+
+/// What [`ModelArgs`] mean.
+pub struct ModelChoice {
+    given: Option<String>,
+    size: Option<usize>,
+    activation: Option<Activation>,
+    device: DeviceKind,
+    pub quiet: bool,
+}
+
+impl ModelArgs {
+    /// Also sets the number of threads: that has to come before the first computation.
+    pub fn resolve(&self) -> anyhow::Result<ModelChoice> {
+        self.threads.map_or(Ok(()), set_threads)?;
+        Ok(ModelChoice {
+            given: self.name.clone(),
+            size: self.size,
+            activation: self.activation,
+            device: self.device,
+            quiet: self.quiet,
+        })
+    }
+}
+
+impl ModelChoice {
+    /// The model's name.
+    pub fn name(&self) -> &str {
+        self.given.as_deref().unwrap_or("tiny")
+    }
+
+    /// The size that was asked for.
+    pub fn size(&self) -> Option<usize> {
+        self.size
+    }
+
+    /// Opens the model, downloading it where it has to be; at the size and with the nonlinearity that an adapter
+    /// asks for, where no flag does.
+    pub fn open(&self, adapter: Option<&Adapter>) -> anyhow::Result<Clip> {
+        let about = adapter.map(Adapter::about);
+        let options = ModelOptions {
+            size: self.size.or(about.and_then(|a| a.size)),
+            activation: self.activation.or(about.and_then(|a| a.activation)),
+            device: self.device()?,
+        };
+        self.open_with(self.name(), &options)
+    }
+
+    /// Opens the model that a profile was made with, or the same by the name that a flag gives.
+    pub fn open_for(&self, profile: &Profile) -> anyhow::Result<Clip> {
+        let about = profile.about();
+        for (setting, given) in
+            [("size", self.size.is_some()), ("activation", self.activation.is_some())]
+        {
+            if given {
+                let why = "a profile brings its own; enroll again for another".to_string();
+                return Err(Error::Setting { setting: setting.into(), why }.into());
+            }
+        }
+        let options = ModelOptions {
+            size: Some(about.size),
+            activation: profile.activation(),
+            device: self.device()?,
+        };
+        self.open_with(self.given.as_deref().unwrap_or(&about.model), &options)
+    }
+
+    fn open_with(&self, name: &str, options: &ModelOptions) -> anyhow::Result<Clip> {
+        self.pull(name)?;
+        Ok(Clip::open(name, options)?)
+    }
+
+    /// Downloads a model where it has to be.
+    pub fn pull(&self, name: &str) -> anyhow::Result<()> {
+        if !blemish::clip::is_cached(name) {
+            pull(name, self.quiet)?;
+        }
+        Ok(())
+    }
+
+    fn device(&self) -> anyhow::Result<Device> {
+        let (name, device) = match self.device {
+            DeviceKind::Cpu => ("cpu", Ok(Device::Cpu)),
+            DeviceKind::Cuda => ("cuda", Device::new_cuda(0)),
+            DeviceKind::Metal => ("metal", Device::new_metal(0)),
+        };
+        Ok(device.map_err(|error| Error::Setting {
+            setting: format!("device {name}"),
+            why: format!(
+                "not to be had here ({}); this needs a build with `--features {name}`",
+                error.to_string().lines().next().unwrap_or_default()
+            ),
+        })?)
+    }
+
+    /// Encodes a product's prompts, and says what is notable about them.
+    pub fn product(
+        &self,
+        clip: &Clip,
+        names: &[String],
+        prompts: &Prompts,
+        cache: &TextCache,
+    ) -> blemish::Result<Product> {
+        let spinner = spinner("encoding the prompts (once per product and model)", self.quiet);
+        let product = Product::with_synonyms(clip, names, prompts, cache);
+        spinner.finish_and_clear();
+        let product = product?;
+        if self.quiet {
+            return Ok(product);
+        }
+        if product.cut_prompts() > 0 {
+            say!(
+                "note: {} prompts are longer than the model reads and lose their end; use a \
+                 shorter name",
+                product.cut_prompts()
+            );
+        }
+        for pair in product.confusable()? {
+            say!("warning: {pair}");
+        }
+        let kinds = product.kinds().iter().map(|kind| (&*kind.name, &*kind.english));
+        for (name, english) in kinds.chain([(product.name(), product.english())]) {
+            if name != english {
+                say!("note: {name} is read as {english:?}");
+            }
+        }
+        Ok(product)
+    }
+}
+
+fn set_threads(threads: usize) -> anyhow::Result<()> {
+    if threads == 0 {
+        let setting = "threads 0".to_string();
+        return Err(Error::Setting { setting, why: "give at least 1".into() }.into());
+    }
+    // More threads than cores only wait for each other.
+    let cores = std::thread::available_parallelism().map_or(threads, usize::from);
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(threads.min(cores)).build_global();
+    pool.map_err(|_| anyhow::anyhow!(NO_THREAD))
+}

@@ -1,0 +1,108 @@
+//! How photos are compared with each other.
+
+use std::sync::Arc;
+
+use blemish::Product;
+use blemish::mutual::{MutualOptions, MutualSetup};
+use blemish::reference::{MuscOptions, Region};
+
+use super::method::{MethodChoice, OpenModel, ScoringMode};
+
+pub const HEADING: &str = "Photos compared with each other (--method mutual, auto)";
+
+/// How photos are compared with each other.
+#[derive(clap::Args)]
+#[command(next_help_heading = HEADING)]
+pub struct MutualArgs {
+    /// Compare each photo with at most N others: half before it and half after it, in a ring. The photos' contents draw the
+    /// order of the ring. Time and memory grow with N. MuSc's authors compare with all photos [default: 24].
+    #[arg(long, value_name = "N")]
+    against: Option<usize>,
+    /// Average each patch over neighbourhoods of these sides, in patches [default: 1,3,5].
+    #[arg(long, value_name = "N,...", value_delimiter = ',')]
+    degrees: Option<Vec<usize>>,
+    /// Compare only patches within R cells of the grid. For aligned parts, where one may be flipped or misplaced.
+    #[arg(long, value_name = "R")]
+    align: Option<usize>,
+    /// Bring the scores of photos that resemble each other nearer (MuSc's RsCIN).
+    #[arg(long)]
+    rescore: bool,
+    /// Draws the order of the ring [default: 0].
+    #[arg(long, value_name = "N")]
+    seed: Option<u64>,
+}
+
+/// What [`MutualArgs`] mean, with what the method says of it.
+#[derive(Clone)]
+pub struct MutualChoice {
+    pub options: MutualOptions,
+}
+
+impl MutualArgs {
+    /// The first flag that is given.
+    pub fn given(&self) -> Option<&'static str> {
+        let flags = [
+            ("against", self.against.is_some()),
+            ("degrees", self.degrees.is_some()),
+            ("align", self.align.is_some()),
+            ("rescore", self.rescore),
+            ("seed", self.seed.is_some()),
+        ];
+        flags.into_iter().find(|(_, given)| *given).map(|(flag, _)| flag)
+    }
+
+    /// Checks the flags.
+    pub fn resolve(&self, method: &MethodChoice) -> blemish::Result<MutualChoice> {
+        let default = MuscOptions::default();
+        let musc = MuscOptions {
+            degrees: self.degrees.clone().unwrap_or(default.degrees),
+            max_neighbors: self.against.unwrap_or(default.max_neighbors),
+            align: self.align,
+        };
+        musc.check()?;
+        let options = MutualOptions {
+            musc,
+            blocks: method.mutual_blocks.clone(),
+            with_prompts: method.mode == ScoringMode::Auto,
+            rescore: self.rescore,
+            fit: method.fit,
+            depth: method.depth,
+            region: None,
+            seed: self.seed.unwrap_or(0),
+        };
+        Ok(MutualChoice { options })
+    }
+}
+
+impl MutualChoice {
+    /// All that a folder is scored with.
+    pub fn setup(
+        &self,
+        model: &OpenModel,
+        product: &Product,
+        region: Option<Arc<Region>>,
+        apart: bool,
+    ) -> blemish::Result<MutualSetup> {
+        Ok(MutualSetup {
+            clip: model.clip.clone(),
+            method: model.entry.make(&model.inputs)?.into(),
+            product: product.clone(),
+            options: MutualOptions { region, ..self.options.clone() },
+            apart,
+        })
+    }
+
+    /// What the numbers depend on, to be noted.
+    pub fn about(&self) -> String {
+        let MutualOptions { musc, blocks, rescore, seed, .. } = &self.options;
+        let blocks =
+            blocks.as_ref().map_or("quarters of the tower".into(), |blocks| format!("{blocks:?}"));
+        format!(
+            "at most {} others, blocks {blocks}, degrees {:?}, {}{}seed {seed}",
+            musc.max_neighbors,
+            musc.degrees,
+            musc.align.map_or(String::new(), |cells| format!("within {cells} cells, ")),
+            if *rescore { "rescored, " } else { "" },
+        )
+    }
+}

@@ -1,0 +1,85 @@
+//! Values of flags that are one of a few: the names come from the library, what each does is said here.
+
+use blemish::clip::Activation;
+use blemish::data::Layout;
+use blemish::eval::Curve;
+use blemish::image::Fit;
+use clap::ValueEnum;
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
+
+type Choice<T> = (T, &'static str, &'static str);
+
+/// Takes one of some values by its name; `--help` lists them.
+fn choice<T: Copy + Send + Sync + 'static>(
+    choices: &'static [Choice<T>],
+) -> impl TypedValueParser<Value = T> {
+    let shown = choices.iter().map(|(_, name, help)| PossibleValue::new(*name).help(*help));
+    PossibleValuesParser::new(shown).map(|name| {
+        let found = choices.iter().find(|(_, known, _)| *known == name);
+        found.expect("the parser takes these names only").0
+    })
+}
+
+pub fn fit() -> impl TypedValueParser<Value = Fit> {
+    choice(&[
+        (Fit::Squash, "squash", "The whole photo, stretched to the square, as the papers do"),
+        (Fit::Crop, "crop", "The middle of the photo; the rest is not inspected"),
+        (Fit::Letterbox, "letterbox", "The whole photo at its own aspect ratio"),
+    ])
+}
+
+pub fn activation() -> impl TypedValueParser<Value = Activation> {
+    choice(&[
+        (Activation::Gelu, "gelu", "The exact one: checkpoints of LAION and DataComp"),
+        (Activation::QuickGelu, "quick_gelu", "x * sigmoid(1.702 x): checkpoints of OpenAI"),
+    ])
+}
+
+pub fn curve() -> impl TypedValueParser<Value = Curve> {
+    choice(&[
+        (Curve::Exact, "exact", "Every score is a threshold"),
+        (Curve::Official, "official", "The thresholds of MVTec's own script"),
+    ])
+}
+
+pub fn layout() -> impl TypedValueParser<Value = Layout> {
+    choice(&[
+        (
+            Layout::Mvtec,
+            "mvtec",
+            "MVTec AD: <product>/test/<kind>/, <product>/ground_truth/<kind>/",
+        ),
+        (Layout::Loco, "loco", "MVTec LOCO: the same with a folder of masks for each photo"),
+        (Layout::Visa, "visa", "VisA as published, with split_csv/1cls.csv"),
+        (Layout::Folder, "folder", "good/ beside folders of defective photos"),
+    ])
+}
+
+/// How a summary is printed.
+#[derive(Clone, Copy, PartialEq, ValueEnum)]
+pub enum SummaryFormat {
+    Table,
+    Json,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_those_of_the_library() {
+        fn check<T>(parser: impl TypedValueParser<Value = T>, name: impl Fn(T) -> &'static str) {
+            let values: Vec<PossibleValue> = parser.possible_values().unwrap().collect();
+            assert!(values.len() > 1);
+            for value in values {
+                let given = std::ffi::OsStr::new(value.get_name());
+                let parsed = parser.parse_ref(&clap::Command::new("test"), None, given).unwrap();
+                assert_eq!(name(parsed), value.get_name());
+            }
+        }
+        check(fit(), Fit::name);
+        check(activation(), Activation::name);
+        check(curve(), Curve::name);
+        check(layout(), Layout::name);
+    }
+}

@@ -1,0 +1,204 @@
+//! Good parts of a folder that nobody has sorted: the photos that most of the others resemble.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use blemish::files::write_whole;
+use blemish::image::BitDepth;
+use blemish::mutual::{
+    EncodedPhotos, MutualOptions, MutualResults, MutualScorer, PhotoHashes, UniquePhotos, Watch,
+};
+use blemish::sheet::{self, Thumbnail};
+use blemish::{Error, Photo, Product};
+use serde::Serialize;
+
+use super::args::Args;
+use crate::cli::args::method::OpenModel;
+use crate::cli::inputs::named;
+use crate::cli::progress::progress_bar;
+
+/// References that are taken unless told otherwise.
+const TYPICAL: usize = 16;
+/// Photos that are shown beside them, the oddest of the folder.
+const ODD: usize = 6;
+
+/// The photos that are taken, and those that could not be read.
+pub struct Mined {
+    pub photos: Vec<PathBuf>,
+    pub rows: Vec<MinedRow>,
+    /// How many photos could not be read.
+    pub unreadable: usize,
+}
+
+/// Why a photo is taken.
+#[derive(Serialize)]
+pub struct MinedRow {
+    pub file: String,
+    /// MuSc's score: how far its oddest patch is from its nearest twins on the mean.
+    pub score: f32,
+    /// From 1 for the most typical.
+    pub rank: usize,
+    /// Of so many photos.
+    pub of: usize,
+}
+
+/// Picks the most typical photos, and lays them out on a sheet.
+pub fn mine(
+    args: &Args,
+    photos: &[PathBuf],
+    model: &OpenModel,
+    product: &Product,
+    depth: BitDepth,
+) -> anyhow::Result<Mined> {
+    let quiet = model.quiet;
+    check_sheet(args, photos)?;
+    let region = args.roi.as_ref();
+    let region = region.map(|mask| model.region(mask)).transpose()?.map(Arc::new);
+    let options = MutualOptions { fit: model.fit, depth, region, ..MutualOptions::default() };
+    let method = model.entry.make(&model.inputs)?;
+    let mut scorer = MutualScorer::new(model.clip.clone(), method, product.clone(), options)?;
+    let bar = progress_bar(photos.len(), quiet);
+    let hashes = PhotoHashes::begin(photos);
+    hashes.wait(&|read| bar.set_position(read as u64));
+    let photos = UniquePhotos::new(hashes, args.seed);
+    bar.reset();
+    let watch = Watch { progress: &|_| bar.inc(1), ..Watch::default() };
+    let encoded = scorer.add_photos(&photos, watch);
+    bar.finish_and_clear();
+    let files = Files::of(&photos, &encoded, &scorer, quiet)?;
+    if scorer.two_products()?.is_some() && !quiet {
+        say!(
+            "warning: the folder seems to hold two products; look at the sheet, or mine a folder of each"
+        );
+    }
+    let dropped = dropped(&args.drop, &files.copies)?;
+    let results = scorer.finish()?;
+    if !quiet {
+        say_groups(&results);
+    }
+    let taken = results.typical(args.limit.unwrap_or(TYPICAL), &|photo| dropped[photo])?;
+    if taken.is_empty() {
+        let why = "leaves no typical photo; strike out fewer".to_string();
+        return Err(Error::Setting { setting: "drop".into(), why }.into());
+    }
+    let order = results.by_score();
+    let row = |photo: usize| MinedRow {
+        file: files.copies[photo][0].display().to_string(),
+        score: results.mutual_score(photo).unwrap_or_default(),
+        rank: 1 + order.iter().position(|other| *other == photo).unwrap_or_default(),
+        of: order.len(),
+    };
+    let odd: Vec<usize> =
+        order.iter().rev().filter(|photo| !taken.contains(photo)).take(ODD).copied().collect();
+    let thumbnails = |chosen: &[usize]| {
+        let thumbnail = |photo: &usize| thumbnail(row(*photo), files.copies[*photo][0], depth);
+        chosen.iter().map(thumbnail).collect::<blemish::Result<Vec<_>>>()
+    };
+    let title = format!("{}: taken as good. Strike out with --drop NAME", product.name());
+    let sections = [
+        (title, thumbnails(&taken)?),
+        ("The oddest of the folder, not taken".to_string(), thumbnails(&odd)?),
+    ];
+    write_whole(&args.sheet_file(), &sheet::png(&sections))?;
+    Ok(Mined {
+        photos: taken.iter().map(|photo| files.copies[*photo][0].to_path_buf()).collect(),
+        rows: taken.into_iter().map(row).collect(),
+        unreadable: files.unreadable,
+    })
+}
+
+fn say_groups(results: &MutualResults) {
+    if let Some(upper) = results.without_bulk() {
+        say!(
+            "warning: the scores of the photos fall into two groups, {upper} of {} in the upper one: check on the \
+             sheet that the lower group is the good one",
+            results.photos()
+        );
+    }
+}
+
+fn thumbnail(row: MinedRow, photo: &Path, depth: BitDepth) -> blemish::Result<Thumbnail> {
+    let place = format!("{:.3}, {} of {}", row.score, row.rank, row.of);
+    Ok(Thumbnail::new(&Photo::open(photo, depth)?, vec![row.file, place]))
+}
+
+/// Refuses a contact sheet that would replace something else.
+fn check_sheet(args: &Args, photos: &[PathBuf]) -> anyhow::Result<()> {
+    let sheet = args.sheet_file();
+    let real = |path: &Path| path.canonicalize().ok();
+    let is_photo = |there: &PathBuf| photos.iter().any(|photo| real(photo).as_ref() == Some(there));
+    let why = if sheet == args.out {
+        "is the product file; give another name".to_string()
+    } else if let Some(there) = real(&sheet).filter(is_photo) {
+        format!("is one of the photos ({}); give another name", there.display())
+    } else if sheet.symlink_metadata().is_ok() && !sheet::is_one(&sheet) {
+        "is there and is no contact sheet; give another name".to_string()
+    } else {
+        return Ok(());
+    };
+    Err(Error::Setting { setting: format!("sheet {}", sheet.display()), why }.into())
+}
+
+/// The files of a folder that is mined.
+struct Files<'a> {
+    /// Of each photo in the scorer the files that hold it.
+    copies: Vec<Vec<&'a Path>>,
+    unreadable: usize,
+}
+
+impl<'a> Files<'a> {
+    /// Reports what could not be read.
+    fn of(
+        photos: &'a UniquePhotos,
+        encoded: &EncodedPhotos,
+        scorer: &MutualScorer,
+        quiet: bool,
+    ) -> anyhow::Result<Self> {
+        if let (Some(note), false) = (&encoded.note, quiet) {
+            say!("note: {note} (said once)");
+        }
+        let mut files = Self { copies: vec![vec![]; scorer.photos()], unreadable: 0 };
+        for (i, path) in photos.paths().iter().enumerate() {
+            match encoded.index(photos, i) {
+                Some(Ok(i)) => files.copies[i].push(path),
+                Some(Err(error)) => {
+                    files.unreadable += 1;
+                    say!("{}", named(path, error));
+                }
+                None => {}
+            }
+        }
+        if scorer.photos() < 2 {
+            let why = format!(
+                "needs two photos that differ, and {} of {} can be used; give good parts with --reference",
+                scorer.photos(),
+                photos.paths().len()
+            );
+            return Err(Error::Setting { setting: "mine".into(), why }.into());
+        }
+        Ok(files)
+    }
+}
+
+/// Which photos are struck out: by name, or more of their paths where names are not enough.
+fn dropped(names: &[PathBuf], files: &[Vec<&Path>]) -> anyhow::Result<Vec<bool>> {
+    let mut dropped = vec![false; files.len()];
+    for name in names {
+        let is_it = |i: &usize| files[*i].iter().any(|file| file.ends_with(name));
+        let found: Vec<usize> = (0..files.len()).filter(is_it).collect();
+        let why = match &found[..] {
+            [one] => {
+                dropped[*one] = true;
+                continue;
+            }
+            [] => "is none of the folder's photos; give its name as it is listed".to_string(),
+            [one, other, ..] => format!(
+                "may be {} or {}; give more of its path",
+                files[*one][0].display(),
+                files[*other][0].display()
+            ),
+        };
+        return Err(Error::Setting { setting: format!("drop {}", name.display()), why }.into());
+    }
+    Ok(dropped)
+}

@@ -1,0 +1,151 @@
+//! `blemish enroll`: photos of good parts become a product file.
+
+mod args;
+mod mine;
+mod summary;
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use blemish::profile::{EnrollOptions, EnrollPhotos, Enrolled, enroll};
+use blemish::prompt::TextCache;
+use blemish::{Error, Profile};
+
+pub use self::args::Args;
+use self::mine::mine;
+use self::summary::{MinedSummary, Summary};
+use crate::cli::args::rate::{check_rate, say_what_is_promised};
+use crate::cli::inputs::{Inputs, check_writable, place};
+use crate::cli::progress::StepBar;
+
+pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
+    let method = args.method.resolve_per_photo()?;
+    check_rate(args.false_alarm)?;
+    if args.limit == Some(0) {
+        let why = "take at least 1 reference".to_string();
+        return Err(Error::Setting { setting: "limit 0".into(), why }.into());
+    }
+    check_target(&args.out)?;
+    let Some(mut files) = Files::find(args) else { return Ok(ExitCode::FAILURE) };
+    let quiet = method.quiet;
+    if !quiet {
+        for twice in &files.repeated {
+            say!("note: {} is given twice and counts once", twice.display());
+        }
+    }
+    let choice = args.product.resolve(method.entry)?;
+    let depth = method.depth;
+    let model = method.open()?;
+    let product = model.product(&choice.names, &choice.prompts, &TextCache::from_env())?;
+    let mut mined = None;
+    if !args.mine.is_empty() {
+        let found = mine(args, &files.references, &model, &product, depth)?;
+        files.failed += found.unreadable;
+        files.references = found.photos;
+        mined = Some(MinedSummary {
+            photos: found.rows,
+            sheet: args.sheet_file().display().to_string(),
+        });
+    }
+    let bar = StepBar::new(quiet);
+    let options = EnrollOptions {
+        method: model.entry,
+        inputs: model.inputs.clone(),
+        references: model.reference_method(args.reference_method.as_deref())?,
+        blocks: args.reference_blocks.clone(),
+        fit: model.fit,
+        depth,
+        prompts: choice.file,
+        false_alarm: args.false_alarm,
+        region: args.roi.clone(),
+        seed: args.seed,
+        progress: &|what, share| bar.show(what, share),
+    };
+    let photos = EnrollPhotos { references: &files.references, calibration: &files.calibration };
+    let enrolled = enroll(model.clip, product, photos, &options);
+    bar.finish();
+    let enrolled = enrolled?;
+    enrolled.unreadable.iter().for_each(|error| say!("{error}"));
+    files.failed += enrolled.unreadable.len();
+    if !quiet {
+        say_notes(&enrolled, mined.is_some());
+    }
+    enrolled.profile.save(&args.out)?;
+    let summary = Summary::of(&enrolled.profile, &args.out, mined);
+    summary.print(args.format)?;
+    if !quiet {
+        say_what_the_line_is_worth(args, &summary);
+    }
+    Ok(if files.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn say_what_the_line_is_worth(args: &Args, summary: &Summary) {
+    say_what_is_promised(summary.calibration_photos, args.false_alarm);
+    if let (Some(mined), true) = (&summary.mined, args.calibrate.is_empty()) {
+        say!(
+            "note: look through {}, and leave out defective parts with --drop. Typical parts draw the line between \
+             ok and ng: ordinary ones may be called ng more often than promised. Add --calibrate to mend that",
+            mined.sheet
+        );
+    }
+}
+
+/// The photos that a command line means.
+struct Files {
+    references: Vec<PathBuf>,
+    calibration: Vec<PathBuf>,
+    repeated: Vec<PathBuf>,
+    /// Inputs that led to no photo; they were reported.
+    failed: usize,
+}
+
+impl Files {
+    /// None where there is nothing to go on with.
+    fn find(args: &Args) -> Option<Self> {
+        let (references, calibration) =
+            (Inputs::find(args.photos(), None), Inputs::find(&args.calibrate, None));
+        let errors = references.errors.iter().chain(&calibration.errors);
+        let failed = errors.clone().count();
+        errors.for_each(|error| say!("{error}"));
+        if references.photos.is_empty() || !calibration.errors.is_empty() {
+            return None;
+        }
+        let mut photos = references.photos;
+        photos.sort();
+        if args.mine.is_empty() {
+            photos.truncate(args.limit.unwrap_or(usize::MAX));
+        } else if args.sheet.is_none() {
+            // The sheet of an earlier run may lie among the photos.
+            let sheet = place(&args.sheet_file());
+            photos.retain(|photo| place(photo) != sheet);
+        }
+        let (calibration, repeated) = (calibration.photos, references.repeated);
+        Some(Self { references: photos, calibration, repeated, failed })
+    }
+}
+
+fn say_notes(enrolled: &Enrolled, is_mined: bool) {
+    // Of mined photos it was said before.
+    if let Some(note) = enrolled.note.as_ref().filter(|_| !is_mined) {
+        say!("note: {note} (said once)");
+    }
+    let copies = &enrolled.copies;
+    for (copy, of) in copies.iter().take(3) {
+        let (copy, of) = (copy.display(), of.display());
+        say!("note: {copy} has the same content as {of} and counts once");
+    }
+    if copies.len() > 3 {
+        say!("note: so are {} other copies left out", copies.len() - 3);
+    }
+}
+
+/// Finds out before the work whether the file can be kept, and that it replaces nothing but a product file.
+fn check_target(out: &Path) -> anyhow::Result<()> {
+    let folder = out.parent().filter(|folder| !folder.as_os_str().is_empty());
+    check_writable("out", folder.unwrap_or(Path::new(".")))?;
+    if out.exists() && !Profile::is_one(out) {
+        let why = "is there and is no product file; give another name".to_string();
+        return Err(Error::Setting { setting: format!("out {}", out.display()), why }.into());
+    }
+    Ok(())
+}

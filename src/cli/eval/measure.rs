@@ -1,0 +1,360 @@
+//! A model and a method on labelled photos.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use blemish::adapter::Adapter;
+use blemish::data::{Layout, Sample};
+use blemish::eval::{EvalPrediction, Run, RunAbout, evaluate};
+use blemish::files::files_sha256;
+use blemish::image::BitDepth;
+use blemish::mutual::{MutualResults, PhotoHashes, UniquePhotos, Watch};
+use blemish::profile::{EnrollOptions, EnrollPhotos, enroll};
+use blemish::prompt::TextCache;
+use blemish::reference::ReferenceEntry;
+use blemish::{Detector, Error, Photo, Product, Prompts};
+use indicatif::ProgressBar;
+
+use super::about::{EvalAbout, Named, Protocol};
+use super::args::{Names, RunArgs};
+use super::plan::Plan;
+use super::report::{EvalReport, Row};
+use super::set::by_product;
+use crate::cli::args::method::{OpenModel, ScoringMode};
+use crate::cli::args::mutual::MutualChoice;
+use crate::cli::progress::{Notes, progress_bar};
+
+pub fn run(plan: Plan) -> anyhow::Result<ExitCode> {
+    let Plan { args, layout, samples, strays, method, mutual, prompt_file, prompts } = plan;
+    let (mode, depth, quiet) = (method.mode, method.depth, method.quiet);
+    let model = method.open()?;
+    let reference =
+        args.profile_from.map(|_| model.reference_method(args.reference_method.as_deref()));
+    let setup = Setup {
+        args,
+        layout,
+        model,
+        mode,
+        mutual,
+        reference: reference.transpose()?,
+        depth,
+        quiet,
+    };
+    let products = setup.products(&samples, &prompts)?;
+    let about = setup.about(&products, prompt_file);
+    let (part, parts) = args.shard.unwrap_or((0, 1));
+    let mut measuring = Measuring {
+        run: setup.begin_run(&about, &products, &samples)?,
+        bar: progress_bar(samples.len().div_ceil(parts), quiet),
+        notes: Notes::new(quiet),
+        depth,
+    };
+    let (mut rows, mut first) = (Vec::new(), 0);
+    for under_test in &products {
+        let scoring = setup.scoring(under_test, &mut measuring)?;
+        let mut look = |sample: &Sample| measuring.look(sample, &scoring, &under_test.product);
+        let samples = &under_test.samples;
+        if args.shard.is_none() {
+            let scores = evaluate(samples, layout, args.set.curve, look)?;
+            rows.push(Row { named: under_test.named.clone(), scores });
+        } else {
+            let own = samples.iter().enumerate().filter(|(i, _)| (first + i) % parts == part);
+            own.map(|(_, sample)| look(sample)).try_for_each(|found| found.map(|_| ()))?;
+        }
+        first += samples.len();
+    }
+    measuring.bar.finish_and_clear();
+    if args.shard.is_some() {
+        return Ok(ExitCode::SUCCESS);
+    }
+    let report = EvalReport::new(about, args.set.curve, rows, strays);
+    if let Some(run) = &measuring.run {
+        report.write(layout, run, &samples)?;
+    }
+    report.print(layout, args.set.format, quiet)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// What is the same for all products.
+struct Setup<'a> {
+    args: &'a RunArgs,
+    layout: Layout,
+    model: OpenModel,
+    mode: ScoringMode,
+    mutual: Option<MutualChoice>,
+    /// How photos are compared with references, where they are.
+    reference: Option<&'static ReferenceEntry>,
+    depth: BitDepth,
+    quiet: bool,
+}
+
+/// A product that is measured.
+struct UnderTest<'a> {
+    folder: &'a str,
+    samples: Vec<&'a Sample>,
+    product: Product,
+    named: Named,
+    /// The good training photos that it is compared with.
+    references: Vec<PathBuf>,
+    /// Its test photos, where they are compared with each other.
+    photos: Option<UniquePhotos>,
+}
+
+/// What a product's photos are scored by.
+enum Scoring {
+    /// Each alone.
+    PerPhoto(Box<Detector>),
+    /// By each other: with each photo's index in the results and its hash.
+    Mutual(Box<MutualResults>, HashMap<PathBuf, (usize, String)>),
+    /// All results are known from an earlier run.
+    Known,
+}
+
+impl Setup<'_> {
+    /// The products with their prompts; refuses an adapter that was trained on one of them.
+    fn products<'s>(
+        &self,
+        samples: &'s [Sample],
+        prompts: &Prompts,
+    ) -> anyhow::Result<Vec<UnderTest<'s>>> {
+        let by_product = by_product(samples);
+        let leaks = self.leaks(by_product.keys().copied())?;
+        let several = by_product.len() > 1;
+        let cache = TextCache::from_env();
+        let under_test = |(folder, samples): (&'s str, Vec<&'s Sample>)| {
+            let names = match self.args.names {
+                _ if !self.args.product.is_empty() => self.args.product.clone(),
+                _ if !several && prompts.names_product() => vec![],
+                Names::Folder => vec![folder.to_string()],
+                Names::Spaced => vec![folder.replace('_', " ")],
+            };
+            let product = self.model.product(&names, prompts, &cache)?;
+            let references = match self.args.profile_from {
+                Some(count) => self.args.references(count, self.layout, folder)?,
+                None => vec![],
+            };
+            let photos = self.mutual.as_ref().map(|mutual| self.read(&samples, mutual));
+            let compared_sha256 = match &photos {
+                Some(photos) => Some(photos.sha256()),
+                None if references.is_empty() => None,
+                None => Some(files_sha256(&references)?),
+            };
+            let is_known = self.model.adapter().is_none_or(|adapter| adapter.knows_products());
+            let named = Named {
+                name: product.name().to_string(),
+                words_sha256: product.words_sha256(),
+                leak: is_known.then(|| leaks.contains(&folder)),
+                compared_sha256,
+            };
+            Ok(UnderTest { folder, samples, product, named, references, photos })
+        };
+        by_product.into_iter().map(under_test).collect()
+    }
+
+    /// The products that the adapter was trained on.
+    fn leaks<'p>(&self, products: impl Iterator<Item = &'p str>) -> anyhow::Result<Vec<&'p str>> {
+        let Some(adapter) = self.model.adapter() else { return Ok(vec![]) };
+        let leaks = adapter.trained_on(products);
+        if leaks.is_empty() || self.args.allow_leak {
+            return Ok(leaks);
+        }
+        let why = format!(
+            "was trained on {}, which it would be measured on: that is no zero-shot result; use another \
+             adapter or --method winclip, or mark the numbers with --allow-leak",
+            leaks.join(", ")
+        );
+        Err(Error::Setting { setting: format!("the adapter {}", adapter.name()), why }.into())
+    }
+
+    /// Reads a product's photos: the order of comparison is drawn from what they hold.
+    fn read(&self, samples: &[&Sample], mutual: &MutualChoice) -> UniquePhotos {
+        let paths: Vec<PathBuf> = samples.iter().map(|sample| sample.photo.clone()).collect();
+        let bar = progress_bar(paths.len(), self.quiet);
+        let hashes = PhotoHashes::begin(&paths);
+        hashes.wait(&|read| bar.set_position(read as u64));
+        bar.finish_and_clear();
+        UniquePhotos::new(hashes, mutual.options.seed)
+    }
+
+    /// What the numbers depend on.
+    fn about(&self, products: &[UnderTest], prompts: String) -> EvalAbout {
+        let (model, name) = (&self.model, self.model.entry.name);
+        // Without prompts there are no layers for them.
+        let has_prompts = self.mode != ScoringMode::Mutual
+            || products.iter().any(|under_test| under_test.product.kinds().len() > 1);
+        let adapter = model.adapter().filter(|_| has_prompts);
+        let described = adapter.map(|adapter| Adapter::about(adapter));
+        EvalAbout {
+            maps: None,
+            method: Some(match self.mode {
+                ScoringMode::PerPhoto => name.into(),
+                ScoringMode::Mutual => "mutual".into(),
+                ScoringMode::Auto => format!("{name}+mutual"),
+            }),
+            protocol: Some(match (self.mode, self.args.profile_from) {
+                (ScoringMode::PerPhoto, None) => Protocol::ZeroShot,
+                (ScoringMode::PerPhoto, Some(_)) => Protocol::FewShot,
+                _ => Protocol::Transductive,
+            }),
+            neighbours: self.mutual.as_ref().map(MutualChoice::about),
+            reference_method: self.reference.map(|entry| entry.name.into()),
+            references: self.args.profile_from.unwrap_or(0),
+            calibration: self
+                .args
+                .profile_from
+                .map(|_| "the references, each held out in turn".into()),
+            model: Some(model.clip.name().into()),
+            model_sha256: Some(model.clip.sha256().into()),
+            size: Some(model.clip.size()),
+            fit: Some(model.fit.name().into()),
+            activation: Some(model.clip.activation().name().into()),
+            bit_depth: Some(self.depth.bits()),
+            prompts: Some(prompts),
+            adapter: adapter.map(|a| a.name().into()),
+            adapter_sha256: adapter.map(|a| a.sha256().into()),
+            adapter_training_data: described.and_then(|a| a.training_data.clone()),
+            adapter_licence: described.and_then(|a| a.licence.clone()),
+        }
+    }
+
+    /// Where results are kept, with `--out`.
+    fn begin_run(
+        &self,
+        about: &EvalAbout,
+        products: &[UnderTest],
+        samples: &[Sample],
+    ) -> anyhow::Result<Option<Run>> {
+        let Some(folder) = &self.args.out else { return Ok(None) };
+        let root = &self.args.set.root;
+        let named = |under_test: &UnderTest| {
+            Ok((under_test.folder.to_string(), serde_json::to_value(&under_test.named)?))
+        };
+        let about = RunAbout {
+            root: std::path::absolute(root)?,
+            layout: self.layout.name().into(),
+            products: products.iter().map(named).collect::<serde_json::Result<_>>()?,
+            settings: serde_json::to_value(about)?,
+            shard: self.args.shard,
+        };
+        let run = Run::begin(folder, &about, (root, samples), self.args.resume)?;
+        if run.stale() > 0 && !self.quiet {
+            say!(
+                "note: {} results no longer hold (cut, altered, or of a photo or map that changed); they are computed again",
+                run.stale()
+            );
+        }
+        Ok(Some(run))
+    }
+
+    /// Gets ready to score a product's photos; where they are compared with each other, they are encoded here.
+    fn scoring(
+        &self,
+        under_test: &UnderTest,
+        measuring: &mut Measuring,
+    ) -> anyhow::Result<Scoring> {
+        let (Some(mutual), Some(photos)) = (&self.mutual, &under_test.photos) else {
+            let detector = match self.reference {
+                Some(entry) => self.enrolled(under_test, entry)?,
+                None => self.model.detector()?,
+            };
+            return Ok(Scoring::PerPhoto(Box::new(detector)));
+        };
+        let is_known = |run: &Run| under_test.samples.iter().all(|sample| run.has(sample));
+        if measuring.run.as_ref().is_some_and(is_known) {
+            return Ok(Scoring::Known);
+        }
+        let setup = mutual.setup(&self.model, &under_test.product, None, false)?;
+        let mut scorer = setup.scorer(photos.count())?;
+        let watch = Watch { progress: &|_| measuring.bar.inc(1), ..Watch::default() };
+        let encoded = scorer.add_photos(photos, watch);
+        encoded.note.iter().for_each(|note| measuring.notes.once(&measuring.bar, note));
+        let mut index = HashMap::new();
+        for (i, path) in photos.paths().iter().enumerate() {
+            match encoded.index(photos, i) {
+                Some(Ok(at)) => {
+                    index.insert(path.clone(), (at, photos.sha256_of(i).to_string()));
+                }
+                Some(Err(error)) => anyhow::bail!("{error}"),
+                None => {}
+            }
+        }
+        Ok(Scoring::Mutual(Box::new(scorer.finish()?), index))
+    }
+
+    /// A detector that knows a product's good training photos.
+    fn enrolled(
+        &self,
+        under_test: &UnderTest,
+        references: &'static ReferenceEntry,
+    ) -> anyhow::Result<Detector> {
+        let options = EnrollOptions {
+            method: self.model.entry,
+            inputs: self.model.inputs.clone(),
+            references,
+            fit: self.model.fit,
+            depth: self.depth,
+            ..EnrollOptions::default()
+        };
+        let photos = EnrollPhotos { references: &under_test.references, calibration: &[] };
+        let (clip, product) = (self.model.clip.clone(), under_test.product.clone());
+        let mut enrolled = enroll(clip.clone(), product, photos, &options)?;
+        match enrolled.unreadable.pop() {
+            Some(error) => Err(error.into()),
+            None => Ok(enrolled.profile.detector(clip)?),
+        }
+    }
+}
+
+/// What goes on from photo to photo.
+struct Measuring {
+    run: Option<Run>,
+    bar: ProgressBar,
+    notes: Notes,
+    depth: BitDepth,
+}
+
+impl Measuring {
+    /// What is found in a photo, and kept.
+    fn look(
+        &mut self,
+        sample: &Sample,
+        scoring: &Scoring,
+        product: &Product,
+    ) -> blemish::Result<EvalPrediction> {
+        // The bar counts the photos that are encoded: with each other, that was before the first result.
+        if !matches!(scoring, Scoring::Mutual(..)) {
+            self.bar.inc(1);
+        }
+        if let Some(known) = self.run.as_ref().map(|run| run.known(sample)).transpose()?.flatten() {
+            return Ok(known);
+        }
+        let (finding, sha256) = match scoring {
+            Scoring::Mutual(results, index) => {
+                let (at, sha256) = &index[&sample.photo];
+                (results.finding(*at), sha256.clone())
+            }
+            Scoring::PerPhoto(detector) => {
+                // Taken before the photo is looked at: it may be replaced meanwhile.
+                let sha256 = match &self.run {
+                    Some(_) => files_sha256(std::slice::from_ref(&sample.photo))?,
+                    None => String::new(),
+                };
+                let photo = Photo::open(&sample.photo, self.depth)?;
+                self.notes.say(&self.bar, &sample.photo, &photo);
+                (detector.inspect(&photo, product)?, sha256)
+            }
+            Scoring::Known => return Err(gone(&sample.photo)),
+        };
+        let found = EvalPrediction { score: finding.score, map: finding.map };
+        if let Some(run) = &mut self.run {
+            run.keep(sample, &found, sha256, blemish::render::tiff)?;
+        }
+        Ok(found)
+    }
+}
+
+/// A result that was there when the run began.
+fn gone(photo: &Path) -> Error {
+    Error::Data { path: photo.into(), why: "its result is gone; resume the run again".into() }
+}

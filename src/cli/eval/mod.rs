@@ -1,0 +1,34 @@
+//! `blemish eval` and `blemish merge`: how well a model and a method do on labelled photos, or maps that another program
+//! made.
+
+mod about;
+mod args;
+mod maps;
+mod measure;
+mod merge;
+mod output;
+mod page;
+mod plan;
+mod published;
+mod report;
+mod set;
+
+use std::process::ExitCode;
+
+use blemish::data::Layout;
+
+use self::args::What;
+
+pub use self::args::{Args, MergeArgs};
+pub use self::merge::run as merge;
+
+pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
+    let (args, layout) = match &args.what {
+        What::Mvtec(args) => (args, Layout::Mvtec),
+        What::Loco(args) => (args, Layout::Loco),
+        What::Visa(args) => (args, Layout::Visa),
+        What::Folder(args) => (args, Layout::Folder),
+        What::Maps(args) => return maps::run(args),
+    };
+    measure::run(plan::resolve(args, layout)?)
+}

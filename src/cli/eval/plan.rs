@@ -1,0 +1,83 @@
+//! What a command line of `blemish eval` means: worked out, and checked, before a model is opened.
+
+use std::path::PathBuf;
+
+use blemish::data::{Layout, Sample, good_training_photos, stray};
+use blemish::{Error, Prompts};
+
+use super::args::RunArgs;
+use super::set::by_product;
+use crate::cli::args::method::{MethodChoice, ScoringMode};
+use crate::cli::args::mutual::MutualChoice;
+use crate::cli::inputs::check_writable;
+
+pub struct Plan<'a> {
+    pub args: &'a RunArgs,
+    pub layout: Layout,
+    pub samples: Vec<Sample>,
+    /// Files beside the set's that are no part of it.
+    pub strays: Vec<PathBuf>,
+    pub method: MethodChoice,
+    /// How photos are compared with each other, where they are.
+    pub mutual: Option<MutualChoice>,
+    /// The prompt file as it was named, and what it says.
+    pub prompt_file: String,
+    pub prompts: Prompts,
+}
+
+pub fn resolve(args: &RunArgs, layout: Layout) -> anyhow::Result<Plan<'_>> {
+    // By prompts alone unless asked for more: a zero-shot number depends on no other photo.
+    let method = args.method.resolve(ScoringMode::PerPhoto)?;
+    let mutual = match (method.mode, args.mutual.given()) {
+        (ScoringMode::PerPhoto, Some(flag)) => {
+            return Err(refuse(flag, "is for --method mutual and auto"));
+        }
+        (ScoringMode::PerPhoto, None) => None,
+        _ if args.shard.is_some() => {
+            return Err(refuse("shard", "a part of the photos cannot be compared with all others"));
+        }
+        _ if args.profile_from.is_some() => {
+            return Err(refuse("profile-from", "good parts take the place of the other photos"));
+        }
+        _ => Some(args.mutual.resolve(&method)?),
+    };
+    let samples = args.set.samples(layout)?;
+    let strays = stray(&args.set.root, layout, &samples)?;
+    let products = by_product(&samples).len();
+    if products > 1 && !args.product.is_empty() {
+        let why = format!("the photos are of {products} products; their folders name them");
+        return Err(refuse("product", &why));
+    }
+    if let Some(folder) = &args.out {
+        check_writable("out", folder)?;
+    }
+    let file = args.prompts.clone().unwrap_or(method.entry.prompts.into());
+    let prompts = Prompts::open(&file)?;
+    let prompt_file = file.display().to_string();
+    Ok(Plan { args, layout, samples, strays, method, mutual, prompt_file, prompts })
+}
+
+fn refuse(setting: &str, why: &str) -> anyhow::Error {
+    Error::Setting { setting: setting.into(), why: why.into() }.into()
+}
+
+impl RunArgs {
+    /// The first good training photos of a product.
+    pub fn references(
+        &self,
+        count: usize,
+        layout: Layout,
+        product: &str,
+    ) -> anyhow::Result<Vec<PathBuf>> {
+        let mut photos = good_training_photos(&self.set.root, layout, product)?;
+        if photos.len() < count {
+            let why = format!(
+                "has {} good training photos of {product}, fewer than {count}",
+                photos.len()
+            );
+            return Err(Error::Data { path: self.set.root.clone(), why }.into());
+        }
+        photos.truncate(count);
+        Ok(photos)
+    }
+}

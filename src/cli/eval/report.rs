@@ -1,0 +1,138 @@
+//! What `eval` and `merge` measured, as a table, as JSON, and as files.
+
+use std::path::PathBuf;
+
+use blemish::Error;
+use blemish::eval::{Curve, Metrics, Scores, mean};
+use blemish::text::cell;
+use serde::Serialize;
+
+use super::about::{EvalAbout, Named, Protocol};
+use super::published::{Published, published};
+
+#[derive(Serialize)]
+pub struct EvalReport {
+    /// What was measured: how maps came about.
+    #[serde(flatten)]
+    pub about: EvalAbout,
+    pub curve: String,
+    pub products: Vec<Row>,
+    /// The unweighted mean over the products.
+    pub mean: Metrics,
+    /// What others published of the same model, input size, method and set.
+    pub published: Vec<Published>,
+    /// Files beside the set's that were not used.
+    pub stray: Vec<String>,
+    /// What has to be known of the files.
+    pub warnings: Vec<String>,
+}
+
+#[derive(Serialize)]
+pub struct Row {
+    #[serde(flatten)]
+    pub named: Named,
+    #[serde(flatten)]
+    pub scores: Scores,
+}
+
+impl EvalReport {
+    /// Of a product (or of all): an adapter that was trained on it has seen more than the protocol says.
+    pub fn protocol(&self, leak: Option<bool>) -> &'static str {
+        match leak {
+            Some(true) => "trained-on",
+            _ => self.about.protocol.map_or("-", Protocol::name),
+        }
+    }
+
+    /// Some where an adapter was trained on one of the products.
+    pub fn has_leak(&self) -> Option<bool> {
+        self.products.iter().any(|row| row.named.leak == Some(true)).then_some(true)
+    }
+
+    /// `stray`: files beside the set's that are no part of it.
+    pub fn new(about: EvalAbout, curve: Curve, products: Vec<Row>, stray: Vec<PathBuf>) -> Self {
+        let names: Vec<&str> = products.iter().map(|row| &*row.scores.product).collect();
+        let published = published(&about, &names);
+        let metrics =
+            products.iter().map(|row| (row.scores.product.clone(), row.scores.all.clone()));
+        let mean = mean(&metrics.collect());
+        let mut warnings = Vec::new();
+        if let [first, others @ ..] = &stray[..] {
+            let others = match others.len() {
+                0 => String::new(),
+                1 => ", nor is another file".into(),
+                count => format!(", nor are {count} other files"),
+            };
+            warnings.push(format!("{} is no part of the set{others}: not used", first.display()));
+        }
+        for (product, value) in
+            products.iter().filter_map(|r| Some((&r.scores.product, r.scores.plateau?)))
+        {
+            warnings.push(format!(
+                "{product}: so many pixels score {value} that MVTec's script stops at these maps; add a little noise for it"
+            ));
+        }
+        for Row { scores, .. } in &products {
+            if let [first, others @ ..] = &scores.doubtful_masks[..] {
+                let others = match others.len() {
+                    0 => String::new(),
+                    count => {
+                        format!(" ({count} other masks of {} are doubtful, too)", scores.product)
+                    }
+                };
+                warnings.push(format!("{first}{others}"));
+            }
+        }
+        let curve = curve.name().to_string();
+        let stray = stray.iter().map(|path| path.to_string_lossy().into_owned()).collect();
+        Self { about, curve, products, mean, published, stray, warnings }
+    }
+
+    /// A line for each product, and for each of its kinds of defect.
+    pub fn csv(&self) -> anyhow::Result<Vec<u8>> {
+        let mut csv = csv::Writer::from_writer(Vec::new());
+        let limits: Vec<&String> = self.mean.au_pro.keys().collect();
+        let fixed = ["product", "kind", "protocol", "good", "bad"];
+        let images = ["image_auroc", "map_maximum_auroc", "image_ap", "image_f1_max"];
+        let pixels = ["pixel_auroc", "pixel_ap", "pixel_f1_max"];
+        let areas = limits.iter().map(|limit| format!("au_pro_{limit}"));
+        let header = fixed.into_iter().chain(images).chain(pixels).map(String::from).chain(areas);
+        csv.write_record(header.collect::<Vec<_>>())?;
+        let mut line =
+            |product: &str, kind: &str, protocol: &str, good: usize, metrics: &Metrics| {
+                let m = metrics;
+                let numbers = [
+                    m.image_auroc,
+                    m.map_maximum_auroc,
+                    m.image_ap,
+                    m.image_f1_max,
+                    m.pixel_auroc,
+                    m.pixel_ap,
+                    m.pixel_f1_max,
+                ];
+                let areas = limits.iter().map(|limit| m.au_pro.get(*limit).copied());
+                let numbers = numbers.into_iter().chain(areas);
+                let numbers = numbers.map(|n| n.map_or(String::new(), |n| n.to_string()));
+                let named = [
+                    cell(product).into_owned(),
+                    cell(kind).into_owned(),
+                    protocol.into(),
+                    good.to_string(),
+                    m.photos.to_string(),
+                ];
+                csv.write_record(named.into_iter().chain(numbers).collect::<Vec<_>>())
+            };
+        for Row { named, scores } in &self.products {
+            let protocol = self.protocol(named.leak);
+            line(&scores.product, "", protocol, scores.good, &scores.all)?;
+            for (kind, metrics) in &scores.kinds {
+                line(&scores.product, kind, protocol, scores.good, metrics)?;
+            }
+        }
+        let good = self.products.iter().map(|row| row.scores.good).sum();
+        line("mean", "", self.protocol(self.has_leak()), good, &self.mean)?;
+        Ok(csv
+            .into_inner()
+            .map_err(|e| Error::Write { path: "metrics.csv".into(), source: e.into_error() })?)
+    }
+}

@@ -1,0 +1,212 @@
+//! Results of photos as JSON Lines, CSV, or a table for people.
+
+use std::io::Write;
+
+use blemish::report::{AdapterRow, FolderRow, Record};
+use blemish::text::{cell, json, shown};
+use serde_json::Value;
+
+/// How results are printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Format {
+    /// One JSON object per line.
+    Jsonl,
+    /// A short table.
+    Table,
+    /// All fields, with a header line.
+    Csv,
+}
+
+/// Writes results one by one, each flushed at once so that an interrupted run loses none.
+pub struct Printer<W: Write> {
+    out: W,
+    format: Format,
+    started: bool,
+}
+
+impl<W: Write> Printer<W> {
+    /// Prints to `out`.
+    pub fn new(out: W, format: Format) -> Self {
+        Self { out, format, started: false }
+    }
+
+    /// The same without a header line: for what is added to other results.
+    pub fn without_header(self) -> Self {
+        Self { started: true, ..self }
+    }
+
+    /// Prints one result.
+    ///
+    /// # Errors
+    /// What `out` says.
+    pub fn print(&mut self, record: &Record) -> std::io::Result<()> {
+        let first = !std::mem::replace(&mut self.started, true);
+        match self.format {
+            Format::Jsonl => {
+                writeln!(self.out, "{}", json(&serde_json::to_string(record)?))?;
+            }
+            Format::Csv => {
+                let columns = columns(record)?;
+                let mut csv = csv::Writer::from_writer(&mut self.out);
+                if first {
+                    csv.write_record(columns.iter().map(|(name, _)| name))?;
+                }
+                csv.write_record(columns.iter().map(|(_, value)| value))?;
+                csv.flush()?;
+            }
+            Format::Table => {
+                if first {
+                    writeln!(
+                        self.out,
+                        "{:>6}  {:<9}  {:>13}  {:>11}  {:<12}  {:>7}  photo",
+                        "score", "verdict", "peak at", "pixels", "defect", "ignored"
+                    )?;
+                }
+                writeln!(
+                    self.out,
+                    "{:>6.3}  {:<9}  {:>13}  {:>11}  {:<12}  {:>7}  {}",
+                    record.score,
+                    record.verdict.unwrap_or("-"),
+                    format!("{}, {}", record.peak_x, record.peak_y),
+                    format!("{}x{}", record.width, record.height),
+                    shown(record.defect.as_deref().unwrap_or("-")),
+                    ignored(record),
+                    shown(&record.path),
+                )?;
+            }
+        }
+        self.out.flush()
+    }
+}
+
+/// The share of a photo that is ignored, with a star where its score is discounted too.
+fn ignored(record: &Record) -> String {
+    if record.ignored.is_empty() {
+        return "-".into();
+    }
+    let area: f64 = record.ignored.iter().map(|thing| thing.area).sum();
+    let star = if record.discounted_by.is_some() { "*" } else { "" };
+    format!("{:.1}%{star}", area * 100.0)
+}
+
+/// A record as the columns of a table: what is listed by name has columns like `defects.scratch.score`.
+fn columns(record: &Record) -> std::io::Result<Vec<(String, String)>> {
+    let text = |value: &Value| match value {
+        Value::Null => String::new(),
+        Value::String(text) => cell(text).into_owned(),
+        other => other.to_string(),
+    };
+    let mut columns = Vec::new();
+    // By way of the text, which has no more digits than a float32 needs.
+    let value: Value = serde_json::from_str(&serde_json::to_string(record)?)?;
+    // What may be none has its columns all the same.
+    let parts = [
+        ("folder", serde_json::to_value(FolderRow::default())?),
+        ("adapter", serde_json::to_value(AdapterRow::default())?),
+    ];
+    for (field, value) in value.as_object().into_iter().flatten() {
+        if let (Value::Null, Some((_, parts))) =
+            (value, parts.iter().find(|(name, _)| name == field))
+        {
+            let keys = parts.as_object().into_iter().flatten();
+            columns.extend(keys.map(|(key, _)| (format!("{field}.{key}"), String::new())));
+            continue;
+        }
+        if let Some(parts) = value.as_object() {
+            columns.extend(parts.iter().map(|(key, v)| (format!("{field}.{key}"), text(v))));
+        }
+        let Some(entries) = value.as_array() else {
+            if !value.is_object() {
+                columns.push((field.clone(), text(value)));
+            }
+            continue;
+        };
+        for entry in entries.iter().filter_map(Value::as_object) {
+            let name = text(&entry["name"]);
+            let rest = entry.iter().filter(|(key, _)| *key != "name");
+            columns.extend(rest.map(|(key, v)| (format!("{field}.{name}.{key}"), text(v))));
+        }
+    }
+    Ok(columns)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use blemish::report::{DefectRow, SCHEMA};
+
+    fn printed(format: Format) -> String {
+        let record = Record {
+            schema: SCHEMA,
+            path: "a, \"b\".png".into(),
+            product: "nut".into(),
+            product_english: "nut".into(),
+            score: 0.25,
+            p_value: Some(0.05),
+            calibration_photos: Some(19),
+            false_alarm: Some(0.05),
+            verdict: Some("ng"),
+            peak_x: 7,
+            peak_y: 9,
+            peak: 0.5,
+            width: 30,
+            height: 20,
+            coverage: 1.0,
+            defect: Some("scratch".into()),
+            defects: vec![DefectRow {
+                name: "scratch".into(),
+                english: "scratch".into(),
+                counts: true,
+                score: 0.5,
+                peak: 0.6,
+                map: None,
+            }],
+            score_before_ignoring: 0.25,
+            discounted_by: None,
+            ignored: vec![],
+            method: "winclip".into(),
+            transductive: false,
+            folder: None,
+            reference_method: None,
+            references: None,
+            profile: None,
+            profile_sha256: None,
+            model: "tiny".into(),
+            model_sha256: "00".into(),
+            adapter: None,
+            size: 240,
+            fit: "squash".into(),
+            milliseconds: 1.5,
+            overlay: Some("out/b.png".into()),
+            map: None,
+        };
+        let mut out = Vec::new();
+        let mut printer = Printer::new(&mut out, format);
+        printer.print(&record).unwrap();
+        printer.print(&record).unwrap();
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn every_format_holds_every_result() {
+        let json = printed(Format::Jsonl);
+        let values: Vec<Value> =
+            json.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        assert_eq!(values.len(), 2);
+        assert_eq!(values[0]["path"], "a, \"b\".png");
+        assert_eq!(values[0]["map"], Value::Null);
+
+        let csv = printed(Format::Csv);
+        let mut reader = csv::Reader::from_reader(csv.as_bytes());
+        let headers = reader.headers().unwrap().clone();
+        // `defects` and `ignored` are columns per name, `folder` and `adapter` a column per part.
+        assert_eq!(headers.len(), values[0].as_object().unwrap().len() - 4 + 5 + 10 + 5);
+        assert!(headers.iter().any(|h| h == "defects.scratch.score"));
+        let rows: Vec<csv::StringRecord> = reader.records().map(Result::unwrap).collect();
+        assert_eq!((rows.len(), &rows[0][1]), (2, "a, \"b\".png"));
+
+        let table = printed(Format::Table);
+        assert_eq!(table.lines().count(), 3);
+        assert!(table.lines().nth(1).unwrap().contains("0.250"));
+    }
+}

@@ -1,0 +1,134 @@
+//! `blemish prompts`: prompt files, what they make of a product's name, and what they do to scores.
+
+mod args;
+mod explain;
+mod watch;
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Context;
+use blemish::prompt::{Role, TextCache};
+use blemish::{Error, Prompts};
+use clap::Subcommand;
+
+use self::args::PromptArgs;
+use crate::cli::args::model::ModelArgs;
+use crate::cli::terminal::printed;
+
+/// Write, check and try out prompt files: the words that decide what a defect is.
+#[derive(clap::Args)]
+#[command(after_help = "Examples:
+  blemish prompts new my.toml
+  blemish prompts check my.toml --product \"metal nut\"
+  blemish prompts explain my.toml --product \"metal nut\" photos/bad.png
+  blemish prompts watch my.toml --product \"metal nut\" photos/
+  blemish score photos/ --prompts my.toml --product \"metal nut\"")]
+pub struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Copy a prompt file out of the program, to be edited.
+    New {
+        /// The file to write; it must not be there yet.
+        file: PathBuf,
+        /// Which one: `inspection` explains everything, the others are those of the papers.
+        #[arg(long, default_value = "inspection",
+              value_parser = clap::builder::PossibleValuesParser::new(names()))]
+        from: String,
+    },
+    /// Expand a prompt file, count, and warn of what is doubtful.
+    Check {
+        #[command(flatten)]
+        words: PromptArgs,
+        #[command(flatten)]
+        model: ModelArgs,
+    },
+    /// Print every sentence that a prompt file makes: its kind, a tab, the sentence.
+    Show {
+        #[command(flatten)]
+        words: PromptArgs,
+    },
+    Explain(explain::Args),
+    Watch(watch::Args),
+}
+
+fn names() -> impl Iterator<Item = &'static str> {
+    blemish::prompt::prompt_files().iter().map(|(name, _)| *name)
+}
+
+pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
+    match &args.command {
+        Command::New { file, from } => new(file, from)?,
+        Command::Check { words, model } => check(words, model)?,
+        Command::Show { words } => show(words)?,
+        Command::Explain(args) => return explain::run(args),
+        Command::Watch(args) => return watch::run(args),
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn new(file: &std::path::Path, from: &str) -> anyhow::Result<()> {
+    if file.symlink_metadata().is_ok() {
+        let setting = file.display().to_string();
+        return Err(Error::Setting {
+            setting,
+            why: "is there already; choose another name".into(),
+        }
+        .into());
+    }
+    let embedded = blemish::prompt::prompt_files().iter().find(|(name, _)| *name == from);
+    let (_, text) = embedded.context("--from: not in the program")?;
+    blemish::files::write_whole(file, text.as_bytes())?;
+    say!("wrote {}; edit it and pass it with --prompts", file.display());
+    Ok(())
+}
+
+fn show(words: &PromptArgs) -> anyhow::Result<()> {
+    let prompts = Prompts::open(&words.file)?;
+    let groups = prompts.expand(&words.product)?;
+    let mut out = std::io::stdout().lock();
+    let mut lines = groups
+        .iter()
+        .flat_map(|(_, name, list)| list.iter().map(move |prompt| (name, &prompt.text)));
+    printed(lines.try_for_each(|(name, text)| writeln!(out, "{name}\t{text}")))?;
+    Ok(())
+}
+
+fn check(words: &PromptArgs, model: &ModelArgs) -> anyhow::Result<()> {
+    let model = model.resolve()?;
+    let prompts = Prompts::open(&words.file)?;
+    prompts.expand(&words.product)?;
+    let clip = model.open(None)?;
+    let cache = TextCache::from_env();
+    // Says how names in other languages are read.
+    model.product(&clip, &words.product, &prompts, &cache)?;
+    let report = prompts.check(&clip, &words.product, &cache)?;
+    let mut out = std::io::stdout().lock();
+    let mut print = || {
+        for (role, name, states, prompts) in &report.groups {
+            let role = match role {
+                Role::Normal | Role::Anomalous => "",
+                Role::Defect => "defect ",
+                Role::Ignore => "ignore ",
+            };
+            writeln!(out, "{role}{name}: {states} states, {prompts} prompts")?;
+        }
+        for (a, b, cosine) in &report.cosines {
+            writeln!(out, "cosine of {a} and {b}: {cosine:.4}")?;
+        }
+        for warning in &report.warnings {
+            writeln!(out, "{}: warning: {}", warning.place, warning.why)?;
+        }
+        if report.warnings.is_empty() {
+            writeln!(out, "nothing doubtful")?;
+        }
+        Ok(())
+    };
+    printed(print())?;
+    Ok(())
+}

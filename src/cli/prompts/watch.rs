@@ -1,0 +1,158 @@
+//! `blemish prompts watch`: what a changed prompt file does to the scores, as soon as it is saved.
+
+use std::io::{IsTerminal, Write};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use blemish::detect::EncodedPhoto;
+use blemish::prompt::TextCache;
+use blemish::text::shown;
+use blemish::{Clip, Detector, Error, Product, Prompts};
+use serde::Serialize;
+
+use super::args::PromptArgs;
+use crate::cli::args::method::MethodArgs;
+use crate::cli::encode::encode_all;
+use crate::cli::inputs::Inputs;
+use crate::cli::terminal::{json_line, printed};
+
+/// How often the file is read; it is taken for saved when two readings agree.
+const PAUSE: Duration = Duration::from_millis(20);
+
+/// Score photos again each time the prompt file is saved; Ctrl-C ends it.
+///
+/// The photos pass through the model once; a save costs only the sentences that are new. A file with a
+/// mistake is reported, and the last good one stays in use. Prints a table on a terminal, JSON Lines
+/// otherwise.
+#[derive(clap::Args)]
+#[command(after_help = "Example:
+  blemish prompts watch my.toml --product \"metal nut\" photos/")]
+pub struct Args {
+    #[command(flatten)]
+    words: PromptArgs,
+    /// Photos, folders or patterns in quotes.
+    #[arg(required = true)]
+    photos: Vec<PathBuf>,
+    #[command(flatten)]
+    method: MethodArgs,
+}
+
+/// A photo's score under the words before and after a save.
+#[derive(Serialize)]
+struct Row<'a> {
+    path: &'a str,
+    before: Option<f32>,
+    after: f32,
+}
+
+pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
+    let method = args.method.resolve_per_photo()?;
+    let (depth, quiet) = (method.depth, method.quiet);
+    let file = &args.words.file;
+    let mut saved = read(file).map_err(|e| Error::Prompts {
+        file: file.display().to_string(),
+        why: format!(
+            "cannot read: {e}; `blemish prompts new` writes one, also from those in the program"
+        ),
+    })?;
+    let prompts = parse(&saved, file)?;
+    prompts.expand(&args.words.product)?;
+    let inputs = Inputs::find(&args.photos, None);
+    let model = method.open()?;
+    // On disk every saved version would stay for good.
+    let cache = TextCache::in_memory();
+    let product = model.product(&args.words.product, &prompts, &cache)?;
+    let detector = model.detector()?;
+    let (encoded, _) = encode_all(&detector, depth, &inputs, quiet);
+    if encoded.is_empty() {
+        return Ok(ExitCode::FAILURE);
+    }
+    let paths: Vec<String> =
+        encoded.iter().map(|(path, _)| path.to_string_lossy().into_owned()).collect();
+    let mut scores = rescore(&detector, &encoded, &product)?;
+    if !print(&paths, None, &scores)? {
+        return Ok(ExitCode::SUCCESS);
+    }
+    say!("watching {}; Ctrl-C ends", file.display());
+    let mut settling = saved.clone();
+    loop {
+        std::thread::sleep(PAUSE);
+        // An editor that replaces the file leaves moments without one.
+        let Ok(now) = read(file) else { continue };
+        if now != settling {
+            settling = now;
+            continue;
+        }
+        if now == saved {
+            continue;
+        }
+        saved = now;
+        let start = Instant::now();
+        match rejudge(args, &model.clip, &cache, &detector, &encoded, &saved) {
+            Ok(new) => {
+                if !print(&paths, Some(&scores), &new)? {
+                    return Ok(ExitCode::SUCCESS);
+                }
+                scores = new;
+                let time = start.elapsed().as_millis();
+                say!("{} photos judged again in {time} ms", paths.len());
+            }
+            Err(error) => say!("{error}; the last good version stays in use"),
+        }
+    }
+}
+
+/// A prompt file is a page or two; whether it is too large, [`Prompts::parse`] says.
+fn read(file: &Path) -> std::io::Result<Vec<u8>> {
+    blemish::files::read(file, 16 << 20)
+}
+
+fn parse(bytes: &[u8], file: &Path) -> blemish::Result<Prompts> {
+    Prompts::parse(bytes, &file.display().to_string())
+}
+
+fn rejudge(
+    args: &Args,
+    clip: &Clip,
+    cache: &TextCache,
+    detector: &Detector,
+    encoded: &[(PathBuf, EncodedPhoto)],
+    saved: &[u8],
+) -> blemish::Result<Vec<f32>> {
+    let prompts = parse(saved, &args.words.file)?;
+    let product = Product::with_synonyms(clip, &args.words.product, &prompts, cache)?;
+    rescore(detector, encoded, &product)
+}
+
+fn rescore(
+    detector: &Detector,
+    encoded: &[(PathBuf, EncodedPhoto)],
+    product: &Product,
+) -> blemish::Result<Vec<f32>> {
+    encoded.iter().map(|(_, encoded)| detector.image_score(encoded, product)).collect()
+}
+
+/// Prints every photo's score before and after; false when nobody reads any more.
+fn print(paths: &[String], before: Option<&[f32]>, after: &[f32]) -> anyhow::Result<bool> {
+    let mut out = std::io::stdout().lock();
+    let is_table = out.is_terminal();
+    let mut write = || {
+        if is_table {
+            writeln!(out, "\n{:>6}  {:>6}  {:>7}  photo", "before", "after", "change")?;
+        }
+        for (i, (path, &after)) in paths.iter().zip(after).enumerate() {
+            let before = before.map(|scores| scores[i]);
+            if !is_table {
+                json_line(&mut out, &Row { path, before, after })?;
+                continue;
+            }
+            let change = before.map_or(String::new(), |before| format!("{:+.3}", after - before));
+            let before = before.map_or(String::new(), |before| format!("{before:.3}"));
+            let path = shown(path);
+            writeln!(out, "{before:>6}  {after:>6.3}  {change:>7}  {path}")?;
+        }
+        out.flush()
+    };
+    printed(write())
+}

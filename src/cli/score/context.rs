@@ -1,0 +1,231 @@
+//! What is the same for all photos of a run: model, prompts, profile. It makes a photo's finding a record and pictures.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Instant;
+
+use blemish::detect::{Ignored, KindResult};
+use blemish::files::write_whole;
+use blemish::image::{Fit, Prepared};
+use blemish::profile::{Calibration, Decision};
+use blemish::prompt::TextCache;
+use blemish::reference::Region;
+use blemish::render::{self, Scale};
+use blemish::report::{AdapterRow, DefectRow, FolderRow, IgnoredRow, Record, SCHEMA};
+use blemish::{Adapter, Clip, Detector, Finding, Photo, Product, Profile};
+
+use super::args::ScaleOf;
+use super::plan::{ByProfile, ByPrompts, Drawing};
+use crate::cli::args::method::OpenModel;
+use crate::cli::args::rate::say_what_is_promised;
+use crate::cli::inputs::with_suffix;
+
+/// Everything that is the same for all photos of a run.
+pub struct ScoreContext {
+    pub product: Product,
+    clip: Arc<Clip>,
+    adapter: Option<Arc<Adapter>>,
+    fit: Fit,
+    enrolled: Option<Enrolled>,
+    /// Of `--roi`: a profile brings its own.
+    pub region: Option<Arc<Region>>,
+}
+
+struct Enrolled {
+    file: PathBuf,
+    profile: Profile,
+    calibration: Calibration,
+    false_alarm: f64,
+}
+
+impl ScoreContext {
+    /// By prompts, and the model to score with.
+    pub fn by_prompts(by: ByPrompts) -> anyhow::Result<(Self, OpenModel)> {
+        let model = by.method.open()?;
+        let region = by.roi.as_ref().map(|mask| model.region(mask)).transpose()?;
+        let names = &by.product.names;
+        let context = Self {
+            product: model.product(names, &by.product.prompts, &TextCache::from_env())?,
+            clip: model.clip.clone(),
+            adapter: model.adapter().cloned(),
+            fit: model.fit,
+            enrolled: None,
+            region: region.map(Arc::new),
+        };
+        Ok((context, model))
+    }
+
+    /// By a profile, and what scores a photo.
+    pub fn by_profile(by: ByProfile) -> anyhow::Result<(Self, Detector)> {
+        let ByProfile { file, profile, model, false_alarm } = by;
+        let clip = Arc::new(model.open_for(&profile)?);
+        let false_alarm = false_alarm.unwrap_or(profile.about().false_alarm);
+        let calibration = profile.calibration();
+        if !model.quiet {
+            say_what_is_promised(calibration.photos(), false_alarm);
+        }
+        let detector = profile.detector(clip.clone())?;
+        let context = Self {
+            product: profile.product().clone(),
+            clip,
+            adapter: profile.adapter().cloned().map(Arc::new),
+            fit: profile.about().fit,
+            enrolled: Some(Enrolled { file, profile, calibration, false_alarm }),
+            region: None,
+        };
+        Ok((context, detector))
+    }
+
+    /// What scores a photo by itself, by prompts.
+    pub fn detector(&self, model: &OpenModel) -> anyhow::Result<Detector> {
+        let detector = model.detector()?;
+        Ok(match &self.region {
+            Some(region) => detector.within(region),
+            None => detector,
+        })
+    }
+
+    pub fn score(
+        &self,
+        detector: &Detector,
+        path: &Path,
+        prepared: &Prepared,
+    ) -> blemish::Result<(Record, Finding)> {
+        let enrolled = self.enrolled.as_ref().and_then(|e| e.profile.about().region.as_ref());
+        let region = self.region.as_ref().map(|region| &region.about).or(enrolled);
+        region.map_or(Ok(()), |region| region.check(path, prepared.placement.photo_size()))?;
+        let start = Instant::now();
+        let finding = detector.score(&detector.encode(prepared)?, &self.product)?;
+        let milliseconds = start.elapsed().as_secs_f64() * 1e3;
+        Ok((self.record(path, &finding, detector.method().name(), milliseconds, None), finding))
+    }
+
+    pub fn record(
+        &self,
+        path: &Path,
+        finding: &Finding,
+        method: &str,
+        milliseconds: f64,
+        folder: Option<FolderRow>,
+    ) -> Record {
+        let (peak_x, peak_y, peak) = finding.map.peak();
+        let defects = finding.kinds.iter().filter(|kind| kind.is_defect);
+        let best = &finding.kinds[finding.kind];
+        let enrolled = self.enrolled.as_ref();
+        let about = enrolled.map(|e| e.profile.about());
+        let photos = enrolled.map(|e| e.calibration.photos());
+        let p_value = enrolled.and_then(|e| e.calibration.p_value(finding.score));
+        let verdict = enrolled.map(|e| match p_value {
+            Some(p) => Decision::new(p, e.calibration.photos(), e.false_alarm),
+            None => Decision::Uncertain,
+        });
+        Record {
+            schema: SCHEMA,
+            path: path.to_string_lossy().into_owned(),
+            product: self.product.name().to_string(),
+            product_english: self.product.english().to_string(),
+            score: finding.score,
+            p_value,
+            calibration_photos: photos,
+            false_alarm: enrolled.map(|e| e.false_alarm),
+            verdict: verdict.map(Decision::name),
+            peak_x,
+            peak_y,
+            peak,
+            width: finding.map.width,
+            height: finding.map.height,
+            coverage: finding.coverage,
+            defect: best.is_defect.then(|| best.name.clone()),
+            defects: defects.map(defect_row).collect(),
+            score_before_ignoring: finding.score_before_ignoring,
+            discounted_by: finding.discounted_by.map(|i| finding.ignored[i].name.clone()),
+            ignored: finding.ignored.iter().map(ignored_row).collect(),
+            method: method.to_string(),
+            transductive: folder.is_some(),
+            folder,
+            reference_method: about.map(|about| about.reference_method.clone()),
+            references: about.map(|about| about.references.len()),
+            profile: enrolled.map(|e| e.file.to_string_lossy().into_owned()),
+            profile_sha256: enrolled.map(|e| e.profile.sha256().to_string()),
+            model: self.clip.name().to_string(),
+            model_sha256: self.clip.sha256().to_string(),
+            adapter: self.adapter.as_ref().map(|a| self.adapter_row(a)),
+            size: self.clip.size(),
+            fit: self.fit.name().into(),
+            milliseconds: (milliseconds * 10.0).round() / 10.0,
+            overlay: None,
+            map: None,
+        }
+    }
+
+    fn adapter_row(&self, adapter: &Adapter) -> AdapterRow {
+        let about = adapter.about();
+        AdapterRow {
+            file: adapter.name().to_string(),
+            sha256: adapter.sha256().to_string(),
+            training_data: about.training_data.clone(),
+            licence: about.licence.clone(),
+            trained_on_product: adapter.knows_products().then(|| self.is_trained_on(adapter)),
+        }
+    }
+
+    fn is_trained_on(&self, adapter: &Adapter) -> bool {
+        let names = [self.product.name(), self.product.english()];
+        !adapter.trained_on(names.iter().flat_map(|names| names.split(", "))).is_empty()
+    }
+
+    /// Writes the overlay, and the maps if wanted, and notes where.
+    pub fn draw(
+        &self,
+        photo: &Photo,
+        finding: &Finding,
+        (target, drawing): (&Path, &Drawing),
+        record: &mut Record,
+    ) -> blemish::Result<()> {
+        let scale = match drawing.scale {
+            ScaleOf::Run => self.enrolled.as_ref().map_or(Scale::default(), |enrolled| {
+                let (low, high) = enrolled.profile.about().scale;
+                Scale { low, high }
+            }),
+            ScaleOf::Image => Scale::of(&finding.map),
+        };
+        let overlay = with_suffix(target, "png");
+        let masks: Vec<&[bool]> = finding.ignored.iter().map(|thing| &*thing.mask).collect();
+        write_whole(&overlay, &render::overlay(photo, &finding.map, &masks, scale))?;
+        record.overlay = Some(overlay.to_string_lossy().into_owned());
+        if drawing.save_map {
+            let map = with_suffix(target, "tiff");
+            write_whole(&map, &render::tiff(&finding.map))?;
+            record.map = Some(map.to_string_lossy().into_owned());
+            let defects = finding.kinds.iter().filter(|kind| kind.is_defect);
+            let files = defects.zip(&drawing.defect_files).zip(&mut record.defects);
+            for ((kind, file), row) in files {
+                let map = with_suffix(target, file);
+                write_whole(&map, &render::tiff(&finding.map_of(kind)))?;
+                row.map = Some(map.to_string_lossy().into_owned());
+            }
+        }
+        Ok(())
+    }
+}
+
+fn defect_row(kind: &KindResult) -> DefectRow {
+    DefectRow {
+        name: kind.name.clone(),
+        english: kind.english.clone(),
+        counts: kind.counts,
+        score: kind.score,
+        peak: kind.map.peak().1,
+        map: None,
+    }
+}
+
+fn ignored_row(thing: &Ignored) -> IgnoredRow {
+    IgnoredRow {
+        name: thing.name.clone(),
+        english: thing.english.clone(),
+        counts: thing.counts,
+        score: thing.score,
+        area: thing.area,
+    }
+}

@@ -1,0 +1,61 @@
+//! `blemish score`: an anomaly score and a map for every photo.
+
+mod args;
+mod context;
+mod mutual;
+mod per_photo;
+mod plan;
+mod sink;
+
+use std::process::ExitCode;
+
+use blemish::mutual::{MutualScorer, PhotoHashes};
+
+pub use self::args::Args;
+use self::context::ScoreContext;
+use self::plan::{Plan, Source};
+use self::sink::ResultSink;
+use crate::cli::args::method::ScoringMode;
+
+pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
+    let Some((plan, source)) = plan::resolve(args)? else { return Ok(ExitCode::FAILURE) };
+    match source {
+        Source::Profile(by) => {
+            let (context, detector) = ScoreContext::by_profile(*by)?;
+            let mut sink = ResultSink::new(&context, &plan);
+            per_photo::score(&mut sink, &detector)?;
+            Ok(sink.finish())
+        }
+        Source::Prompts(by) => by_prompts(&plan, *by),
+    }
+}
+
+fn by_prompts(plan: &Plan, by: plan::ByPrompts) -> anyhow::Result<ExitCode> {
+    let (mutual, mutual_flag, apart) = (by.mutual.clone(), by.mutual_flag, by.apart);
+    let enough = match by.method.mode {
+        ScoringMode::Mutual => 0,
+        ScoringMode::PerPhoto | ScoringMode::Auto => MutualScorer::ENOUGH,
+    };
+    let mutual = mutual.filter(|_| plan.photos.len() >= enough);
+    // While the photos are read the model is opened.
+    let hashes = mutual.is_some().then(|| PhotoHashes::begin(&plan.photos));
+    let (context, model) = ScoreContext::by_prompts(by)?;
+    let mut sink = ResultSink::new(&context, plan);
+    let is_done = match (hashes, mutual) {
+        (Some(hashes), Some(mutual)) => {
+            let setup = mutual.setup(&model, &context.product, context.region.clone(), apart)?;
+            mutual::score(&mut sink, hashes, &setup, model.entry.name)?
+        }
+        _ => false,
+    };
+    if !is_done {
+        if let (Some(flag), false) = (mutual_flag, plan.quiet) {
+            say!(
+                "note: --{flag} has no effect on fewer than {} photos: each is scored by prompts alone",
+                MutualScorer::ENOUGH
+            );
+        }
+        per_photo::score(&mut sink, &context.detector(&model)?)?;
+    }
+    Ok(sink.finish())
+}

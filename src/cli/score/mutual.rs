@@ -1,0 +1,184 @@
+//! Photos scored by each other.
+
+use blemish::mutual::{
+    MutualOutcome, MutualPart, MutualScores, MutualSetup, PhotoHashes, Progress, Watch,
+    score_photos,
+};
+use blemish::report::FolderRow;
+
+use super::sink::ResultSink;
+use crate::cli::inputs::named;
+use crate::cli::terminal::{end_at_stop, is_stopped, note_stop};
+
+/// Scores the photos of a folder by each other. False where these are too few to be compared, and nothing was done.
+/// `method`: the name of the one by prompts.
+pub fn score(
+    sink: &mut ResultSink,
+    hashes: PhotoHashes,
+    setup: &MutualSetup,
+    method: &str,
+) -> anyhow::Result<bool> {
+    note_stop();
+    let bar = sink.bar.clone();
+    let of = sink.plan.photos.len();
+    let progress = |progress: Progress| match progress {
+        Progress::Read(read) => bar.set_message(format!(" ({read} of {of} read)")),
+        Progress::AllRead => bar.set_message(""),
+        Progress::Encoded => bar.inc(1),
+        Progress::Again(photos) => {
+            bar.reset();
+            bar.set_length(photos as u64);
+        }
+    };
+    let watch = Watch { progress: &progress, is_stopped: &is_stopped };
+    let outcome = score_photos(hashes, setup, watch)?;
+    // What comes now is quick, and each result is kept at once.
+    end_at_stop();
+    // Once more, as pictures.
+    bar.reset();
+    bar.set_length(of as u64);
+    let scores = match outcome {
+        MutualOutcome::TooFew => return Ok(false),
+        MutualOutcome::Stopped => {
+            sink.say(
+                "warning: stopped before all photos were read: --method mutual has compared none",
+            );
+            return Ok(true);
+        }
+        MutualOutcome::Scored(scores) => scores,
+    };
+    say_copies(sink, &scores);
+    say_what_came(sink, &scores, setup);
+    keep(sink, &scores, setup, method)?;
+    Ok(true)
+}
+
+fn say_copies(sink: &ResultSink, scores: &MutualScores) {
+    if let [(copy, of), others @ ..] = &scores.photos.copies()[..] {
+        let others = match others.len() {
+            0 => String::new(),
+            count => format!(" ({count} more files are copies)"),
+        };
+        let (copy, of) = (copy.display(), of.display());
+        sink.say(&format!("note: {copy} has the same content as {of}{others}: each counts once"));
+    }
+}
+
+fn say_what_came(sink: &mut ResultSink, scores: &MutualScores, setup: &MutualSetup) {
+    let with_prompts = setup.options.with_prompts;
+    scores.encoded.note.iter().for_each(|note| sink.note(note));
+    for (photo, path) in sink.plan.photos.iter().enumerate() {
+        let first = scores.encoded.index(&scores.photos, photo);
+        // A photo may have changed since it was encoded first.
+        let again =
+            scores.parts.iter().find_map(|part| part.encoded.index(&scores.photos, photo)?.err());
+        if let Some(error) = first.and_then(Result::err).or(again) {
+            sink.fail(&named(path, error));
+        }
+    }
+    if is_stopped() {
+        let (done, of) = (scores.scored, scores.photos.count());
+        let how = if with_prompts { "by prompts alone" } else { "by each other" };
+        sink.say(&format!(
+            "warning: stopped: {done} of {of} photos were looked at; they are scored {how}"
+        ));
+    }
+    if let Some(groups) = &scores.groups {
+        say_products(sink, groups, setup);
+    }
+    if scores.stopped_apart {
+        sink.say("warning: stopped: the photos are not scored apart");
+    }
+    if scores.parts.is_empty() {
+        let why = "--method mutual: fewer than two photos can be read, and they are compared with each other";
+        sink.fail(&why);
+    }
+    scores.parts.iter().for_each(|part| say_what_it_rests_on(sink, part));
+}
+
+fn say_products(sink: &ResultSink, groups: &[Option<bool>], setup: &MutualSetup) {
+    let of = |group: bool| {
+        let own: Vec<usize> =
+            (0..groups.len()).filter(|photo| groups[*photo] == Some(group)).collect();
+        format!("{} photos like {}", own.len(), sink.plan.photos[own[0]].display())
+    };
+    let done = match (setup.apart, setup.options.with_prompts) {
+        _ if is_stopped() => "the run was stopped, and they are not told apart",
+        (true, _) => "each is scored by itself",
+        (false, true) => {
+            "they are scored by prompts alone; --apart scores each by itself, --method mutual all together"
+        }
+        (false, false) => "--apart scores each by itself",
+    };
+    let (first, second) = (of(false), of(true));
+    sink.say(&format!(
+        "warning: the folder seems to hold two products, {first} and {second}: {done}"
+    ));
+}
+
+fn say_what_it_rests_on(sink: &ResultSink, part: &MutualPart) {
+    let photos = part.results.photos();
+    if let Some(upper) = part.results.without_bulk() {
+        sink.say(&format!(
+            "warning: the scores of {photos} photos fall into two groups, {upper} in the upper one: it is open which is \
+             normal. If most photos share a defect, it counts as normal"
+        ));
+    }
+    if part.results.is_mutual() {
+        sink.say(&format!(
+            "note: each score depends on the others of these {photos} photos (transductive; set {})",
+            &part.encoded.sha256[..12]
+        ));
+    }
+}
+
+/// Prints and draws the results.
+fn keep(
+    sink: &mut ResultSink,
+    scores: &MutualScores,
+    setup: &MutualSetup,
+    method: &str,
+) -> anyhow::Result<()> {
+    for (photo, path) in sink.plan.photos.iter().enumerate() {
+        let Some((part, i)) = scores.find(photo) else { continue };
+        let group = scores.groups.as_ref().and_then(|groups| groups[photo]);
+        let row = part.results.mutual_score(i).map(|score| folder_row(setup, part, score, group));
+        let method = match (&row, setup.options.with_prompts) {
+            (None, _) => method.to_string(),
+            (Some(_), true) => format!("{method}+mutual"),
+            (Some(_), false) => "mutual".into(),
+        };
+        let finding = part.results.finding(i);
+        let milliseconds = part.encoded.milliseconds[i];
+        let mut record = sink.context.record(path, &finding, &method, milliseconds, row);
+        if !part.results.has_prompts() {
+            record.adapter = None;
+        }
+        if !sink.keep(photo, record, &finding, None)? {
+            break;
+        }
+        sink.bar.inc(1);
+    }
+    Ok(())
+}
+
+fn folder_row(
+    setup: &MutualSetup,
+    part: &MutualPart,
+    score: f32,
+    group: Option<bool>,
+) -> FolderRow {
+    let options = &setup.options;
+    FolderRow {
+        photos: part.results.photos(),
+        sha256: part.encoded.sha256.clone(),
+        against: part.results.neighbors(),
+        blocks: part.results.blocks().to_vec(),
+        degrees: options.musc.degrees.clone(),
+        align: options.musc.align,
+        rescored: options.rescore,
+        seed: options.seed,
+        score,
+        group: group.map(u8::from),
+    }
+}

@@ -1,0 +1,176 @@
+//! What a command line of `blemish score` means: worked out, and checked, before a model is opened.
+
+use std::collections::HashSet;
+use std::path::PathBuf;
+
+use blemish::image::BitDepth;
+use blemish::prompt::Role;
+use blemish::{Error, Profile};
+
+use super::args::{Args, ScaleOf};
+use crate::cli::args::method::{MethodChoice, ScoringMode};
+use crate::cli::args::model::ModelChoice;
+use crate::cli::args::mutual::MutualChoice;
+use crate::cli::args::product::ProductChoice;
+use crate::cli::args::rate::check_rate;
+use crate::cli::inputs::{Inputs, check_writable};
+use crate::cli::printer::Format;
+
+/// What the photos are scored by.
+pub enum Source {
+    /// A product that was enrolled: it brings everything but the model.
+    Profile(Box<ByProfile>),
+    /// Prompts, and the other photos of the folder.
+    Prompts(Box<ByPrompts>),
+}
+
+pub struct ByProfile {
+    pub file: PathBuf,
+    pub profile: Profile,
+    pub model: ModelChoice,
+    /// In place of the profile's own.
+    pub false_alarm: Option<f64>,
+}
+
+pub struct ByPrompts {
+    pub product: ProductChoice,
+    pub method: MethodChoice,
+    /// How the photos are compared with each other; none where each is scored alone.
+    pub mutual: Option<MutualChoice>,
+    /// The flag of these that was given.
+    pub mutual_flag: Option<&'static str>,
+    pub roi: Option<PathBuf>,
+    /// Whether two products in the folder are scored apart.
+    pub apart: bool,
+}
+
+/// Where a photo's pictures go, and how they are drawn.
+pub struct Drawing {
+    pub scale: ScaleOf,
+    pub save_map: bool,
+    /// For each kind of defect the end of its map's name.
+    pub defect_files: Vec<String>,
+}
+
+/// The photos of this run, and where their results go.
+pub struct Plan {
+    pub photos: Vec<PathBuf>,
+    /// For each photo the path of its pictures, without extension; none without `--out`.
+    pub targets: Vec<Option<PathBuf>>,
+    pub drawing: Drawing,
+    /// None for the default.
+    pub format: Option<Format>,
+    /// Of several parts the first one's header is all parts'.
+    pub has_header: bool,
+    pub depth: BitDepth,
+    pub quiet: bool,
+    /// Inputs that led to no photo; they were reported.
+    pub failed: usize,
+}
+
+/// Works out what to do; none where no photo was found, which was reported.
+pub fn resolve(args: &Args) -> anyhow::Result<Option<(Plan, Source)>> {
+    let source = match &args.profile {
+        Some(file) => Source::Profile(Box::new(by_profile(args, file.clone())?)),
+        None => Source::Prompts(Box::new(by_prompts(args)?)),
+    };
+    let inputs = Inputs::find(&args.photos, args.out.as_deref());
+    inputs.errors.iter().for_each(|error| say!("{error}"));
+    if inputs.photos.is_empty() {
+        return Ok(None);
+    }
+    let (defect_files, depth, quiet) = match &source {
+        Source::Profile(by) => {
+            let kinds = by.profile.product().kinds().iter().map(|kind| (kind.role, &*kind.name));
+            (defect_files(kinds), by.profile.bit_depth()?, by.model.quiet)
+        }
+        Source::Prompts(by) => {
+            let groups = by.product.prompts.expand(&by.product.names)?;
+            let kinds = groups.iter().map(|(role, name, _)| (*role, *name));
+            (defect_files(kinds), by.method.depth, by.method.quiet)
+        }
+    };
+    let drawing = Drawing { scale: args.scale, save_map: args.save_map, defect_files };
+    let targets = targets(args, &inputs, &drawing)?;
+    // After the names of all results are known: two parts never give one name to two photos.
+    let (part, parts) = args.shard.unwrap_or((0, 1));
+    let failed = inputs.errors.len();
+    let all = inputs.photos.into_iter().zip(targets).enumerate();
+    let (photos, targets) = all.filter(|(i, _)| i % parts == part).map(|(_, photo)| photo).unzip();
+    let (format, has_header) = (args.format, part == 0);
+    Ok(Some((Plan { photos, targets, drawing, format, has_header, depth, quiet, failed }, source)))
+}
+
+fn by_profile(args: &Args, file: PathBuf) -> anyhow::Result<ByProfile> {
+    let model = args.method.resolve_for_profile()?;
+    if let Some(flag) = args.mutual.given().or(args.apart.then_some("apart")) {
+        return Err(refuse_alone(flag));
+    }
+    let profile = Profile::open(&file)?;
+    args.false_alarm.map_or(Ok(()), check_rate)?;
+    Ok(ByProfile { file, profile, model, false_alarm: args.false_alarm })
+}
+
+fn by_prompts(args: &Args) -> anyhow::Result<ByPrompts> {
+    if args.false_alarm.is_some() {
+        return Err(refuse("false-alarm", "needs --profile: prompts alone draw no line"));
+    }
+    let method = args.method.resolve(ScoringMode::Auto)?;
+    let is_alone = match method.mode {
+        ScoringMode::Mutual if args.shard.is_some() => {
+            return Err(refuse("shard", "--method mutual needs all photos at once"));
+        }
+        ScoringMode::PerPhoto => true,
+        ScoringMode::Mutual => false,
+        ScoringMode::Auto => args.shard.is_some(),
+    };
+    let mutual_flag = args.mutual.given().or(args.apart.then_some("apart"));
+    let mutual = match (is_alone, mutual_flag) {
+        (true, Some(flag)) => return Err(refuse_alone(flag)),
+        (true, None) => None,
+        (false, _) => Some(args.mutual.resolve(&method)?),
+    };
+    let product = args.product.resolve(method.entry)?;
+    let (roi, apart) = (args.roi.clone(), args.apart);
+    Ok(ByPrompts { product, method, mutual, mutual_flag, roi, apart })
+}
+
+fn refuse_alone(flag: &str) -> anyhow::Error {
+    refuse(flag, "is for --method mutual and auto, without --profile and --shard")
+}
+
+fn refuse(setting: &str, why: &str) -> anyhow::Error {
+    Error::Setting { setting: setting.into(), why: why.into() }.into()
+}
+
+/// For each photo the path of its pictures.
+fn targets(
+    args: &Args,
+    inputs: &Inputs,
+    drawing: &Drawing,
+) -> anyhow::Result<Vec<Option<PathBuf>>> {
+    let Some(out) = &args.out else { return Ok(vec![None; inputs.photos.len()]) };
+    let mut files = vec!["png"];
+    if drawing.save_map {
+        files.push("tiff");
+        files.extend(drawing.defect_files.iter().map(|file| &**file));
+    }
+    let targets = inputs.targets(out, &files)?;
+    check_writable("out", out)?;
+    Ok(targets.into_iter().map(Some).collect())
+}
+
+/// For each kind of defect the end of its map's name, each another.
+fn defect_files<'a>(kinds: impl Iterator<Item = (Role, &'a str)>) -> Vec<String> {
+    let mut used = HashSet::new();
+    let defects = kinds.filter(|(role, _)| *role == Role::Defect);
+    let name = |(_, name): (Role, &str)| {
+        let plain = name.chars().map(|c| if c.is_alphanumeric() { c } else { '-' });
+        let mut name: String = plain.take(60).collect();
+        while !used.insert(name.to_lowercase()) {
+            name.push('-');
+        }
+        format!("defects/{name}.tiff")
+    };
+    defects.map(name).collect()
+}

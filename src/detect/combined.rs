@@ -1,0 +1,55 @@
+//! A method by prompts, and something else that compares blocks: each photo is encoded once, for both.
+
+use std::sync::Arc;
+
+use super::{KindScore, Method};
+use crate::clip::{Features, Taps};
+use crate::error::Result;
+use crate::prompt::Product;
+
+#[derive(Clone)]
+pub(crate) struct Combined {
+    /// The method by prompts.
+    pub prompts: Arc<dyn Method>,
+    /// What the other side needs.
+    pub other: Taps,
+}
+
+/// It scores by prompts. It needs what both sides need: the blocks for the prompts first.
+impl Method for Combined {
+    fn name(&self) -> &'static str {
+        self.prompts.name()
+    }
+
+    fn taps(&self) -> Taps {
+        let (prompts, other) = (self.prompts.taps(), self.other.clone());
+        Taps {
+            // Both are WinCLIP's where both have any.
+            windows: if prompts.windows.is_empty() { other.windows } else { prompts.windows },
+            blocks: [prompts.blocks, other.blocks].concat(),
+            patches: prompts.patches || other.patches,
+        }
+    }
+
+    fn project(&self, photo: Features) -> Result<Features> {
+        let (own, mut rest) = (self.prompts.taps().blocks.len(), photo.blocks.clone());
+        let blocks = rest.drain(..own).collect();
+        let mut photo = self.prompts.project(Features { blocks, ..photo })?;
+        photo.blocks.extend(rest);
+        Ok(photo)
+    }
+
+    fn score(&self, photos: &[&Features], product: &Product) -> Result<Vec<Vec<KindScore>>> {
+        let own: Vec<Features> = photos.iter().map(|photo| self.split(photo).0).collect();
+        self.prompts.score(&own.iter().collect::<Vec<_>>(), product)
+    }
+}
+
+impl Combined {
+    /// The features for the prompts, and those for the other side.
+    pub fn split(&self, photo: &Features) -> (Features, Features) {
+        let (prompts, rest) = photo.blocks.split_at(photo.blocks.len() - self.other.blocks.len());
+        let part = |blocks: &[_]| Features { blocks: blocks.to_vec(), ..photo.clone() };
+        (part(prompts), part(rest))
+    }
+}

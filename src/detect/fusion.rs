@@ -1,0 +1,242 @@
+//! How prompts and reference photos come together in one score and one map. The papers' own pairs are averaged as the
+//! papers say. All others are put on the scale of the reference photos: a place by how far its patches and its prompts lie
+//! from theirs, the whole photo by its distance. The prompts then say which kind of defect it is, and whether it is
+//! harmless.
+
+use serde::{Deserialize, Serialize};
+
+use super::few_shot::FewShotMethod;
+use super::{KindScore, WinClip};
+use crate::image::enlarge_to_corners;
+use crate::prompt::{Kind, Product, Role};
+use crate::reference::{Distances, Places};
+use crate::stats::{log_odds, logistic, mean_and_spread, signed_expm1, signed_log1p};
+
+/// How prompts and references are joined. All means and spreads are measured on reference photos, each compared with the
+/// others.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Fusion {
+    /// The weighed mean of the maps, the plain mean of the scores (WinCLIP, section 4.3; April-GAN, section 3.2).
+    Mean {
+        #[serde(rename = "words")]
+        prompts: f32,
+        references: f32,
+        /// April-GAN divides the highest distance by the range over a whole test set. Here a photo whose distance is
+        /// this value counts as one half instead.
+        line: Option<f32>,
+    },
+    Balanced(FusionStats),
+}
+
+impl Default for Fusion {
+    fn default() -> Self {
+        Self::Balanced(FusionStats::default())
+    }
+}
+
+/// Where reference photos lie, and how far they spread: mean and standard deviation.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct FusionStats {
+    /// The prompts' log-odds over all places.
+    #[serde(rename = "words")]
+    prompts: (f32, f32),
+    /// The distances over all places.
+    distances: (f32, f32),
+    /// The mean of the photos' highest places, as [`FusionStats::place`] counts.
+    peak: f32,
+    /// The photos' distances.
+    score: (f32, f32),
+}
+
+/// What was measured on reference photos.
+pub(super) struct Measured<'a> {
+    /// By prompts: of each photo the score of every kind.
+    pub prompts: &'a [Vec<KindScore>],
+    /// By references: each photo compared with the others.
+    pub distances: &'a [Distances],
+    pub product: &'a Product,
+    pub places: &'a Places,
+    /// Patches along one side.
+    pub grid: usize,
+}
+
+impl Fusion {
+    /// The rule for a pair of methods.
+    pub(super) fn measure(pair: &FewShotMethod, on: &Measured) -> Self {
+        let (line, spread) = mean_and_spread(on.distances.iter().map(|d| d.score));
+        let line = line.max(1e-6);
+        if pair.is_of_a_paper() {
+            let is_winclip = pair.references.name == WinClip::NAME;
+            let blocks = pair.combined.other.blocks.len();
+            return Self::Mean {
+                prompts: pair.combined.prompts.prompt_weight(),
+                references: if is_winclip { 1.0 } else { blocks as f32 },
+                line: (!is_winclip).then_some(line),
+            };
+        }
+        // A few photos may agree by chance.
+        Self::Balanced(FusionStats::measure(on, (line, spread.max(0.05 * line))))
+    }
+
+    /// A score on the scale of distances: undoes [`signed_log1p`] where it was applied.
+    pub fn spread_out(&self, score: f32) -> f32 {
+        match self {
+            Self::Mean { .. } => score,
+            Self::Balanced(_) => signed_expm1((score / (1.0 - score).max(1e-6)).max(1e-6).ln()),
+        }
+    }
+
+    /// The prompts' scores of one photo, joined with the references' distances.
+    pub(super) fn join(
+        &self,
+        mut scores: Vec<KindScore>,
+        distances: &Distances,
+        grid: usize,
+        product: &Product,
+        places: &Places,
+    ) -> Vec<KindScore> {
+        let side = scores.first().map_or(grid, |score| score.map.side);
+        let map = at_side(&distances.map, grid, side);
+        let inside = places.at(grid, side);
+        match self {
+            Self::Mean { prompts, references, line } => {
+                let far =
+                    line.map_or(distances.score, |line| distances.score / (distances.score + line));
+                for score in &mut scores {
+                    score.score = (score.score + far) / 2.0;
+                    for (value, distance) in score.map.values.iter_mut().zip(&map) {
+                        *value =
+                            (prompts * *value + references * distance) / (prompts + references);
+                    }
+                }
+                blank_outside(&mut scores, &inside);
+            }
+            Self::Balanced(stats) => {
+                let by_prompts = LogOdds::of(&scores, product);
+                let pairs = by_prompts.map.iter().zip(&map);
+                let joined = LogOdds {
+                    score: stats.score_log_odds(distances.score),
+                    map: pairs.map(|(odds, far)| stats.map_log_odds(*odds, *far)).collect(),
+                };
+                shift(&mut scores, product, &by_prompts, &joined, &inside);
+            }
+        }
+        scores
+    }
+}
+
+impl FusionStats {
+    fn measure(on: &Measured, score: (f32, f32)) -> Self {
+        let side = on.prompts.first().and_then(|scores| scores.first());
+        let side = side.map_or(on.grid, |score| score.map.side);
+        let odds: Vec<Vec<f32>> =
+            on.prompts.iter().map(|scores| LogOdds::of(scores, on.product).map).collect();
+        let maps: Vec<Vec<f32>> =
+            on.distances.iter().map(|d| at_side(&d.map, on.grid, side)).collect();
+        let places = on.places.at(on.grid, side);
+        let inside = |maps: &[Vec<f32>]| {
+            let (mean, spread) =
+                mean_and_spread(maps.iter().flat_map(|map| values_inside(map, &places)));
+            (mean, spread.max(1e-6))
+        };
+        let mut stats = Self { prompts: inside(&odds), distances: inside(&maps), peak: 1.0, score };
+        let highest = odds.iter().zip(&maps).map(|(odds, map)| {
+            let both: Vec<f32> =
+                odds.iter().zip(map).map(|(odds, far)| stats.place(*odds, *far)).collect();
+            places.farthest(&both).1
+        });
+        stats.peak = mean_and_spread(highest).0.max(1.0);
+        stats
+    }
+
+    /// How odd a place is, in standard deviations of the references, by its prompts and its distance.
+    fn place(&self, odds: f32, distance: f32) -> f32 {
+        (odds - self.prompts.0) / self.prompts.1 + (distance - self.distances.0) / self.distances.1
+    }
+
+    /// 0 where the references' highest places lie on the mean.
+    fn map_log_odds(&self, odds: f32, distance: f32) -> f32 {
+        signed_log1p(3.0 * (self.place(odds, distance) / self.peak - 1.0))
+    }
+
+    /// 0 for the mean reference photo.
+    fn score_log_odds(&self, distance: f32) -> f32 {
+        signed_log1p((distance - self.score.0) / self.score.1)
+    }
+}
+
+/// The values of a map in the places that count.
+pub(crate) fn values_inside<'a>(
+    map: &'a [f32],
+    places: &'a Places,
+) -> impl Iterator<Item = f32> + 'a {
+    map.iter().enumerate().filter(|(i, _)| places.holds(*i)).map(|(_, value)| *value)
+}
+
+/// A map of patches at the side of the prompts' maps: April-GAN draws at the size of the input.
+pub(crate) fn at_side(map: &[f32], grid: usize, side: usize) -> Vec<f32> {
+    if side == grid { map.to_vec() } else { enlarge_to_corners(map, grid, side) }
+}
+
+/// Of the kinds of anomaly that count the highest log-odds: of the photo, and at each place.
+pub(crate) struct LogOdds {
+    pub score: f32,
+    pub map: Vec<f32>,
+}
+
+impl LogOdds {
+    pub fn of(scores: &[KindScore], product: &Product) -> Self {
+        let places = scores.first().map_or(0, |score| score.map.values.len());
+        let counts = |kind: &Kind| kind.counts && kind.role != Role::Ignore;
+        let mut counting =
+            product.kinds().iter().zip(scores).filter(|(kind, _)| counts(kind)).map(|(_, s)| s);
+        let Some(first) = counting.next() else {
+            return Self { score: 0.0, map: vec![0.0; places] };
+        };
+        let mut best = Self {
+            score: log_odds(first.score),
+            map: first.map.values.iter().map(|value| log_odds(*value)).collect(),
+        };
+        for other in counting {
+            best.score = best.score.max(log_odds(other.score));
+            for (best, value) in best.map.iter_mut().zip(&other.map.values) {
+                *best = best.max(log_odds(*value));
+            }
+        }
+        best
+    }
+}
+
+/// Moves a photo's scores by prompts to where prompts and distances together put it: every kind by the same log-odds, so that
+/// kinds stay as far from each other as the prompts say. Outside the places that count the map is 0.
+pub(crate) fn shift(
+    scores: &mut [KindScore],
+    product: &Product,
+    from: &LogOdds,
+    to: &LogOdds,
+    inside: &Places,
+) {
+    for (score, kind) in scores.iter_mut().zip(product.kinds()) {
+        score.score = shift_logit(kind, score.score, to.score - from.score);
+        for (value, (to, from)) in score.map.values.iter_mut().zip(to.map.iter().zip(&from.map)) {
+            *value = shift_logit(kind, *value, to - from);
+        }
+    }
+    blank_outside(scores, inside);
+}
+
+/// What prompts say of a kind, moved by so many log-odds. An ignored thing that does not win against the normal prompts
+/// does not win because the whole scale moved.
+fn shift_logit(kind: &Kind, score: f32, by: f32) -> f32 {
+    let shifted = logistic(log_odds(score) + by);
+    let is_harmless = kind.role == Role::Ignore && score < 0.5 + kind.margin;
+    if is_harmless { shifted.min(0.5) } else { shifted }
+}
+
+fn blank_outside(scores: &mut [KindScore], inside: &Places) {
+    for score in scores.iter_mut().filter(|_| inside.0.is_some()) {
+        let values = score.map.values.iter_mut().enumerate();
+        values.filter(|(i, _)| !inside.holds(*i)).for_each(|(_, value)| *value = 0.0);
+    }
+}

@@ -1,0 +1,149 @@
+//! All photos are read for their hashes, which draw the order of comparison. Meanwhile the first photos are encoded: a
+//! large folder on a share takes long to read.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread::{JoinHandle, sleep};
+use std::time::{Duration, Instant};
+
+use rayon::ThreadPoolBuilder;
+use rayon::prelude::*;
+
+use super::{MutualPhoto, MutualScorer, Progress, Watch};
+use crate::error::{Error, Result};
+use crate::files::files_sha256;
+use crate::image::{BitDepth, Photo};
+
+/// Files that are read at once: a share answers each with a delay.
+const READERS: usize = 4;
+/// What is kept of photos until their turn comes.
+const MOST_BYTES: usize = 256 << 20;
+/// How often it is looked whether something is done.
+const PAUSE: Duration = Duration::from_millis(10);
+
+/// The hashes of photos, on their way.
+pub struct PhotoHashes {
+    paths: Arc<[PathBuf]>,
+    done: Arc<AtomicUsize>,
+    thread: JoinHandle<Vec<Result<String>>>,
+}
+
+impl PhotoHashes {
+    /// Begins to read photos, in threads of their own.
+    pub fn begin(paths: &[PathBuf]) -> Self {
+        let paths: Arc<[PathBuf]> = paths.into();
+        let done = Arc::new(AtomicUsize::new(0));
+        let (photos, count) = (paths.clone(), done.clone());
+        let thread = std::thread::spawn(move || {
+            let hash = |path: &PathBuf| {
+                let sha256 = files_sha256(std::slice::from_ref(path));
+                count.fetch_add(1, Ordering::Relaxed);
+                sha256
+            };
+            // The model's own threads would wait behind slow files.
+            match ThreadPoolBuilder::new().num_threads(READERS).build() {
+                Ok(pool) => pool.install(|| photos.par_iter().map(hash).collect()),
+                Err(_) => photos.iter().map(hash).collect(),
+            }
+        });
+        Self { paths, done, thread }
+    }
+
+    /// The photos' files.
+    pub fn paths(&self) -> &[PathBuf] {
+        &self.paths
+    }
+
+    /// Whether all photos were read.
+    pub fn is_done(&self) -> bool {
+        self.thread.is_finished()
+    }
+
+    /// How many photos were read.
+    pub fn read(&self) -> usize {
+        self.done.load(Ordering::Relaxed)
+    }
+
+    /// Waits until all photos were read, and tells how many are.
+    pub fn wait(&self, progress: &dyn Fn(usize)) {
+        while !self.is_done() {
+            progress(self.read());
+            sleep(PAUSE);
+        }
+    }
+
+    /// Of each photo its hash, or why it has none; waits for them.
+    pub(super) fn into_hashes(self) -> (Arc<[PathBuf]>, Vec<Result<String>>) {
+        (self.paths, self.thread.join().expect("reading files does not panic"))
+    }
+}
+
+/// What came of encoding a photo, and how many milliseconds it took.
+pub(super) type Timed = (Result<MutualPhoto, Error>, f64);
+
+/// Photos that were encoded before their turn, by their index.
+#[derive(Default)]
+pub(super) struct Early {
+    encoded: HashMap<usize, Timed>,
+    pub note: Option<String>,
+}
+
+impl Early {
+    /// Encodes photos in their order as long as others are read, and waits for the rest of the hashes.
+    pub fn encode(
+        scorer: &MutualScorer,
+        depth: BitDepth,
+        hashes: &PhotoHashes,
+        watch: Watch,
+    ) -> Self {
+        let (mut early, mut bytes) = (Self::default(), 0);
+        let goes_on = || {
+            (watch.progress)(Progress::Read(hashes.read()));
+            !hashes.is_done() && !(watch.is_stopped)()
+        };
+        for (i, path) in hashes.paths().iter().enumerate() {
+            if !goes_on() || bytes > MOST_BYTES {
+                break;
+            }
+            let timed = scorer.encode_timed(path, Photo::open(path, depth), &mut early.note);
+            bytes += timed.0.as_ref().map_or(0, MutualPhoto::bytes);
+            early.encoded.insert(i, timed);
+            (watch.progress)(Progress::Encoded);
+        }
+        while goes_on() {
+            sleep(PAUSE);
+        }
+        (watch.progress)(Progress::AllRead);
+        early
+    }
+
+    pub fn has(&self, photo: usize) -> bool {
+        self.encoded.contains_key(&photo)
+    }
+
+    pub fn take(&mut self, photo: usize) -> Option<Timed> {
+        self.encoded.remove(&photo)
+    }
+}
+
+impl MutualScorer {
+    /// Encodes a photo; `note` is the first thing that is notable about any.
+    pub(super) fn encode_timed(
+        &self,
+        path: &Path,
+        photo: Result<Photo>,
+        note: &mut Option<String>,
+    ) -> Timed {
+        let prepared = photo.and_then(|photo| {
+            if let (Some(said), None) = (photo.note(), &note) {
+                *note = Some(format!("{}: {said}", path.display()));
+            }
+            self.prepare(path, &photo)
+        });
+        let start = Instant::now();
+        let encoded = prepared.and_then(|prepared| self.encode(&prepared));
+        (encoded, start.elapsed().as_secs_f64() * 1e3)
+    }
+}

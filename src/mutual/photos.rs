@@ -1,0 +1,174 @@
+//! The photos of a folder: each content once, in an order that does not depend on the files' names.
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::mpsc::sync_channel;
+use std::time::Instant;
+
+use super::hashing::{Early, PhotoHashes};
+use super::{MutualScorer, Progress, Watch};
+use crate::error::{Error, Result};
+use crate::files::sha256;
+use crate::image::Photo;
+
+/// Photos by their contents: what is there twice counts once.
+pub struct UniquePhotos {
+    paths: Arc<[PathBuf]>,
+    /// SHA-256 of each content, in the order of comparison (a ring), and the first photo that has it.
+    ring: Vec<(String, usize)>,
+    /// For each photo its place in the ring.
+    places: Vec<Result<usize>>,
+}
+
+impl UniquePhotos {
+    /// Waits for the hashes. The seed and the contents draw the order, whatever the photos are called and however they were
+    /// found.
+    pub fn new(hashes: PhotoHashes, seed: u64) -> Self {
+        let (paths, hashes) = hashes.into_hashes();
+        let mut first = BTreeMap::<&str, usize>::new();
+        for (i, sha256) in hashes.iter().enumerate() {
+            if let Ok(sha256) = sha256 {
+                first.entry(sha256).or_insert(i);
+            }
+        }
+        let mut ring: Vec<(String, usize)> =
+            first.into_iter().map(|(sha256, i)| (sha256.to_string(), i)).collect();
+        ring.sort_by_cached_key(|(content, _)| sha256(format!("{seed} {content}").as_bytes()));
+        let place: HashMap<&str, usize> =
+            ring.iter().enumerate().map(|(place, (sha256, _))| (&**sha256, place)).collect();
+        let places = hashes.into_iter().map(|sha256| sha256.map(|sha256| place[&*sha256]));
+        let places = places.collect();
+        Self { paths, ring, places }
+    }
+
+    /// Of photos whose hashes are not known, each is a content.
+    pub(super) fn unread(paths: Vec<PathBuf>) -> Self {
+        let ring = (0..paths.len()).map(|photo| (String::new(), photo)).collect();
+        Self { places: (0..paths.len()).map(Ok).collect(), paths: paths.into(), ring }
+    }
+
+    /// The photos' files, as they were given.
+    pub fn paths(&self) -> &[PathBuf] {
+        &self.paths
+    }
+
+    /// How many contents there are.
+    pub fn count(&self) -> usize {
+        self.ring.len()
+    }
+
+    /// Photos whose content an earlier one has, with that one.
+    pub fn copies(&self) -> Vec<(&Path, &Path)> {
+        let copy = |i: usize| {
+            let of = self.ring[*self.places[i].as_ref().ok()?].1;
+            (of != i).then(|| (&*self.paths[i], &*self.paths[of]))
+        };
+        (0..self.paths.len()).filter_map(copy).collect()
+    }
+
+    /// The hash of a photo that could be read.
+    pub fn sha256_of(&self, photo: usize) -> &str {
+        self.places[photo].as_ref().map_or("", |place| &self.ring[*place].0)
+    }
+
+    /// SHA-256 of all hashes in ascending order, written one after another: which photos these are.
+    pub fn sha256(&self) -> String {
+        set_sha256(self.ring.iter().map(|(hash, _)| &**hash).collect())
+    }
+
+    /// Whether all could be read.
+    pub(super) fn are_readable(&self) -> bool {
+        self.places.iter().all(Result::is_ok)
+    }
+}
+
+impl MutualScorer {
+    /// Encodes and adds photos in their order of comparison, each content once.
+    pub fn add_photos(&mut self, photos: &UniquePhotos, watch: Watch) -> EncodedPhotos {
+        self.add_early(photos, &|_| true, Early::default(), watch)
+    }
+
+    /// The same for the contents that `wanted` says, by their places. What was encoded early is not encoded again; once
+    /// stopped, only that is added.
+    pub(super) fn add_early(
+        &mut self,
+        photos: &UniquePhotos,
+        wanted: &dyn Fn(usize) -> bool,
+        mut early: Early,
+        watch: Watch,
+    ) -> EncodedPhotos {
+        let depth = self.depth();
+        let chosen: Vec<usize> = (0..photos.count()).filter(|place| wanted(*place)).collect();
+        let photo = |place: usize| photos.ring[place].1;
+        let unseen = chosen.iter().map(|place| photo(*place)).filter(|photo| !early.has(*photo));
+        let unseen: Vec<&PathBuf> = unseen.map(|photo| &photos.paths[photo]).collect();
+        let mut done = EncodedPhotos { note: early.note.take(), ..EncodedPhotos::default() };
+        let mut hashes = Vec::new();
+        std::thread::scope(|scope| {
+            // The next photo is read while this one is encoded.
+            let (sender, receiver) = sync_channel(1);
+            scope.spawn(move || {
+                unseen.into_iter().all(|path| sender.send(Photo::open(path, depth)).is_ok())
+            });
+            for place in chosen {
+                let (encoded, milliseconds) = match early.take(photo(place)) {
+                    Some(timed) => timed,
+                    None if (watch.is_stopped)() => continue,
+                    None => {
+                        let Ok(opened) = receiver.recv() else { return };
+                        (watch.progress)(Progress::Encoded);
+                        self.encode_timed(&photos.paths[photo(place)], opened, &mut done.note)
+                    }
+                };
+                let start = Instant::now();
+                let added = encoded.and_then(|encoded| self.add(encoded)).map_err(Arc::new);
+                if added.is_ok() {
+                    let adding = start.elapsed().as_secs_f64() * 1e3;
+                    done.milliseconds.push(milliseconds + adding);
+                    hashes.push(&*photos.ring[place].0);
+                }
+                done.found.insert(place, added.map(|()| hashes.len() - 1));
+            }
+        });
+        done.sha256 = set_sha256(hashes);
+        done
+    }
+}
+
+fn set_sha256(mut hashes: Vec<&str>) -> String {
+    hashes.sort_unstable();
+    sha256(hashes.concat().as_bytes())
+}
+
+/// What came of encoding photos.
+#[derive(Clone, Default)]
+pub struct EncodedPhotos {
+    /// By its place in the ring the index of a content in the scorer.
+    found: HashMap<usize, Result<usize, Arc<Error>>>,
+    /// Of each photo in the scorer.
+    pub milliseconds: Vec<f64>,
+    /// The first thing that is notable about a photo.
+    pub note: Option<String>,
+    /// SHA-256 of the contents' hashes in ascending order: which photos these are, whatever they are called.
+    pub sha256: String,
+}
+
+impl EncodedPhotos {
+    /// A photo's index in the scorer and its results, or why it is not there; none for one that was not wanted.
+    pub fn index<'a>(
+        &'a self,
+        photos: &'a UniquePhotos,
+        photo: usize,
+    ) -> Option<Result<usize, &'a Error>> {
+        match &photos.places[photo] {
+            Ok(place) => Some(self.found.get(place)?.as_ref().copied().map_err(|error| &**error)),
+            Err(error) => Some(Err(error)),
+        }
+    }
+
+    /// The index of the content at a place in the ring.
+    pub(super) fn of(&self, place: usize) -> Option<usize> {
+        self.found.get(&place)?.as_ref().ok().copied()
+    }
+}

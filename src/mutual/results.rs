@@ -1,0 +1,113 @@
+//! Photos that were scored by each other.
+
+use candle_core::{Device, Tensor};
+
+use super::clustering::two_groups;
+use super::scale::MutualScale;
+use super::{MutualOptions, MutualScorer, Pending, image_embeddings};
+use crate::detect::{Finding, Outcome, Square};
+use crate::error::Result;
+use crate::prompt::Product;
+use crate::reference::{Distances, spread_out};
+
+/// The results of a folder's photos. A photo is meant by its index, in the order of adding.
+pub struct MutualResults {
+    pub(super) photos: Vec<Pending>,
+    pub(super) product: Product,
+    pub(super) options: MutualOptions,
+    /// The blocks that were compared.
+    pub(super) blocks: Vec<usize>,
+    /// None where the photos were scored by prompts alone.
+    pub(super) mutual: Option<(Vec<Distances>, MutualScale)>,
+}
+
+impl MutualResults {
+    /// How many photos there are.
+    pub fn photos(&self) -> usize {
+        self.photos.len()
+    }
+
+    /// Whether the photos were compared with each other.
+    pub fn is_mutual(&self) -> bool {
+        self.mutual.is_some()
+    }
+
+    /// Whether prompts have a say in scores, or name what was found.
+    pub fn has_prompts(&self) -> bool {
+        self.options.has_prompts(&self.product)
+    }
+
+    /// The blocks whose patches were compared.
+    pub fn blocks(&self) -> &[usize] {
+        &self.blocks
+    }
+
+    /// With how many of the others each photo was compared.
+    pub fn neighbors(&self) -> usize {
+        (self.options.musc.max_neighbors / 2 * 2).min(self.photos().saturating_sub(1))
+    }
+
+    /// What was found in a photo.
+    ///
+    /// # Panics
+    /// If there is no such photo.
+    pub fn finding(&self, photo: usize) -> Finding {
+        let pending = &self.photos[photo];
+        let mut scores = pending.by_prompts.clone();
+        if let Some((distances, scale)) = &self.mutual {
+            scale.join(&mut scores, &distances[photo], &self.product);
+        }
+        let square = Square {
+            placement: pending.placement,
+            size: pending.size,
+            region: self.options.region.as_ref().map(|region| region.pixels.clone()),
+        };
+        Finding::new(Outcome::new(scores, &self.product), &self.product, square)
+    }
+
+    /// MuSc's score: the mean distance of the photo's oddest patch to its nearest patches in other photos, 0..2. After
+    /// rescoring 0..1. None by prompts alone.
+    pub fn mutual_score(&self, photo: usize) -> Option<f32> {
+        self.mutual.as_ref().map(|(distances, _)| distances[photo].score)
+    }
+
+    /// All photos in ascending order of their mutual scores; none by prompts alone.
+    pub fn by_score(&self) -> Vec<usize> {
+        let Some((distances, _)) = &self.mutual else { return vec![] };
+        let mut order: Vec<usize> = (0..distances.len()).collect();
+        order.sort_by(|a, b| distances[*a].score.total_cmp(&distances[*b].score));
+        order
+    }
+
+    /// Up to `count` photos that stand for the folder, best first. They come from the half with the lowest mutual scores,
+    /// without those of `left_out`. The first is the lowest; each further one is the photo whose image embedding is
+    /// farthest from those taken (a coreset). None by prompts alone.
+    ///
+    /// # Errors
+    /// [`crate::Error::Tensor`].
+    pub fn typical(&self, count: usize, left_out: &dyn Fn(usize) -> bool) -> Result<Vec<usize>> {
+        let mut half = self.by_score();
+        half.retain(|photo| !left_out(*photo));
+        half.truncate(half.len().div_ceil(2));
+        let half: Vec<u32> = half.into_iter().map(|photo| photo as u32).collect();
+        if half.is_empty() || count == 0 {
+            return Ok(vec![]);
+        }
+        let rows = image_embeddings(&self.photos)?;
+        let rows = rows.index_select(&Tensor::new(&half[..], &Device::Cpu)?, 0)?;
+        let taken = spread_out(&rows, 0, count)?;
+        Ok(taken.into_iter().map(|i| half[i as usize] as usize).collect())
+    }
+
+    /// How many photos are in the upper group, where the scores fall into two groups of which neither is a minority: then it is
+    /// open which of them is normal.
+    pub fn without_bulk(&self) -> Option<usize> {
+        let (distances, _) = self.mutual.as_ref()?;
+        let count = distances.len();
+        if count < MutualScorer::ENOUGH {
+            return None;
+        }
+        let (upper, explained) = two_groups(distances.iter().map(|d| d.score).collect());
+        (explained > 0.7 + 1.5 / count as f64 && 4 * upper >= count).then_some(upper)
+    }
+}

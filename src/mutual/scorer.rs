@@ -1,0 +1,204 @@
+//! Photos of one product, added one by one and compared with each other.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use super::clustering::two_means;
+use super::results::MutualResults;
+use super::scale::MutualScale;
+use super::{MutualOptions, Pending, image_embeddings};
+use crate::clip::{Clip, Features, Taps};
+use crate::detect::{Combined, Detector, KindScore, Method, PatchMap, check_numbers};
+use crate::error::{Error, Result};
+use crate::image::{BitDepth, Photo, Prepared};
+use crate::prompt::Product;
+use crate::reference::{Musc, Places, rescored};
+
+/// What prompts count for beside the other photos: measured in `docs/measured.md`.
+const PROMPT_WEIGHT: f32 = 0.5;
+/// The paper's numbers of neighbours whose scores are averaged (MuSc, section 3.3; on MVTec AD).
+const NEIGHBORS: [usize; 3] = [1, 2, 3];
+
+/// Photos of one product, added one by one.
+pub struct MutualScorer {
+    detector: Detector,
+    combined: Combined,
+    product: Product,
+    musc: Musc,
+    options: MutualOptions,
+    photos: Vec<Pending>,
+}
+
+/// No prompts: every kind is as near as the normal ones.
+struct NoPrompts;
+
+impl Method for NoPrompts {
+    fn name(&self) -> &'static str {
+        "none"
+    }
+
+    fn taps(&self) -> Taps {
+        Taps::default()
+    }
+
+    fn score(&self, photos: &[&Features], product: &Product) -> Result<Vec<Vec<KindScore>>> {
+        let even = |photo: &&Features| {
+            let map = PatchMap { side: photo.grid, values: vec![0.5; photo.grid * photo.grid] };
+            vec![KindScore { score: 0.5, map }; product.kinds().len()]
+        };
+        Ok(photos.iter().map(even).collect())
+    }
+}
+
+/// A photo that was encoded, and is not yet compared with others.
+pub struct MutualPhoto {
+    pending: Pending,
+    features: Features,
+}
+
+impl MutualPhoto {
+    /// About how much memory it takes.
+    pub fn bytes(&self) -> usize {
+        let blocks = self.features.blocks.iter().map(|block| block.elem_count());
+        let maps = self.pending.by_prompts.iter().map(|score| score.map.values.len());
+        4 * (blocks.sum::<usize>() + maps.sum::<usize>())
+    }
+}
+
+impl MutualScorer {
+    /// Fewer photos than this say too little about each other.
+    pub const ENOUGH: usize = 8;
+
+    /// No photos yet. `method`: the one that scores by prompts.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] for options that make no sense, and for what the model does not have.
+    pub fn new(
+        clip: Arc<Clip>,
+        method: impl Into<Arc<dyn Method>>,
+        product: Product,
+        options: MutualOptions,
+    ) -> Result<Self> {
+        let last = clip.shape().blocks;
+        let quarters = || (1..=4).map(|i| (last * i).div_ceil(4)).collect();
+        let blocks = options.blocks.clone().unwrap_or_else(quarters);
+        if blocks.is_empty() || blocks.iter().any(|block| !(1..=last).contains(block)) {
+            let why = format!("give blocks of the model, from 1 to {last}");
+            return Err(Error::setting("blocks", why));
+        }
+        let prompts: Arc<dyn Method> =
+            if options.has_prompts(&product) { method.into() } else { Arc::new(NoPrompts) };
+        let combined = Combined { prompts, other: Taps { blocks, ..Taps::default() } };
+        clip.check(&combined.taps())?;
+        let mut musc = Musc::new(options.musc.clone())?;
+        if let Some(region) = &options.region {
+            musc = musc.within(region.places(clip.grid()));
+        }
+        let mut detector = Detector::with(clip, Box::new(combined.clone()), options.fit);
+        if let Some(region) = &options.region {
+            detector = detector.within(region);
+        }
+        Ok(Self { detector, combined, product, musc, options, photos: vec![] })
+    }
+
+    /// A photo as the model takes it.
+    ///
+    /// # Errors
+    /// [`Error::Photo`] for one of another shape than the region's.
+    pub fn prepare(&self, path: &Path, photo: &Photo) -> Result<Prepared> {
+        let sides = (photo.width(), photo.height());
+        let region = self.options.region.as_ref();
+        region.map_or(Ok(()), |region| region.about.check(path, sides))?;
+        Ok(self.detector.prepare(photo))
+    }
+
+    /// Encodes a photo, to be added later. This takes nearly all of the time.
+    ///
+    /// # Errors
+    /// As [`Detector::encode`] and [`Detector::score`].
+    pub fn encode(&self, prepared: &Prepared) -> Result<MutualPhoto> {
+        let encoded = self.detector.encode(prepared)?;
+        let (prompts, features) = self.combined.split(&encoded.features);
+        let by_prompts = self.combined.prompts.score(&[&prompts], &self.product)?;
+        let by_prompts = by_prompts.into_iter().next().unwrap_or_default();
+        check_numbers(&by_prompts, self.combined.name())?;
+        for part in features.blocks.iter().chain([&encoded.features.image]) {
+            // NaN and infinity survive a sum.
+            if !part.sum_all()?.to_scalar::<f32>()?.is_finite() {
+                let why = "gave patches that are no numbers: the model's weights are not usable";
+                return Err(Error::model("mutual", why));
+            }
+        }
+        let size = encoded.features.size;
+        let image = encoded.features.image.to_vec1()?;
+        let pending = Pending { by_prompts, image, placement: encoded.placement, size };
+        Ok(MutualPhoto { pending, features })
+    }
+
+    /// Adds an encoded photo, and compares it with those added shortly before. The results depend on the order of adding
+    /// ([`UniquePhotos`](super::UniquePhotos) draws one from the photos' contents).
+    ///
+    /// # Errors
+    /// [`Error::Tensor`].
+    pub fn add(&mut self, photo: MutualPhoto) -> Result<()> {
+        self.musc.add(&photo.features)?;
+        self.photos.push(photo.pending);
+        Ok(())
+    }
+
+    pub(super) fn depth(&self) -> BitDepth {
+        self.options.depth
+    }
+
+    /// How many photos were added.
+    pub fn photos(&self) -> usize {
+        self.photos.len()
+    }
+
+    /// Each photo by prompts alone.
+    pub fn finish_by_prompts(self) -> MutualResults {
+        let Self { product, options, photos, combined, .. } = self;
+        MutualResults { photos, product, options, blocks: combined.other.blocks, mutual: None }
+    }
+
+    /// Each photo by all others.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] for a single photo.
+    pub fn finish(self) -> Result<MutualResults> {
+        let Self { product, musc, options, photos, combined, .. } = self;
+        let mut distances = musc.finish()?;
+        if options.rescore {
+            let scores: Vec<f32> = distances.iter().map(|d| d.score).collect();
+            let scores = rescored(&scores, &image_embeddings(&photos)?, &NEIGHBORS)?;
+            distances.iter_mut().zip(scores).for_each(|(d, score)| d.score = score);
+        }
+        let weight = if options.with_prompts { PROMPT_WEIGHT } else { 0.0 };
+        let grid = distances.first().map_or(0, |d| d.map.len().isqrt());
+        let places = options.region.as_ref().map_or(Places::default(), |r| r.places(grid));
+        let scale = MutualScale::of(&photos, &distances, &product, weight, &places);
+        let mutual = Some((distances, scale));
+        Ok(MutualResults { photos, product, options, blocks: combined.other.blocks, mutual })
+    }
+
+    /// For each photo its group, where the photos look like two products; none where they look like one. Two clusters of
+    /// the image embeddings (2-means) are two products under three conditions: they explain more of the embeddings' spread
+    /// than those of one product did in the folders that this was tried on (`docs/measured.md`), they lie farther apart, and
+    /// the smaller one has a fifth of the photos. Fewer are odd photos of one product.
+    ///
+    /// # Errors
+    /// [`Error::Tensor`].
+    pub fn two_products(&self) -> Result<Option<Vec<bool>>> {
+        const APART: f32 = 0.12;
+        let count = self.photos.len();
+        if count < Self::ENOUGH {
+            return Ok(None);
+        }
+        let found = two_means(&image_embeddings(&self.photos)?.to_vec2::<f32>()?);
+        let own = found.is_second.iter().filter(|group| **group).count();
+        let is_split = found.explained > 0.25 + 2.0 / count as f32
+            && found.apart > APART
+            && 5 * own.min(count - own) >= count;
+        Ok(is_split.then_some(found.is_second))
+    }
+}

@@ -1,0 +1,343 @@
+//! Mutual scoring (MuSc: Li et al. 2024, arXiv 2401.16753): the photos of one product judge one another. A patch that has
+//! a twin in most of the other photos is normal.
+
+use std::ops::Range;
+
+use candle_core::{DType, Tensor};
+use rayon::prelude::*;
+
+use super::bank::nearest_both_ways;
+use super::{Distances, Places, neighbourhood_means, patches};
+use crate::clip::Features;
+use crate::error::{Error, Result};
+use crate::ops::{cpu_slice, unit_rows};
+
+/// The share of the other photos that a patch has to have twins in: the paper's interval of 30 % (section 3.2).
+const SHARE: f64 = 0.3;
+/// More bytes than this of patches to compare with are held in half precision.
+const BUDGET: usize = 1 << 30;
+
+/// How photos judge one another.
+#[derive(Clone, Debug, PartialEq)]
+pub struct MuscOptions {
+    /// Sides of the neighbourhoods, in patches, that a patch is averaged over: odd.
+    pub degrees: Vec<usize>,
+    /// Each photo is compared with as many others at most: half of them come before it, half after, in a ring. At
+    /// least 2.
+    pub max_neighbors: usize,
+    /// Compare only patches within so many cells of the grid: for aligned parts.
+    pub align: Option<usize>,
+}
+
+impl Default for MuscOptions {
+    fn default() -> Self {
+        Self { degrees: vec![1, 3, 5], max_neighbors: 24, align: None }
+    }
+}
+
+impl MuscOptions {
+    /// Whether these can be followed.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] for degrees that are even and for fewer than 2 others.
+    pub fn check(&self) -> Result<()> {
+        let even = |degree: &&usize| degree.is_multiple_of(2);
+        if let Some(degree) = self.degrees.iter().find(even) {
+            let why = "a neighbourhood has a patch in its middle: give odd numbers, such as 1,3,5";
+            return Err(Error::setting(format!("degrees {degree}"), why));
+        }
+        if self.degrees.is_empty() {
+            return Err(Error::setting("degrees", "give at least one, such as 1"));
+        }
+        if self.max_neighbors < 2 {
+            let why = "compare with at least 2 others";
+            return Err(Error::setting(format!("against {}", self.max_neighbors), why));
+        }
+        Ok(())
+    }
+}
+
+/// Photos that are added one by one and compared with those shortly before; only as many are held as later ones will
+/// be compared with.
+pub struct Musc {
+    options: MuscOptions,
+    places: Places,
+    members: Vec<Member>,
+    /// For each patch those of another photo that it may be compared with.
+    candidates: Vec<Vec<Range<usize>>>,
+    /// Of the first photo: all have to be alike.
+    shape: Option<(usize, usize)>,
+    /// [`BUDGET`].
+    budget: usize,
+}
+
+/// A photo among those that it is compared with.
+#[derive(Default)]
+struct Member {
+    /// For each block and degree the patches, `[grid^2, width]`; none once it has met all that it will meet.
+    sets: Vec<Tensor>,
+    /// For each block and degree, and each patch, its lowest distances in ascending order; none likewise.
+    lowest: Vec<Vec<Vec<f32>>>,
+    /// Their means, then: `[grid^2]`.
+    map: Vec<f32>,
+}
+
+impl Member {
+    /// Takes the mean of the `keep` lowest distances, and forgets the rest.
+    fn close(&mut self, keep: usize) {
+        let sets = std::mem::take(&mut self.lowest);
+        let mean = |lowest: &Vec<f32>| {
+            let lowest = &lowest[..keep.min(lowest.len())];
+            lowest.iter().map(|d| f64::from(*d)).sum::<f64>() / lowest.len() as f64
+        };
+        let patch =
+            |i: usize| sets.iter().map(|set| mean(&set[i])).sum::<f64>() / sets.len() as f64;
+        self.map = (0..sets[0].len()).map(|i| patch(i) as f32).collect();
+        self.sets.clear();
+    }
+}
+
+impl Musc {
+    /// No photos yet.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] for degrees that are even and for fewer than 2 others.
+    pub fn new(options: MuscOptions) -> Result<Self> {
+        options.check()?;
+        let (members, candidates) = (vec![], vec![]);
+        Ok(Self {
+            options,
+            places: Places::default(),
+            members,
+            candidates,
+            shape: None,
+            budget: BUDGET,
+        })
+    }
+
+    /// The same where only some patches count.
+    pub(crate) fn within(self, places: Places) -> Self {
+        Self { places, ..self }
+    }
+
+    /// Adds a photo, seen through a [`Taps`](crate::clip::Taps) with the blocks to compare. The results depend on the order.
+    ///
+    /// # Errors
+    /// [`Error::Tensor`] for features of another shape.
+    ///
+    /// # Panics
+    /// If it has no blocks, or is of another size than the photos before it.
+    pub fn add(&mut self, photo: &Features) -> Result<()> {
+        let (grid, size) = (photo.grid, photo.size);
+        assert!(*self.shape.get_or_insert((grid, size)) == (grid, size), "photos of one shape");
+        if self.candidates.is_empty() {
+            self.candidates = candidates(grid, self.options.align, &self.places);
+        }
+        let half = self.half();
+        let mut sets = Vec::new();
+        for block in &photo.blocks {
+            let normal = layer_norm(&patches(block)?)?;
+            for &degree in &self.options.degrees {
+                sets.push(unit_rows(&neighbourhood_means(&normal, grid, degree)?)?);
+            }
+        }
+        let bytes: usize = sets.iter().map(|set| set.elem_count() * size_of::<f32>()).sum();
+        if bytes.saturating_mul(2 * half + 1) > self.budget {
+            sets = sets.iter().map(|set| set.to_dtype(DType::F16)).collect::<Result<_, _>>()?;
+        }
+        let new = self.members.len();
+        let others = new.saturating_sub(half)..new;
+        let found = self.compare(&sets, others.clone())?;
+        let lowest = vec![vec![vec![]; grid * grid]; sets.len()];
+        self.members.push(Member { sets, lowest, map: vec![] });
+        self.note(new, others, found);
+        // Those at the beginning meet those at the end once more.
+        if let Some(old) = new.checked_sub(half).filter(|old| *old >= half) {
+            self.members[old].close(keep(2 * half));
+        }
+        Ok(())
+    }
+
+    /// What the photos say about each other, in their order.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] for a single photo.
+    pub fn finish(mut self) -> Result<Vec<Distances>> {
+        let (count, half) = (self.members.len(), self.half());
+        let Some((_, size)) = self.shape.filter(|_| count > 1) else {
+            return Err(Self::too_few());
+        };
+        for first in 0..half.min(count) {
+            // The pairs that are near in the ring but not in the row.
+            let last = (first + half + 1).max((first + count).saturating_sub(half));
+            let others = last.min(count)..count;
+            let found = self.compare(&self.members[first].sets, others.clone())?;
+            self.note(first, others, found);
+        }
+        let others = (2 * half).min(count - 1);
+        let distances = self.members.into_iter().map(|mut member| {
+            if member.map.is_empty() {
+                member.close(keep(others));
+            }
+            let mut map = member.map;
+            let patches = map.iter_mut().enumerate();
+            patches.filter(|(i, _)| !self.places.holds(*i)).for_each(|(_, value)| *value = 0.0);
+            let mut distances = self.places.distances(map);
+            if self.places.0.is_none() {
+                // The map at the input's size, which meets not all of the grid's values.
+                distances.score = distances.map_at(size).into_iter().fold(0.0, f32::max);
+            }
+            distances
+        });
+        Ok(distances.collect())
+    }
+
+    /// What is said of fewer than two photos.
+    pub fn too_few() -> Error {
+        let why = "compares photos with each other and needs two that differ; for one photo take method winclip, april-gan \
+                   or fused, or enroll good parts and give --profile";
+        Error::setting("method mutual", why)
+    }
+
+    /// Photos on either side in the ring.
+    fn half(&self) -> usize {
+        self.options.max_neighbors / 2
+    }
+
+    /// Compares a photo's patches with those of others: for each of these, and each block and degree, the distances of the
+    /// photo's patches and those of the other's.
+    fn compare(&self, own: &[Tensor], others: Range<usize>) -> Result<Vec<Vec<BothWays>>> {
+        let own = own.iter().map(full).collect::<Result<Vec<_>>>()?;
+        let pair = |other: &Member| -> Result<Vec<BothWays>> {
+            let sets = own.iter().zip(&other.sets);
+            sets.map(|(a, b)| nearest_both_ways(a, &full(b)?, &self.candidates)).collect()
+        };
+        self.members[others].par_iter().map(pair).collect()
+    }
+
+    /// Notes on both sides what came of it.
+    fn note(&mut self, one: usize, others: Range<usize>, found: Vec<Vec<BothWays>>) {
+        let keep = keep(2 * self.half());
+        for (other, found) in others.zip(found) {
+            for (set, (from_one, from_other)) in found.into_iter().enumerate() {
+                insert(&mut self.members[one].lowest[set], &from_one, keep);
+                insert(&mut self.members[other].lowest[set], &from_other, keep);
+            }
+        }
+    }
+}
+
+/// Distances of one photo's patches to another, and the other way round.
+type BothWays = (Vec<f32>, Vec<f32>);
+
+/// Of so many distances how many count.
+fn keep(others: usize) -> usize {
+    ((SHARE * others as f64) as usize).max(1)
+}
+
+/// Notes each patch's new distance among its lowest.
+fn insert(lowest: &mut [Vec<f32>], distances: &[f32], keep: usize) {
+    for (lowest, &distance) in lowest.iter_mut().zip(distances) {
+        let at = lowest.partition_point(|other| *other <= distance);
+        if at < keep {
+            lowest.truncate(keep - 1);
+            lowest.insert(at, distance);
+        }
+    }
+}
+
+fn full(set: &Tensor) -> Result<Tensor> {
+    Ok(set.to_dtype(DType::F32)?)
+}
+
+/// The patches that each may be compared with, as ranges.
+fn candidates(grid: usize, align: Option<usize>, places: &Places) -> Vec<Vec<Range<usize>>> {
+    let of = |patch: usize| {
+        if !places.holds(patch) {
+            return vec![];
+        }
+        let around = |at: usize| match align {
+            Some(cells) => {
+                at.saturating_sub(cells)..at.saturating_add(cells).saturating_add(1).min(grid)
+            }
+            None => 0..grid,
+        };
+        let (columns, mut ranges) = (around(patch % grid), Vec::<Range<usize>>::new());
+        for y in around(patch / grid) {
+            for other in
+                (y * grid + columns.start..y * grid + columns.end).filter(|p| places.holds(*p))
+            {
+                match ranges.last_mut() {
+                    Some(last) if last.end == other => last.end += 1,
+                    _ => ranges.push(other..other + 1),
+                }
+            }
+        }
+        ranges
+    };
+    (0..grid * grid).map(of).collect()
+}
+
+/// Over all patches and channels of one photo together, without parameters (LNAMD, section 3.1, as its code has it).
+fn layer_norm(patches: &Tensor) -> Result<Tensor> {
+    const EPSILON: f64 = 1e-5;
+    let values = cpu_slice(patches)?;
+    let count = values.len() as f64;
+    let mean = values.iter().map(|v| f64::from(*v)).sum::<f64>() / count;
+    let variance = values.iter().map(|v| (f64::from(*v) - mean).powi(2)).sum::<f64>() / count;
+    let scale = 1.0 / (variance + EPSILON).sqrt();
+    Ok(patches.affine(scale, -mean * scale)?)
+}
+
+/// Scores of photos that resemble each other, brought nearer (RsCIN, section 3.3): after they are stretched to 0..1, the
+/// mean over `neighbours` of the average over so many nearest photos, each photo the first of its own, weighed by the
+/// cosines of the image embeddings, `[photos, embedding]`.
+///
+/// # Errors
+/// [`Error::Tensor`] for embeddings of another number of photos.
+pub fn rescored(scores: &[f32], embeddings: &Tensor, neighbours: &[usize]) -> Result<Vec<f32>> {
+    let (lowest, highest) = scores
+        .iter()
+        .fold((f32::INFINITY, f32::NEG_INFINITY), |(low, high), s| (low.min(*s), high.max(*s)));
+    let range = (highest - lowest).max(f32::MIN_POSITIVE);
+    let stretched: Vec<f32> = scores.iter().map(|score| (score - lowest) / range).collect();
+    let unit = unit_rows(embeddings)?;
+    let photo = |i: usize| -> Result<f32> {
+        let cosines = unit.matmul(&unit.narrow(0, i, 1)?.t()?)?.flatten_all()?.to_vec1::<f32>()?;
+        let mut order: Vec<usize> = (0..scores.len()).collect();
+        order.sort_by(|a, b| cosines[*b].total_cmp(&cosines[*a]));
+        let average = |count: &usize| {
+            let near = &order[..(*count).clamp(1, order.len())];
+            let weights: f32 = near.iter().map(|j| cosines[*j]).sum();
+            near.iter().map(|j| cosines[*j] * stretched[*j]).sum::<f32>() / weights
+        };
+        Ok(neighbours.iter().map(average).sum::<f32>() / neighbours.len() as f32)
+    };
+    (0..scores.len()).into_par_iter().map(photo).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::photo;
+    use super::*;
+
+    #[test]
+    fn half_precision_is_near_enough() {
+        let judged = |budget: usize| {
+            let mut mutual = Musc::new(MuscOptions::default()).unwrap();
+            mutual.budget = budget;
+            for seed in 0..4u32 {
+                let value = |i: u32| ((i * 7919 + seed * 104_729) % 1009) as f32 / 1009.0;
+                let rows: Vec<Vec<f32>> =
+                    (0..25).map(|row| (0..8).map(|i| value(row * 8 + i)).collect()).collect();
+                mutual.add(&photo(5, &rows)).unwrap();
+            }
+            mutual.finish().unwrap()
+        };
+        let (full, half) = (judged(BUDGET), judged(0));
+        for (full, half) in full.iter().zip(&half) {
+            assert_ne!(full.map, half.map);
+            assert!(full.map.iter().zip(&half.map).all(|(a, b)| (a - b).abs() < 2e-3));
+        }
+    }
+}
