@@ -74,13 +74,13 @@ fn module_of(path: &Path, root: &Path) -> Vec<String> {
     parts
 }
 
-/// The modules that a file of the command line uses.
-fn used_by(module: &[String], is_folder: bool, code: &str) -> Vec<Vec<String>> {
-    // The module that `super` stands for in a folder's own file and in its parts.
+/// The modules that a file uses; `root`: how it names the modules of its tree from the top.
+fn used_by(module: &[String], is_folder: bool, code: &str, root: &str) -> Vec<Vec<String>> {
+    // The modules that `super` and `self` stand for.
     let parent = &module[..module.len().saturating_sub(1)];
     let here = if is_folder { module } else { parent };
     let mut used = Vec::new();
-    for (prefix, base) in [("crate::cli::", &[][..]), ("super::", parent), ("self::", here)] {
+    for (prefix, base) in [(root, &[][..]), ("super::", parent), ("self::", here)] {
         for rest in code.split(prefix).skip(1) {
             let path = rest.split(|c: char| !c.is_alphanumeric() && c != '_' && c != ':');
             let parts = path.into_iter().next().unwrap().split("::").filter(|p| !p.is_empty());
@@ -90,47 +90,55 @@ fn used_by(module: &[String], is_folder: bool, code: &str) -> Vec<Vec<String>> {
     used
 }
 
-/// In `cli` every file uses others in one direction: no circle of files.
-#[test]
-fn the_command_line_has_no_circle() {
-    let root = source().join("cli");
-    let files = files(&root);
-    let modules: BTreeMap<Vec<String>, &str> =
-        files.iter().map(|(path, code)| (module_of(path, &root), &**code)).collect();
-    let mut uses: BTreeMap<&Vec<String>, BTreeSet<&Vec<String>>> = BTreeMap::new();
+/// What each module uses, by their names. In the command line a folder's own file stands above its parts; in the library
+/// parts use the types that their folder's own file declares, as Rust has it.
+fn uses(root: &Path, is_library: bool) -> BTreeMap<Vec<String>, BTreeSet<Vec<String>>> {
+    let files = files(root);
+    let all: BTreeSet<Vec<String>> = files.iter().map(|(path, _)| module_of(path, root)).collect();
+    let mut uses = BTreeMap::<_, BTreeSet<_>>::new();
     for (path, code) in &files {
-        let (own, _) = modules.get_key_value(&module_of(path, &root)).unwrap();
+        let own = module_of(path, root);
         let is_folder = path.ends_with("mod.rs");
-        for mut used in used_by(own, is_folder, code) {
+        let is_part = |m: &Vec<String>| m.len() == own.len() + 1 && m.starts_with(&own);
+        let mut used: BTreeSet<Vec<String>> = BTreeSet::new();
+        for mut path in
+            used_by(&own, is_folder, code, if is_library { "crate::" } else { "crate::cli::" })
+        {
             // The longest beginning that is a module; what is left is an item of it.
-            while !modules.contains_key(&used) {
-                used.pop();
+            while !path.is_empty() && !all.contains(&path) {
+                path.pop();
             }
-            let (used, _) = modules.get_key_value(&used).unwrap();
-            // A folder's parts are declared in its own file.
-            if used != own {
-                uses.entry(own).or_default().insert(used);
+            used.insert(path);
+        }
+        if is_library {
+            used.retain(|m| !is_part(m) && !own.starts_with(m));
+        } else if is_folder && !own.is_empty() {
+            used.extend(all.iter().filter(|m| is_part(m)).cloned());
+        }
+        used.remove(&own);
+        uses.insert(own, used);
+    }
+    uses
+}
+
+#[test]
+fn no_files_use_each_other_in_a_circle() {
+    for (root, is_library) in [(source(), true), (source().join("cli"), false)] {
+        let mut left = uses(&root, is_library);
+        assert!(left.values().map(BTreeSet::len).sum::<usize>() > 80, "too few uses were read");
+        // Takes away what uses nothing that is left, again and again; a circle remains.
+        loop {
+            let is_free = |uses: &BTreeSet<_>| !uses.iter().any(|used| left.contains_key(used));
+            let free: Vec<_> =
+                left.iter().filter(|(_, uses)| is_free(uses)).map(|(m, _)| m.clone()).collect();
+            if free.is_empty() {
+                break;
             }
+            free.iter().for_each(|module| _ = left.remove(module));
         }
-        // `mod part;` and what is called in it.
-        if is_folder {
-            let parts = modules.keys().filter(|m| m.len() == own.len() + 1 && m.starts_with(own));
-            uses.entry(own).or_default().extend(parts.filter(|_| !own.is_empty()));
-        }
+        let named: Vec<String> = left.keys().map(|module| module.join("::")).collect();
+        assert!(left.is_empty(), "these use each other in a circle: {}", named.join(", "));
     }
-    assert!(uses.values().map(BTreeSet::len).sum::<usize>() > 80, "too few uses were read");
-    // Takes away what uses nothing that is left, again and again; a circle remains.
-    let mut left: BTreeSet<&Vec<String>> = modules.keys().collect();
-    loop {
-        let free = |m: &&Vec<String>| uses.get(*m).is_none_or(|uses| uses.is_disjoint(&left));
-        let done: Vec<_> = left.iter().copied().filter(free).collect();
-        if done.is_empty() {
-            break;
-        }
-        done.iter().for_each(|module| _ = left.remove(*module));
-    }
-    let named: Vec<String> = left.iter().map(|module| module.join("::")).collect();
-    assert!(left.is_empty(), "these use each other in a circle: {}", named.join(", "));
 }
 
 /// A command uses what all share, and its own parts, but no other command.
@@ -141,7 +149,7 @@ fn commands_do_not_use_each_other() {
     for (path, code) in files(&root) {
         let module = module_of(&path, &root);
         let Some(own) = module.first() else { continue };
-        for used in used_by(&module, path.ends_with("mod.rs"), &code) {
+        for used in used_by(&module, path.ends_with("mod.rs"), &code, "crate::cli::") {
             let other = used.first().filter(|used| commands.contains(&&***used));
             assert!(
                 other.is_none_or(|other| other == own),

@@ -8,6 +8,7 @@ use candle_core::{Device, Tensor};
 use safetensors::SafeTensors;
 use serde::Deserialize;
 
+use super::pickle::{self, MOST_BYTES};
 use super::{Adapter, AdapterAbout};
 use crate::error::{Error, Result};
 use crate::files::safetensors_bytes;
@@ -15,8 +16,6 @@ use crate::ops::Activation;
 
 /// The file that a model brings for April-GAN, beside its own files.
 const COMPANION: &str = "adapter.safetensors";
-/// The largest published adapters have 13 MB.
-pub(super) const MOST_BYTES: u64 = 1 << 28;
 
 /// A published set of photos that adapters were trained on.
 #[derive(Clone, Debug, Deserialize)]
@@ -174,7 +173,7 @@ impl Adapter {
             if let Some(set) = training_sets().iter().find(|set| stem.contains(&set.file)) {
                 about.set_training_data(&set.name);
             }
-            (about, super::pickle::read(bytes).map_err(fail)?)
+            (about, pickle::read(bytes).map_err(fail)?)
         } else {
             let (about, tensors) = read_safetensors(bytes).map_err(fail)?;
             (about, tensors)

@@ -7,6 +7,7 @@ mod files;
 mod http;
 #[cfg(feature = "hub")]
 mod hub;
+mod locate;
 mod models;
 mod source;
 mod text;
@@ -28,8 +29,8 @@ use vision::VisionTower;
 pub use crate::ops::Activation;
 #[cfg(feature = "hub")]
 pub use hub::{Download, pull};
+pub use locate::is_cached;
 pub use models::{Alias, aliases};
-pub use source::is_cached;
 pub use tokenizer::Tokens;
 pub use vision::{Features, Taps};
 
@@ -71,14 +72,14 @@ pub struct Shape {
 /// # Errors
 /// As [`Clip::load`].
 pub fn shape(name: &str) -> Result<Shape> {
-    let files = source::find(name)?;
+    let files = locate::find(name)?;
     let (_, config, _) = configuration(name, &files)?;
     Ok(config.shape())
 }
 
 /// A file that lies beside a model's own, if there is one.
 pub(crate) fn companion(name: &str, file: &str) -> Result<Option<std::borrow::Cow<'static, [u8]>>> {
-    let files = source::find(name)?;
+    let files = locate::find(name)?;
     let is_there = files.names()?.iter().any(|n| n == file);
     is_there.then(|| files.read(file)).transpose()
 }
@@ -114,7 +115,7 @@ impl Clip {
     /// # Errors
     /// As [`Clip::load`], and [`Error::Setting`] for a size the model cannot take.
     pub fn open(name: &str, options: &ModelOptions) -> Result<Self> {
-        let files = source::find(name)?;
+        let files = locate::find(name)?;
         let (manifest, mut config, normalisation) = configuration(name, &files)?;
         if let Some(activation) = options.activation {
             config.vision.activation = activation;

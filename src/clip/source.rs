@@ -1,10 +1,7 @@
-//! From the name a user gives to a checkpoint's files.
+//! What the name of a model stands for.
 
 use std::path::Path;
 
-use super::files::Files;
-#[cfg(feature = "hub")]
-use super::hub;
 use super::models::{by_name, nearest};
 use crate::error::{Error, Result};
 
@@ -67,48 +64,6 @@ pub(super) fn parse(name: &str) -> Result<Source> {
         format!("model {name}"),
         format!("neither a known name, nor a folder, nor owner/repository; {hint}"),
     ))
-}
-
-/// The model's files, downloaded where they have to be.
-pub(super) fn find(name: &str) -> Result<Files> {
-    match parse(name)? {
-        Source::Embedded => Ok(Files::Embedded),
-        Source::Folder(folder) => Ok(Files::Folder(folder)),
-        Source::Repository(repository) => {
-            let folder = match hub::cached(&repository) {
-                Some(folder) => folder,
-                None => hub::download(&repository, &mut |_| {})?,
-            };
-            Ok(Files::Folder(folder))
-        }
-    }
-}
-
-/// Whether a model can be opened without the network.
-pub fn is_cached(name: &str) -> bool {
-    match parse(name) {
-        Ok(Source::Repository(repository)) => hub::cached(&repository).is_some(),
-        Ok(Source::Embedded | Source::Folder(_)) => true,
-        Err(_) => false,
-    }
-}
-
-/// Stands in for downloads in a build without them.
-#[cfg(not(feature = "hub"))]
-mod hub {
-    use super::{Error, Repository, Result};
-    use std::path::PathBuf;
-
-    pub fn cached(_: &Repository) -> Option<PathBuf> {
-        None
-    }
-
-    pub fn download(repository: &Repository, _: &mut dyn FnMut(())) -> Result<PathBuf> {
-        Err(Error::setting(
-            format!("--model {repository}"),
-            "this build has no downloads (cargo feature `hub`); give a folder",
-        ))
-    }
 }
 
 #[cfg(test)]

@@ -17,8 +17,8 @@ const GROUPS: usize = 16;
 /// A method by prompts and one by references. It scores by prompts alone until [`FewShotMethod::fit`].
 #[derive(Clone)]
 pub struct FewShotMethod {
-    pub(super) combined: Combined,
-    pub(super) references: &'static ReferenceEntry,
+    combined: Combined,
+    references: &'static ReferenceEntry,
 }
 
 impl Method for FewShotMethod {
@@ -66,9 +66,18 @@ impl FewShotMethod {
         Ok(Box::new(method))
     }
 
-    pub(super) fn is_of_a_paper(&self) -> bool {
-        let pair = (self.combined.name(), self.references.name);
-        pair == (WinClip::NAME, WinClip::NAME) || pair == (AprilGan::NAME, AprilGan::NAME)
+    /// How prompts and references come together: as the paper says where one pairs these two methods.
+    fn fusion(&self, on: &Measured) -> Fusion {
+        let prompts = self.combined.prompts.prompt_weight();
+        match (self.combined.name(), self.references.name) {
+            (WinClip::NAME, WinClip::NAME) => Fusion::Mean { prompts, references: 1.0, line: None },
+            (AprilGan::NAME, AprilGan::NAME) => Fusion::Mean {
+                prompts,
+                references: self.combined.other.blocks.len() as f32,
+                line: Some(on.score().0),
+            },
+            _ => Fusion::balanced(on),
+        }
     }
 }
 
@@ -168,7 +177,7 @@ impl FittedFewShot {
             places,
             grid,
         };
-        let fusion = Fusion::measure(&pair, &measured);
+        let fusion = pair.fusion(&measured);
         let held_out = by_prompts.into_iter().zip(&distances).map(|(scores, distances)| {
             let joined = fusion.join(scores, distances, grid, product, places);
             HeldOutScore::new(&Outcome::new(joined, product), places, grid)

@@ -5,8 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::few_shot::FewShotMethod;
-use super::{KindScore, WinClip};
+use super::KindScore;
 use crate::image::enlarge_to_corners;
 use crate::prompt::{Kind, Product, Role};
 use crate::reference::{Distances, Places};
@@ -61,22 +60,20 @@ pub(super) struct Measured<'a> {
     pub grid: usize,
 }
 
+impl Measured<'_> {
+    /// Mean and standard deviation of the photos' distances.
+    pub fn score(&self) -> (f32, f32) {
+        let (mean, spread) = mean_and_spread(self.distances.iter().map(|d| d.score));
+        (mean.max(1e-6), spread)
+    }
+}
+
 impl Fusion {
-    /// The rule for a pair of methods.
-    pub(super) fn measure(pair: &FewShotMethod, on: &Measured) -> Self {
-        let (line, spread) = mean_and_spread(on.distances.iter().map(|d| d.score));
-        let line = line.max(1e-6);
-        if pair.is_of_a_paper() {
-            let is_winclip = pair.references.name == WinClip::NAME;
-            let blocks = pair.combined.other.blocks.len();
-            return Self::Mean {
-                prompts: pair.combined.prompts.prompt_weight(),
-                references: if is_winclip { 1.0 } else { blocks as f32 },
-                line: (!is_winclip).then_some(line),
-            };
-        }
+    /// The rule for methods that no paper pairs.
+    pub(super) fn balanced(on: &Measured) -> Self {
+        let (mean, spread) = on.score();
         // A few photos may agree by chance.
-        Self::Balanced(FusionStats::measure(on, (line, spread.max(0.05 * line))))
+        Self::Balanced(FusionStats::measure(on, (mean, spread.max(0.05 * mean))))
     }
 
     /// A score on the scale of distances: undoes [`signed_log1p`] where it was applied.
