@@ -116,7 +116,8 @@ impl Error {
         Error::Profile { path: path.into(), why: one_line(why) }
     }
 
-    pub(crate) fn setting(setting: impl ToString, why: impl ToString) -> Self {
+    /// A setting that cannot be used, and why, on one line.
+    pub fn setting(setting: impl ToString, why: impl ToString) -> Self {
         Error::Setting { setting: one_line(setting), why: one_line(why) }
     }
 

@@ -113,8 +113,7 @@ impl Inputs {
     /// # Errors
     /// When a result would overwrite one of the photos, or another result.
     pub fn targets(&self, out: &Path, extensions: &[&str]) -> Result<Vec<PathBuf>, Error> {
-        let refuse =
-            |why: String| Err(Error::Setting { setting: format!("out {}", out.display()), why });
+        let refuse = |why: String| Err(Error::setting(format!("out {}", out.display()), why));
         let relative = self.photos.iter().map(|photo| {
             let photo = clean(photo);
             let below = photo.strip_prefix(&self.base).map(Path::to_path_buf);
@@ -152,8 +151,8 @@ pub fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
 /// Finds out before the run whether results can be kept in a folder; `setting`: what named it.
 pub fn check_writable(setting: &str, out: &Path) -> Result<(), Error> {
     if out.exists() && !out.is_dir() {
-        let why = "is a file; give a folder".to_string();
-        return Err(Error::Setting { setting: format!("{setting} {}", out.display()), why });
+        let why = "is a file; give a folder";
+        return Err(Error::setting(format!("{setting} {}", out.display()), why));
     }
     blemish::files::check_folder(out)
 }

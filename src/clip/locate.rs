@@ -3,7 +3,7 @@
 use super::files::Files;
 #[cfg(feature = "hub")]
 use super::hub;
-use super::source::{Repository, Source, parse};
+use super::source::{Source, parse};
 use crate::error::Result;
 
 /// The model's files, downloaded where they have to be.
@@ -35,7 +35,7 @@ pub fn is_cached(name: &str) -> bool {
 mod hub {
     use std::path::PathBuf;
 
-    use super::Repository;
+    use crate::clip::source::Repository;
     use crate::error::{Error, Result};
 
     pub fn cached(_: &Repository) -> Option<PathBuf> {

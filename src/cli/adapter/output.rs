@@ -12,5 +12,5 @@ pub fn check_new(output: &Path) -> blemish::Result<()> {
         _ if output.extension().is_none_or(|e| e != "safetensors") => "must end in .safetensors",
         _ => return Ok(()),
     };
-    Err(Error::Setting { setting: format!("output {}", output.display()), why: why.into() })
+    Err(Error::setting(format!("output {}", output.display()), why))
 }

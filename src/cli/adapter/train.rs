@@ -87,19 +87,16 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     let prompts = Prompts::open(&args.prompts)?;
     let checkpoint = with_suffix(&args.output, "checkpoint");
     if checkpoint.exists() && !args.resume {
-        let why = "is there from a run that was stopped: go on from it with --resume, or remove it"
-            .to_string();
-        return Err(Error::Setting { setting: checkpoint.display().to_string(), why }.into());
+        let why = "is there from a run that was stopped: go on from it with --resume, or remove it";
+        return Err(Error::setting(checkpoint.display().to_string(), why).into());
     }
     let folder =
         args.output.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
     check_writable("output", folder)?;
     check_new(&args.output)?;
     let cache = args.cache.clone().or_else(|| Some(cache_folder()?.join("features")));
-    let cache = cache.ok_or_else(|| Error::Setting {
-        setting: "cache".into(),
-        why: "give a folder: there is no home for one".into(),
-    })?;
+    let cache =
+        cache.ok_or_else(|| Error::setting("cache", "give a folder: there is no home for one"))?;
     let clip = model.open(None)?;
     let options = TrainOptions {
         blocks: args.blocks.clone().unwrap_or_else(|| quarters(clip.shape().blocks)),

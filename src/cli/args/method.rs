@@ -126,7 +126,7 @@ impl MethodArgs {
         {
             if given && !entry.takes_adapter {
                 let why = format!("--method {} takes none; use april-gan or fused", entry.name);
-                return Err(Error::Setting { setting: setting.into(), why }.into());
+                return Err(Error::setting(setting, why).into());
             }
         }
         let (fit, quiet) = (self.fit, model.quiet);
@@ -149,9 +149,8 @@ impl MethodArgs {
             (&self.name, self.mode())
         {
             let why = "compares the photos of a folder with each other, for `score` and `eval`; give one that \
-                       scores each alone"
-                .to_string();
-            return Err(Error::Setting { setting: format!("method {name}"), why }.into());
+                       scores each alone";
+            return Err(Error::setting(format!("method {name}"), why).into());
         }
         self.resolve(ScoringMode::PerPhoto)
     }
@@ -159,8 +158,8 @@ impl MethodArgs {
     /// The same where a profile brings the method.
     pub fn resolve_for_profile(&self) -> anyhow::Result<ModelChoice> {
         if self.mode().is_some_and(|mode| mode != ScoringMode::Auto) {
-            let why = "a profile brings its own; leave it out, or take auto".to_string();
-            return Err(Error::Setting { setting: "method".into(), why }.into());
+            let why = "a profile brings its own; leave it out, or take auto";
+            return Err(Error::setting("method", why).into());
         }
         self.model.resolve()
     }
@@ -188,7 +187,7 @@ impl MethodChoice {
             let why =
                 "needs an adapter for this model: give one with --adapter FILE (`blemish adapter`)";
             let setting = format!("method {}", self.entry.name);
-            return Err(Error::Setting { setting, why: why.into() }.into());
+            return Err(Error::setting(setting, why).into());
         }
         let inputs = MethodInputs { adapter: adapter.map(Arc::new) };
         if let Some(adapter) = &inputs.adapter {

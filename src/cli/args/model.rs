@@ -97,8 +97,8 @@ impl ModelChoice {
             [("size", self.size.is_some()), ("activation", self.activation.is_some())]
         {
             if given {
-                let why = "a profile brings its own; enroll again for another".to_string();
-                return Err(Error::Setting { setting: setting.into(), why }.into());
+                let why = "a profile brings its own; enroll again for another";
+                return Err(Error::setting(setting, why).into());
             }
         }
         let options = ModelOptions {
@@ -128,12 +128,14 @@ impl ModelChoice {
             DeviceKind::Cuda => ("cuda", Device::new_cuda(0)),
             DeviceKind::Metal => ("metal", Device::new_metal(0)),
         };
-        Ok(device.map_err(|error| Error::Setting {
-            setting: format!("device {name}"),
-            why: format!(
-                "not to be had here ({}); this needs a build with `--features {name}`",
-                error.to_string().lines().next().unwrap_or_default()
-            ),
+        Ok(device.map_err(|error| {
+            let reason = error.to_string();
+            let reason = reason.lines().next().unwrap_or_default();
+            let build = format!("this needs a build with `--features {name}`");
+            Error::setting(
+                format!("device {name}"),
+                format!("not to be had here ({reason}); {build}"),
+            )
         })?)
     }
 
@@ -174,8 +176,8 @@ impl ModelChoice {
 
 fn set_threads(threads: usize) -> anyhow::Result<()> {
     if threads == 0 {
-        let setting = "threads 0".to_string();
-        return Err(Error::Setting { setting, why: "give at least 1".into() }.into());
+        let setting = "threads 0";
+        return Err(Error::setting(setting, "give at least 1").into());
     }
     // More threads than cores only wait for each other.
     let cores = std::thread::available_parallelism().map_or(threads, usize::from);

@@ -11,8 +11,8 @@ pub fn check_rate(rate: f64) -> blemish::Result<()> {
     if (LOWEST_RATE..1.0).contains(&rate) {
         return Ok(());
     }
-    let why = "give a share of at least 0.000001 and below 1, such as 0.05 for 5 %".to_string();
-    Err(Error::Setting { setting: format!("false-alarm {rate}"), why })
+    let why = "give a share of at least 0.000001 and below 1, such as 0.05 for 5 %";
+    Err(Error::setting(format!("false-alarm {rate}"), why))
 }
 
 /// A share in percent with two digits, rounded up so that what is promised is kept.

@@ -78,8 +78,8 @@ pub fn mine(
     }
     let taken = results.typical(args.limit.unwrap_or(TYPICAL), &|photo| dropped[photo])?;
     if taken.is_empty() {
-        let why = "leaves no typical photo; strike out fewer".to_string();
-        return Err(Error::Setting { setting: "drop".into(), why }.into());
+        let why = "leaves no typical photo; strike out fewer";
+        return Err(Error::setting("drop", why).into());
     }
     let order = results.by_score();
     let row = |photo: usize| MinedRow {
@@ -136,7 +136,7 @@ fn check_sheet(args: &Args, photos: &[PathBuf]) -> anyhow::Result<()> {
     } else {
         return Ok(());
     };
-    Err(Error::Setting { setting: format!("sheet {}", sheet.display()), why }.into())
+    Err(Error::setting(format!("sheet {}", sheet.display()), why).into())
 }
 
 /// The files of a folder that is mined.
@@ -174,7 +174,7 @@ impl<'a> Files<'a> {
                 scorer.photos(),
                 photos.paths().len()
             );
-            return Err(Error::Setting { setting: "mine".into(), why }.into());
+            return Err(Error::setting("mine", why).into());
         }
         Ok(files)
     }
@@ -198,7 +198,7 @@ fn dropped(names: &[PathBuf], files: &[Vec<&Path>]) -> anyhow::Result<Vec<bool>>
                 files[*other][0].display()
             ),
         };
-        return Err(Error::Setting { setting: format!("drop {}", name.display()), why }.into());
+        return Err(Error::setting(format!("drop {}", name.display()), why).into());
     }
     Ok(dropped)
 }

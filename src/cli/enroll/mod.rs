@@ -22,8 +22,8 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let method = args.method.resolve_per_photo()?;
     check_rate(args.false_alarm)?;
     if args.limit == Some(0) {
-        let why = "take at least 1 reference".to_string();
-        return Err(Error::Setting { setting: "limit 0".into(), why }.into());
+        let why = "take at least 1 reference";
+        return Err(Error::setting("limit 0", why).into());
     }
     check_target(&args.out)?;
     let Some(mut files) = Files::find(args) else { return Ok(ExitCode::FAILURE) };
@@ -144,8 +144,8 @@ fn check_target(out: &Path) -> anyhow::Result<()> {
     let folder = out.parent().filter(|folder| !folder.as_os_str().is_empty());
     check_writable("out", folder.unwrap_or(Path::new(".")))?;
     if out.exists() && !Profile::is_one(out) {
-        let why = "is there and is no product file; give another name".to_string();
-        return Err(Error::Setting { setting: format!("out {}", out.display()), why }.into());
+        let why = "is there and is no product file; give another name";
+        return Err(Error::setting(format!("out {}", out.display()), why).into());
     }
     Ok(())
 }

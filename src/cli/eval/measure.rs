@@ -164,7 +164,7 @@ impl Setup<'_> {
              adapter or --method winclip, or mark the numbers with --allow-leak",
             leaks.join(", ")
         );
-        Err(Error::Setting { setting: format!("the adapter {}", adapter.name()), why }.into())
+        Err(Error::setting(format!("the adapter {}", adapter.name()), why).into())
     }
 
     /// Reads a product's photos: the order of comparison is drawn from what they hold.

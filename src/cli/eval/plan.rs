@@ -58,7 +58,7 @@ pub fn resolve(args: &RunArgs, layout: Layout) -> anyhow::Result<Plan<'_>> {
 }
 
 fn refuse(setting: &str, why: &str) -> anyhow::Error {
-    Error::Setting { setting: setting.into(), why: why.into() }.into()
+    Error::setting(setting, why).into()
 }
 
 impl RunArgs {

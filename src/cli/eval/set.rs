@@ -16,7 +16,7 @@ impl SetArgs {
                 let mut there: Vec<&str> = all.iter().map(|s| &*s.product).collect();
                 there.dedup();
                 let why = format!("{} has {}", self.root.display(), there.join(", "));
-                return Err(Error::Setting { setting: format!("category {wanted}"), why }.into());
+                return Err(Error::setting(format!("category {wanted}"), why).into());
             }
         }
         let is_wanted = |product: &str| {

@@ -140,7 +140,7 @@ fn refuse_alone(flag: &str) -> anyhow::Error {
 }
 
 fn refuse(setting: &str, why: &str) -> anyhow::Error {
-    Error::Setting { setting: setting.into(), why: why.into() }.into()
+    Error::setting(setting, why).into()
 }
 
 /// For each photo the path of its pictures.
