@@ -318,11 +318,11 @@ fn saved_by_training(prefix: &str) -> String {
 fn check_pickle(path: &Path) -> Result<(), String> {
     // A few thousand tensors, as of the largest models.
     const LIMITS: Limits = Limits { bytes: 16 << 20, visits: 4_000_000 };
-    let words = |e: std::io::Error| format!("cannot read: {e}");
-    let file = crate::files::open(path, u64::MAX).map_err(words)?;
-    let length = file.metadata().map_err(words)?.len();
+    let as_text = |e: std::io::Error| format!("cannot read: {e}");
+    let file = crate::files::open(path, u64::MAX).map_err(as_text)?;
+    let length = file.metadata().map_err(as_text)?.len();
     let mut file = BufReader::new(file);
-    if !file.fill_buf().map_err(words)?.starts_with(b"PK") {
+    if !file.fill_buf().map_err(as_text)?.starts_with(b"PK") {
         return Err(
             "is no zip: damaged, or of PyTorch before 1.6; save it again as safetensors".into()
         );

@@ -157,8 +157,8 @@ impl Fetch<'_> {
     fn run(&self, progress: &mut dyn FnMut(Download)) -> Result<PathBuf, String> {
         let (etag, total) = tries(|| self.promise())?;
         let blob = below(self.blobs, &[etag.as_ref()]).map_err(|e| e.to_string())?;
-        let words = |e: std::io::Error| e.to_string();
-        std::fs::create_dir_all(self.blobs).map_err(words)?;
+        let as_text = |e: std::io::Error| e.to_string();
+        std::fs::create_dir_all(self.blobs).map_err(as_text)?;
         let _lock = Lock::take(blob.with_extension("lock"))?;
         if check(&blob, &etag, total).is_ok() {
             // The same content in an older revision.
@@ -172,12 +172,12 @@ impl Fetch<'_> {
                 .map_err(|why| format!("{why} (what has arrived is kept)"))?;
             match check(&part, &etag, total) {
                 Ok(()) => {
-                    std::fs::rename(&part, &blob).map_err(words)?;
+                    std::fs::rename(&part, &blob).map_err(as_text)?;
                     return Ok(blob);
                 }
                 Err(why) => last = why,
             }
-            std::fs::remove_file(&part).map_err(words)?;
+            std::fs::remove_file(&part).map_err(as_text)?;
         }
         Err(format!("{last}; it was thrown away: try again"))
     }
@@ -251,8 +251,8 @@ impl Fetch<'_> {
 /// Whether a file has the length and the hash that were promised. Large files are named by their SHA-256, small ones by
 /// git's hash of a blob; other names say nothing of the content.
 fn check(file: &Path, etag: &str, total: u64) -> Result<(), String> {
-    let words = |e: std::io::Error| e.to_string();
-    let length = file.metadata().map_err(words)?.len();
+    let as_text = |e: std::io::Error| e.to_string();
+    let length = file.metadata().map_err(as_text)?.len();
     if length != total {
         return Err(format!("arrived with {length} bytes where {total} were promised"));
     }
@@ -261,7 +261,7 @@ fn check(file: &Path, etag: &str, total: u64) -> Result<(), String> {
         40 => {
             let mut hasher = Sha1::new();
             hasher.update(format!("blob {length}\0"));
-            crate::files::read_parts(file, |part| hasher.update(part)).map_err(words)?;
+            crate::files::read_parts(file, |part| hasher.update(part)).map_err(as_text)?;
             ("git hash", hex(&hasher.finalize()))
         }
         _ => return Ok(()),

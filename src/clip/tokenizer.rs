@@ -136,20 +136,20 @@ fn from_vocab_and_merges(vocab: &[u8], merges: &[u8]) -> Result<tokenizers::Toke
             None => Err(format!("merges.txt: {line:?} is not a pair")),
         })
         .collect::<Result<_, _>>()?;
-    let words = |e: tokenizers::Error| e.to_string();
+    let as_text = |e: tokenizers::Error| e.to_string();
     let model = BPE::builder()
         .vocab_and_merges(vocab.into_iter().collect::<Vocab>(), merges)
         .unk_token(END.into())
         .end_of_word_suffix("</w>".into())
         .build()
-        .map_err(words)?;
+        .map_err(as_text)?;
     let mut tokenizer = tokenizers::Tokenizer::new(model);
-    let spaces = Replace::new(ReplacePattern::Regex(r"\s+".into()), " ").map_err(words)?;
+    let spaces = Replace::new(ReplacePattern::Regex(r"\s+".into()), " ").map_err(as_text)?;
     let split = SplitPattern::Regex(WORDS.into());
-    let split = Split::new(split, SplitDelimiterBehavior::Removed, true).map_err(words)?;
+    let split = Split::new(split, SplitDelimiterBehavior::Removed, true).map_err(as_text)?;
     tokenizer
         .with_normalizer(Some(Normalizers::new(vec![NFC.into(), spaces.into(), Lowercase.into()])))
-        .map_err(words)?;
+        .map_err(as_text)?;
     tokenizer.with_pre_tokenizer(Some(PreTokenizers::new(vec![
         split.into(),
         ByteLevel::new(false, true, true).into(),
@@ -160,6 +160,6 @@ fn from_vocab_and_merges(vocab: &[u8], merges: &[u8]) -> Result<tokenizers::Toke
             .add_prefix_space(false),
     ));
     let special = [START, END].map(|token| AddedToken::from(token, true));
-    tokenizer.add_special_tokens(special).map_err(words)?;
+    tokenizer.add_special_tokens(special).map_err(as_text)?;
     Ok(tokenizer)
 }

@@ -46,9 +46,9 @@ impl AprilGan {
         Ok((image, photo.blocks.iter().map(logits).collect::<Result<_>>()?))
     }
 
-    fn judge_one(&self, photo: &Features, text: &Tensor) -> Result<Vec<KindScore>> {
+    fn score_one(&self, photo: &Features, text: &Tensor) -> Result<Vec<KindScore>> {
         let (image, layers) = self.logits(photo, text)?;
-        let verdict = |(kind, &logit): (usize, &f32)| {
+        let score_kind = |(kind, &logit): (usize, &f32)| {
             // Enlarged before the softmax: a map at the input's own size.
             let mut values = vec![0.0; photo.size * photo.size];
             for layer in &layers {
@@ -58,23 +58,23 @@ impl AprilGan {
             mean_of(layers.len(), &mut values);
             KindScore { score: sigmoid(logit), map: PatchMap { side: photo.size, values } }
         };
-        Ok(image.par_iter().enumerate().map(verdict).collect())
+        Ok(image.par_iter().enumerate().map(score_kind).collect())
     }
 
     /// The same at the patches' own size: the softmax of each patch, not of what lies between them.
-    pub(super) fn judge_patches(
+    pub(super) fn score_patches(
         &self,
         photo: &Features,
         product: &Product,
     ) -> Result<Vec<KindScore>> {
-        let (image, layers) = self.logits(photo, &words(product)?)?;
-        let verdict = |(kind, &logit): (usize, &f32)| {
+        let (image, layers) = self.logits(photo, &text_means(product)?)?;
+        let score_kind = |(kind, &logit): (usize, &f32)| {
             let mut values = vec![0.0; photo.grid * photo.grid];
             layers.iter().for_each(|layer| add_sigmoid(&mut values, &layer[kind]));
             mean_of(layers.len(), &mut values);
             KindScore { score: sigmoid(logit), map: PatchMap { side: photo.grid, values } }
         };
-        Ok(image.iter().enumerate().map(verdict).collect())
+        Ok(image.iter().enumerate().map(score_kind).collect())
     }
 }
 
@@ -97,12 +97,12 @@ impl Method for AprilGan {
     }
 
     fn score(&self, photos: &[&Features], product: &Product) -> Result<Vec<Vec<KindScore>>> {
-        let text = words(product)?;
-        photos.iter().map(|photo| self.judge_one(photo, &text)).collect()
+        let text = text_means(product)?;
+        photos.iter().map(|photo| self.score_one(photo, &text)).collect()
     }
 }
 
-fn words(product: &Product) -> Result<Tensor> {
+fn text_means(product: &Product) -> Result<Tensor> {
     Ok(product.unit_means()?.to_device(&Device::Cpu)?)
 }
 

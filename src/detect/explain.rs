@@ -54,8 +54,8 @@ impl Detector {
     ///
     /// # Errors
     /// As [`Detector::score`].
-    pub fn explain(&self, seen: &EncodedPhoto, product: &Product) -> Result<Explanation> {
-        let base = self.outcome(seen, product)?;
+    pub fn explain(&self, photo: &EncodedPhoto, product: &Product) -> Result<Explanation> {
+        let base = self.outcome(photo, product)?;
         let (hottest, peak) = base.map.peak();
         let mut effects = Vec::new();
         for (part, kind, text) in parts(product) {
@@ -63,7 +63,7 @@ impl Detector {
                 kind.as_ref().is_none_or(|kind| k.name == *kind) && *text_of(part, prompt) == text
             };
             let Some(rest) = product.without(leave_out)? else { continue };
-            let without = self.outcome(seen, &rest)?;
+            let without = self.outcome(photo, &rest)?;
             effects.push(Effect {
                 score: base.score - without.score,
                 peak: peak - without.map.values[hottest],
@@ -73,12 +73,12 @@ impl Detector {
             });
         }
         let patch =
-            |place: usize| (place as f64 + 0.5) * seen.features.size as f64 / base.map.side as f64;
+            |place: usize| (place as f64 + 0.5) * photo.features.size as f64 / base.map.side as f64;
         let (column, row) = (patch(hottest % base.map.side), patch(hottest / base.map.side));
         Ok(Explanation {
             score: base.score,
             peak,
-            peak_at: seen.placement.on_photo(column, row),
+            peak_at: photo.placement.on_photo(column, row),
             effects,
         })
     }

@@ -274,9 +274,9 @@ mod tests {
     }
 
     fn outcome(kinds: &[(Role, &str, bool)], values: &[f32]) -> Outcome {
-        let verdict =
+        let score_kind =
             |&score: &f32| KindScore { score, map: PatchMap { side: 1, values: vec![score] } };
-        Outcome::new(values.iter().map(verdict).collect(), &product(kinds))
+        Outcome::new(values.iter().map(score_kind).collect(), &product(kinds))
     }
 
     const KINDS: [(Role, &str, bool); 4] = [

@@ -53,7 +53,7 @@ impl Method for Fused {
     fn score(&self, photos: &[&Features], product: &Product) -> Result<Vec<Vec<KindScore>>> {
         let windows = self.win_clip.score(photos, product)?;
         let both = windows.iter().zip(photos).map(|(windows, photo)| {
-            let layers = self.april_gan.judge_patches(photo, product)?;
+            let layers = self.april_gan.score_patches(photo, product)?;
             Ok(windows.iter().zip(&layers).map(|(w, l)| self.fuse(w, l)).collect())
         });
         both.collect()
@@ -82,7 +82,7 @@ fn mean(a: f32, b: f32, (spread_a, spread_b): (f32, f32)) -> f32 {
 pub(crate) fn spread(
     clip: &Clip,
     adapter: &Adapter,
-    good: &[&Sample],
+    samples: &[&Sample],
     depth: BitDepth,
 ) -> Result<Option<(f32, f32)>> {
     /// Enough for a second digit.
@@ -92,15 +92,15 @@ pub(crate) fn spread(
     let prompts = Prompts::default();
     let cache = TextCache::from_env();
     let (mut windows, mut layers) = (Vec::new(), Vec::new());
-    for sample in good.iter().step_by(good.len().div_ceil(PHOTOS).max(1)) {
+    for sample in samples.iter().step_by(samples.len().div_ceil(PHOTOS).max(1)) {
         let names = std::slice::from_ref(&sample.product);
         let product = Product::with_synonyms(clip, names, &prompts, &cache)?;
         let photo = Photo::open(&sample.photo, depth)?;
         let pixels = clip.prepare(&photo, Fit::Squash).pixels;
-        let seen = method.project(clip.encode_image(&pixels, &method.taps())?)?;
+        let features = method.project(clip.encode_image(&pixels, &method.taps())?)?;
         for (map, spreads) in [
-            (&method.win_clip.score(&[&seen], &product)?[0][0].map, &mut windows),
-            (&method.april_gan.judge_patches(&seen, &product)?[0].map, &mut layers),
+            (&method.win_clip.score(&[&features], &product)?[0][0].map, &mut windows),
+            (&method.april_gan.score_patches(&features, &product)?[0].map, &mut layers),
         ] {
             let odds: Vec<f32> = map.values.iter().map(|p| log_odds(*p)).collect();
             spreads.push(population_deviation(&odds).max(1e-3));

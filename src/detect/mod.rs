@@ -256,11 +256,11 @@ impl Detector {
     ///
     /// # Panics
     /// If the method breaks its promise of one verdict per kind.
-    pub fn score(&self, seen: &EncodedPhoto, product: &Product) -> Result<Finding> {
-        let outcome = self.outcome(seen, product)?;
+    pub fn score(&self, photo: &EncodedPhoto, product: &Product) -> Result<Finding> {
+        let outcome = self.outcome(photo, product)?;
         let square = Square {
-            placement: seen.placement,
-            size: seen.features.size,
+            placement: photo.placement,
+            size: photo.features.size,
             region: self.region.clone(),
         };
         Ok(Finding::new(outcome, product, square))
@@ -270,8 +270,8 @@ impl Detector {
     ///
     /// # Errors
     /// As [`Detector::score`].
-    pub fn image_score(&self, seen: &EncodedPhoto, product: &Product) -> Result<f32> {
-        Ok(self.outcome(seen, product)?.score)
+    pub fn image_score(&self, photo: &EncodedPhoto, product: &Product) -> Result<f32> {
+        Ok(self.outcome(photo, product)?.score)
     }
 
     /// Looks for defects in one photo.
@@ -282,8 +282,8 @@ impl Detector {
         self.score(&self.encode(&self.prepare(photo))?, product)
     }
 
-    pub(crate) fn outcome(&self, seen: &EncodedPhoto, product: &Product) -> Result<Outcome> {
-        let scores = self.method.score(&[&seen.features], product)?.pop().unwrap_or_default();
+    pub(crate) fn outcome(&self, photo: &EncodedPhoto, product: &Product) -> Result<Outcome> {
+        let scores = self.method.score(&[&photo.features], product)?.pop().unwrap_or_default();
         assert_eq!(scores.len(), product.kinds().len(), "one score per kind");
         check_numbers(&scores, self.method.name())?;
         Ok(Outcome::new(scores, product))
@@ -342,8 +342,8 @@ mod tests {
 
     #[test]
     fn the_map_peaks_where_the_bad_patch_lies_on_the_photo() {
-        let words = |v: [f32; 2]| Tensor::new(&[v], &Device::Cpu).unwrap();
-        let product = Product::from_embeddings("part", words([1.0, 0.0]), words([0.0, 1.0]));
+        let text = |v: [f32; 2]| Tensor::new(&[v], &Device::Cpu).unwrap();
+        let product = Product::from_embeddings("part", text([1.0, 0.0]), text([0.0, 1.0]));
         for (fit, expected) in [(Fit::Squash, (350, 83)), (Fit::Crop, (317, 83))] {
             let detector = Detector {
                 encoder: Arc::new(OneBadPatch { column: 3, row: 2 }),

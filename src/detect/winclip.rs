@@ -47,18 +47,18 @@ impl Method for WinClip {
         let means =
             sets.map(|set| set.embeddings.mean(0)).collect::<candle_core::Result<Vec<_>>>()?;
         let text = unit_rows(&Tensor::stack(&means, 0)?)?;
-        photos.iter().map(|photo| self.judge_one(photo, &text)).collect()
+        photos.iter().map(|photo| self.score_one(photo, &text)).collect()
     }
 }
 
 impl WinClip {
-    fn judge_one(&self, photo: &Features, text: &Tensor) -> Result<Vec<KindScore>> {
+    fn score_one(&self, photo: &Features, text: &Tensor) -> Result<Vec<KindScore>> {
         let grid = photo.grid;
         let image = self.class_scores(&photo.image.unsqueeze(0)?, text)?;
         let windows = photo.windows.iter().map(|windows| self.class_scores(windows, text));
         let windows = windows.collect::<Result<Vec<_>>>()?;
         let scales = 1.0 + windows.len() as f32;
-        let verdicts = image.iter().enumerate().map(|(kind, score)| {
+        let scores = image.iter().enumerate().map(|(kind, score)| {
             let score = score[0];
             // The whole photo is the third scale, the same at every patch.
             let mut inverse = vec![1.0 / score; grid * grid];
@@ -69,7 +69,7 @@ impl WinClip {
             let values = inverse.into_iter().map(|sum| scales / sum).collect();
             KindScore { score, map: PatchMap { side: grid, values } }
         });
-        Ok(verdicts.collect())
+        Ok(scores.collect())
     }
 
     /// For each kind, `softmax([cos(e, normal), cos(e, kind)] / temperature)[kind]` of each row `e`.

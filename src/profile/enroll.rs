@@ -399,13 +399,13 @@ pub(super) fn file_name(path: &Path) -> String {
 /// Of several photos each with a patch and a scar laid over it; of a single one itself, moved half a patch to each
 /// side. With the photo's index and where the damage is.
 fn versions(
-    good: &[EncodedReference],
+    references: &[EncodedReference],
     size: usize,
     grid: usize,
     area: Rectangle,
     seed: u64,
 ) -> Vec<(usize, Prepared, Rectangle)> {
-    if let [single] = good {
+    if let [single] = references {
         let half = (size / grid / 2).max(1) as isize;
         let moves = [(half, 0), (-half, 0), (0, half), (0, -half)];
         return moves
@@ -413,7 +413,8 @@ fn versions(
             .filter_map(|by| Some((0, moved(single.prepared.as_ref()?, size, *by), area)))
             .collect();
     }
-    let kept = good.iter().enumerate().filter_map(|(of, p)| Some((of, p, p.prepared.as_ref()?)));
+    let kept =
+        references.iter().enumerate().filter_map(|(of, p)| Some((of, p, p.prepared.as_ref()?)));
     let damaged = kept.flat_map(|(of, photo, undamaged)| {
         // Drawn by the photo itself: the others do not matter.
         let own = u64::from_str_radix(&photo.about.sha256[..15], 16).unwrap_or(0);

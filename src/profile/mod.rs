@@ -217,10 +217,10 @@ impl Profile {
     }
 
     fn pair(&self) -> Result<FewShotMethod> {
-        let parts = crate::detect::MethodInputs { adapter: self.adapter.clone() };
-        let words = crate::detect::method(&self.about.method)?.make(&parts)?;
+        let inputs = crate::detect::MethodInputs { adapter: self.adapter.clone() };
+        let prompts = crate::detect::method(&self.about.method)?.make(&inputs)?;
         let references = crate::reference::reference_method(&self.about.reference_method)?;
-        Ok(FewShotMethod::new(words, references, self.about.reference_blocks.clone()))
+        Ok(FewShotMethod::new(prompts, references, self.about.reference_blocks.clone()))
     }
 }
 

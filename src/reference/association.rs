@@ -17,10 +17,10 @@ pub(super) struct Association {
 }
 
 impl Association {
-    pub fn fit(good: &[&Features]) -> Result<Self> {
-        let patches: Vec<&Tensor> = good.iter().filter_map(|p| p.patches.as_ref()).collect();
+    pub fn fit(references: &[&Features]) -> Result<Self> {
+        let patches: Vec<&Tensor> = references.iter().filter_map(|p| p.patches.as_ref()).collect();
         let scale = |i: usize| {
-            MemoryBank::new(&good.iter().map(|photo| &photo.windows[i]).collect::<Vec<_>>())
+            MemoryBank::new(&references.iter().map(|photo| &photo.windows[i]).collect::<Vec<_>>())
         };
         let windows = (0..WINDOWS.len()).map(scale).collect::<Result<_>>()?;
         Ok(Self { patches: MemoryBank::new(&patches)?, windows })
@@ -72,13 +72,14 @@ pub(super) struct BlockBanks {
 }
 
 impl BlockBanks {
-    pub fn fit(good: &[&Features], options: FitOptions) -> Result<Self> {
+    pub fn fit(references: &[&Features], options: FitOptions) -> Result<Self> {
         let bank = |i: usize| {
-            let photos = good.iter().map(|photo| options.places.rows(&patches(&photo.blocks[i])?));
+            let photos =
+                references.iter().map(|photo| options.places.rows(&patches(&photo.blocks[i])?));
             MemoryBank::new(&photos.collect::<Result<Vec<_>>>()?.iter().collect::<Vec<_>>())
         };
-        let banks = (0..good[0].blocks.len()).map(bank).collect::<Result<_>>()?;
-        Ok(Self { banks, photos: good.len() })
+        let banks = (0..references[0].blocks.len()).map(bank).collect::<Result<_>>()?;
+        Ok(Self { banks, photos: references.len() })
     }
 
     pub fn from_tensors(tensors: &mut Tensors) -> Result<Self> {

@@ -37,7 +37,7 @@ const HEADS: usize = 4;
 pub(super) struct Components {
     clusters: Clusters,
     /// Each good photo's cluster at each patch.
-    good: Vec<FeatureLayout>,
+    references: Vec<FeatureLayout>,
     banks: BlockBanks,
     /// Mean and spread of each head over the good photos, each left out in turn.
     scales: [(f32, f32); HEADS],
@@ -78,21 +78,21 @@ struct Heads {
 }
 
 impl Components {
-    pub fn fit(good: &[&Features], options: FitOptions) -> Result<Self> {
-        let rows = good.iter().map(|photo| options.places.rows(&patches(&photo.blocks[0])?));
+    pub fn fit(references: &[&Features], options: FitOptions) -> Result<Self> {
+        let rows = references.iter().map(|photo| options.places.rows(&patches(&photo.blocks[0])?));
         let rows = rows.collect::<Result<Vec<_>>>()?;
         let clusters = Clusters::fit(&Tensor::cat(&rows, 0)?, options.seed)?;
-        let layouts = good.iter().map(|photo| clusters.layout(photo));
-        let mut memory = Self {
-            good: layouts.collect::<Result<Vec<_>>>()?,
+        let layouts = references.iter().map(|photo| clusters.layout(photo));
+        let mut model = Self {
+            references: layouts.collect::<Result<Vec<_>>>()?,
             clusters,
-            banks: BlockBanks::fit(good, options)?,
+            banks: BlockBanks::fit(references, options)?,
             scales: LEAST_SPREAD.map(|spread| (0.0, spread)),
         };
-        if good.len() > 1 {
-            memory.scales = memory.measure(good, options)?;
+        if references.len() > 1 {
+            model.scales = model.measure(references, options)?;
         }
-        Ok(memory)
+        Ok(model)
     }
 
     pub fn from_tensors(tensors: &mut Tensors) -> Result<Self> {
@@ -115,20 +115,24 @@ impl Components {
         let scale = |head: usize| (scales[2 * head], scales[2 * head + 1]);
         Ok(Self {
             clusters,
-            good: labels.into_iter().map(layout).collect(),
+            references: labels.into_iter().map(layout).collect(),
             scales: std::array::from_fn(scale),
             banks: BlockBanks::from_tensors(tensors)?,
         })
     }
 
     /// Mean and spread of each head over the good photos, each compared with the others.
-    fn measure(&self, good: &[&Features], options: FitOptions) -> Result<[(f32, f32); HEADS]> {
+    fn measure(
+        &self,
+        references: &[&Features],
+        options: FitOptions,
+    ) -> Result<[(f32, f32); HEADS]> {
         let mut values = Vec::new();
-        for (i, photo) in good.iter().enumerate() {
-            if let Some(memory) = self.leaving_out(&|other| other == i)? {
-                values.push(memory.heads(photo, options.places)?.values);
+        for (i, photo) in references.iter().enumerate() {
+            if let Some(model) = self.leaving_out(&|other| other == i)? {
+                values.push(model.heads(photo, options.places)?.values);
             }
-            (options.progress)((i + 1) as f64 / good.len() as f64);
+            (options.progress)((i + 1) as f64 / references.len() as f64);
         }
         Ok(std::array::from_fn(|head| {
             let (mean, spread) = mean_and_spread(values.iter().map(|v| v[head]));
@@ -139,28 +143,29 @@ impl Components {
     /// The same without some of the good photos, on the same scales.
     fn leaving_out(&self, left_out: &dyn Fn(usize) -> bool) -> Result<Option<Self>> {
         let Some(banks) = self.banks.leaving_out(left_out)? else { return Ok(None) };
-        let layouts = self.good.iter().enumerate().filter(|(i, _)| !left_out(*i));
-        let good = layouts.map(|(_, layout)| layout.clone()).collect();
-        Ok(Some(Self { clusters: self.clusters.clone(), good, banks, scales: self.scales }))
+        let layouts = self.references.iter().enumerate().filter(|(i, _)| !left_out(*i));
+        let references = layouts.map(|(_, layout)| layout.clone()).collect();
+        Ok(Some(Self { clusters: self.clusters.clone(), references, banks, scales: self.scales }))
     }
 
     fn heads(&self, photo: &Features, places: &Places) -> Result<Heads> {
         let layout = self.clusters.layout(photo)?;
-        if self.good[0].grid != layout.grid {
+        if self.references[0].grid != layout.grid {
             return Err(unfit("labels"));
         }
         let clusters = self.clusters.centres.dim(0)?;
         // How far the shares of the clusters lie from the good photos', in their spreads.
         let far = |count: &dyn Fn(&FeatureLayout) -> Vec<f32>, least: f32| {
-            let good: Vec<Vec<f32>> = self.good.iter().map(count).collect();
+            let references: Vec<Vec<f32>> = self.references.iter().map(count).collect();
             let own = count(&layout);
             let squares = own.iter().enumerate().map(|(i, share)| {
-                let (mean, spread) = mean_and_spread(good.iter().map(|good| good[i]));
+                let (mean, spread) =
+                    mean_and_spread(references.iter().map(|references| references[i]));
                 ((share - mean) / spread.max(least)).powi(2)
             });
             (squares.sum::<f32>() / own.len() as f32).sqrt()
         };
-        let matched = self.good.iter().map(|good| layout.matched(good, places));
+        let matched = self.references.iter().map(|references| layout.matched(references, places));
         let better = |a: (f32, Vec<f32>), b: (f32, Vec<f32>)| if b.0 < a.0 { b } else { a };
         let (cost, costs) = matched.reduce(better).unwrap_or_default();
         let near = self.banks.compare(photo, places)?;
@@ -202,7 +207,10 @@ impl ReferenceModel for Components {
     }
 
     fn tensors(&self) -> Result<Vec<(String, Tensor)>> {
-        let labels = self.good.iter().map(|good| Tensor::new(&good.labels[..], &Device::Cpu));
+        let labels = self
+            .references
+            .iter()
+            .map(|references| Tensor::new(&references.labels[..], &Device::Cpu));
         let labels = labels.collect::<candle_core::Result<Vec<_>>>()?;
         let scales: Vec<f32> =
             self.scales.iter().flat_map(|(mean, spread)| [*mean, *spread]).collect();
@@ -263,10 +271,10 @@ impl FeatureLayout {
 
     /// What it costs to match the components with a good photo's, the nearest pairs first; and the cost at each
     /// patch, also where one is missing.
-    fn matched(&self, good: &FeatureLayout, places: &Places) -> (f32, Vec<f32>) {
+    fn matched(&self, references: &FeatureLayout, places: &Places) -> (f32, Vec<f32>) {
         let mut pairs = Vec::new();
         for (i, own) in self.components.iter().enumerate() {
-            for (j, other) in good.components.iter().enumerate() {
+            for (j, other) in references.components.iter().enumerate() {
                 let cost = own.cost(other);
                 if own.label == other.label && cost < UNMATCHED {
                     pairs.push((cost, i, j));
@@ -283,7 +291,7 @@ impl FeatureLayout {
         }
         let mut costs = vec![0f32; self.labels.len()];
         let mut total = 0.0;
-        for (components, matched) in [(&self.components, own), (&good.components, others)] {
+        for (components, matched) in [(&self.components, own), (&references.components, others)] {
             for (i, component) in components.iter().enumerate() {
                 let cost = matched.get(&i).copied().unwrap_or(UNMATCHED);
                 let seen = component.patches.iter().filter(|p| places.holds(**p));
@@ -379,12 +387,12 @@ mod tests {
     #[test]
     fn missing_extra_and_moved_parts_are_odd_though_every_patch_is_good() {
         // One on the left, two on the right, anywhere there.
-        let good = [(0, 4, 1), (1, 0, 2), (0, 2, 0), (1, 5, 1), (0, 6, 2), (1, 1, 0)];
-        let good = good.map(|(x, y, z)| tray(&[(x, y, 1), (6, z, 2), (7, z + 4, 2)]));
-        let all: Vec<&Features> = good.iter().collect();
-        let memory = Components::fit(&all[..5], QUIET).unwrap();
-        let score = |photo: &Features| memory.compare(photo, &Places::default()).unwrap().score;
-        let fine = score(&good[5]);
+        let references = [(0, 4, 1), (1, 0, 2), (0, 2, 0), (1, 5, 1), (0, 6, 2), (1, 1, 0)];
+        let references = references.map(|(x, y, z)| tray(&[(x, y, 1), (6, z, 2), (7, z + 4, 2)]));
+        let all: Vec<&Features> = references.iter().collect();
+        let model = Components::fit(&all[..5], QUIET).unwrap();
+        let score = |photo: &Features| model.compare(photo, &Places::default()).unwrap().score;
+        let fine = score(&references[5]);
         let missing = tray(&[(0, 3, 1), (7, 1, 2)]);
         let extra = tray(&[(0, 3, 1), (6, 0, 2), (7, 3, 2), (6, 6, 2)]);
         let moved = tray(&[(4, 3, 1), (6, 1, 2), (0, 6, 2)]);

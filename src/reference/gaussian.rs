@@ -20,12 +20,13 @@ struct Gaussian {
 }
 
 impl Gaussians {
-    pub fn fit(good: &[&Features], options: FitOptions) -> Result<Self> {
+    pub fn fit(references: &[&Features], options: FitOptions) -> Result<Self> {
         let gaussian = |i: usize| {
-            let photos = good.iter().map(|photo| options.places.rows(&patches(&photo.blocks[i])?));
+            let photos =
+                references.iter().map(|photo| options.places.rows(&patches(&photo.blocks[i])?));
             Gaussian::fit(&Tensor::cat(&photos.collect::<Result<Vec<_>>>()?, 0)?)
         };
-        Ok(Self((0..good[0].blocks.len()).map(gaussian).collect::<Result<_>>()?))
+        Ok(Self((0..references[0].blocks.len()).map(gaussian).collect::<Result<_>>()?))
     }
 
     pub fn from_tensors(tensors: &mut Tensors) -> Result<Self> {

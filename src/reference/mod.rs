@@ -138,7 +138,7 @@ pub const REFERENCE_METHODS: &[ReferenceEntry] = &[
         about: "nearest patch and nearest windows of 2x2 and 3x3 patches, by cosine",
         source: "Jeong et al. 2023, arXiv 2303.14814, section 4.3",
         takes_blocks: false,
-        fit: |good, _| Ok(Box::new(Association::fit(good)?)),
+        fit: |references, _| Ok(Box::new(Association::fit(references)?)),
         from_tensors: |tensors| Ok(Box::new(Association::from_tensors(tensors)?)),
     },
     ReferenceEntry {
@@ -146,7 +146,7 @@ pub const REFERENCE_METHODS: &[ReferenceEntry] = &[
         about: "nearest patch in each of some blocks, by cosine",
         source: "Chen et al. 2023, arXiv 2305.17382, section 3.2",
         takes_blocks: true,
-        fit: |good, options| Ok(Box::new(BlockBanks::fit(good, options)?)),
+        fit: |references, options| Ok(Box::new(BlockBanks::fit(references, options)?)),
         from_tensors: |tensors| Ok(Box::new(BlockBanks::from_tensors(tensors)?)),
     },
     ReferenceEntry {
@@ -154,7 +154,7 @@ pub const REFERENCE_METHODS: &[ReferenceEntry] = &[
         about: "Mahalanobis distance from one Gaussian of all patches, with shrinkage",
         source: "Rippel et al. 2021, arXiv 2005.14140; of patches instead of whole photos",
         takes_blocks: true,
-        fit: |good, options| Ok(Box::new(Gaussians::fit(good, options)?)),
+        fit: |references, options| Ok(Box::new(Gaussians::fit(references, options)?)),
         from_tensors: |tensors| Ok(Box::new(Gaussians::from_tensors(tensors)?)),
     },
     ReferenceEntry {
@@ -162,7 +162,7 @@ pub const REFERENCE_METHODS: &[ReferenceEntry] = &[
         about: "the most similar good photos, then the nearest patch in those",
         source: "Cohen and Hoshen 2020, arXiv 2005.02357",
         takes_blocks: true,
-        fit: |good, options| Ok(Box::new(Spade::fit(good, options)?)),
+        fit: |references, options| Ok(Box::new(Spade::fit(references, options)?)),
         from_tensors: |tensors| Ok(Box::new(Spade::from_tensors(tensors)?)),
     },
     ReferenceEntry {
@@ -170,7 +170,7 @@ pub const REFERENCE_METHODS: &[ReferenceEntry] = &[
         about: "Mahalanobis distance from a Gaussian of each position: for aligned parts",
         source: "Defard et al. 2021, arXiv 2011.08785",
         takes_blocks: true,
-        fit: |good, options| Ok(Box::new(Padim::fit(good, options)?)),
+        fit: |references, options| Ok(Box::new(Padim::fit(references, options)?)),
         from_tensors: |tensors| Ok(Box::new(Padim::from_tensors(tensors)?)),
     },
     ReferenceEntry {
@@ -178,7 +178,7 @@ pub const REFERENCE_METHODS: &[ReferenceEntry] = &[
         about: "nearest locally aware patch in a coreset, re-weighted",
         source: "Roth et al. 2022, arXiv 2106.08265",
         takes_blocks: true,
-        fit: |good, options| Ok(Box::new(PatchCore::fit(good, options)?)),
+        fit: |references, options| Ok(Box::new(PatchCore::fit(references, options)?)),
         from_tensors: |tensors| Ok(Box::new(PatchCore::from_tensors(tensors)?)),
     },
     ReferenceEntry {
@@ -186,7 +186,7 @@ pub const REFERENCE_METHODS: &[ReferenceEntry] = &[
         about: "which components there are, how many and where, beside the nearest patch: missing, extra, moved parts",
         source: "after Kim et al. 2024 (PSAD), arXiv 2312.13783",
         takes_blocks: true,
-        fit: |good, options| Ok(Box::new(Components::fit(good, options)?)),
+        fit: |references, options| Ok(Box::new(Components::fit(references, options)?)),
         from_tensors: |tensors| Ok(Box::new(Components::from_tensors(tensors)?)),
     },
 ];
@@ -361,21 +361,21 @@ pub(crate) mod tests {
             photo.blocks.push(photo.blocks[0].affine(2.0, 0.5).unwrap());
             photo
         };
-        let good: Vec<Features> = (1..5).map(noise).collect();
+        let references: Vec<Features> = (1..5).map(noise).collect();
         let probe = noise(9);
         for entry in REFERENCE_METHODS {
-            let memory = (entry.fit)(&good.iter().collect::<Vec<_>>(), QUIET).unwrap();
-            let tensors = || Tensors(memory.tensors().unwrap().into_iter().collect());
+            let model = (entry.fit)(&references.iter().collect::<Vec<_>>(), QUIET).unwrap();
+            let tensors = || Tensors(model.tensors().unwrap().into_iter().collect());
             let again = (entry.from_tensors)(&mut tensors()).unwrap();
             let places = Places::default();
-            let (a, b) = (memory.compare(&probe, &places), again.compare(&probe, &places));
+            let (a, b) = (model.compare(&probe, &places), again.compare(&probe, &places));
             let (a, b) = (a.unwrap(), b.unwrap());
             assert_eq!((a.map.len(), &a.map, a.score), (25, &b.map, b.score), "{}", entry.name);
             assert!(a.score > 0.0 && a.score.is_finite(), "{}", entry.name);
             // One photo is enough, and it is nearer to itself than a stranger is.
-            let memory = (entry.fit)(&[&good[0]], QUIET).unwrap();
-            let itself = memory.compare(&good[0], &places).unwrap();
-            let other = memory.compare(&probe, &places).unwrap();
+            let model = (entry.fit)(&[&references[0]], QUIET).unwrap();
+            let itself = model.compare(&references[0], &places).unwrap();
+            let other = model.compare(&probe, &places).unwrap();
             assert!(itself.score < other.score, "{}: {} {}", entry.name, itself.score, other.score);
             let mut cut = tensors();
             cut.0.pop_first();
@@ -395,12 +395,12 @@ pub(crate) mod tests {
             seen.blocks.extend(photo(5, &rows("block.1")).blocks);
             seen
         };
-        let good: Vec<Features> = (0..6).map(photo).collect();
+        let references: Vec<Features> = (0..6).map(photo).collect();
         for name in ["padim", "patchcore", "gaussian"] {
             let entry = reference_method(name).unwrap();
-            let memory = (entry.fit)(&good.iter().collect::<Vec<_>>(), QUIET).unwrap();
+            let model = (entry.fit)(&references.iter().collect::<Vec<_>>(), QUIET).unwrap();
             for i in 0..2 {
-                let found = memory.compare(&photo(6 + i), &Places::default()).unwrap();
+                let found = model.compare(&photo(6 + i), &Places::default()).unwrap();
                 let expected = golden[&format!("{name}.map")].get(i).unwrap();
                 for (ours, theirs) in found.map.iter().zip(expected.to_vec1::<f32>().unwrap()) {
                     assert!(

@@ -28,15 +28,15 @@ pub(super) struct Padim {
 }
 
 impl Padim {
-    pub fn fit(good: &[&Features], options: FitOptions) -> Result<Self> {
-        let width: usize = good[0].blocks.iter().map(|b| b.dims()[1]).sum();
+    pub fn fit(references: &[&Features], options: FitOptions) -> Result<Self> {
+        let width: usize = references[0].blocks.iter().map(|b| b.dims()[1]).sum();
         let mut random = ChaCha8Rng::seed_from_u64(options.seed);
         let mut dimensions: Vec<u32> =
             sample(&mut random, width, DIMENSIONS.min(width)).iter().map(|d| d as u32).collect();
         dimensions.sort_unstable();
         let photos =
-            good.iter().map(|photo| kept(photo, &dimensions)).collect::<Result<Vec<_>>>()?;
-        let (size, positions) = (dimensions.len(), good[0].grid * good[0].grid);
+            references.iter().map(|photo| kept(photo, &dimensions)).collect::<Result<Vec<_>>>()?;
+        let (size, positions) = (dimensions.len(), references[0].grid * references[0].grid);
         let position = |i: usize| -> Result<(Vec<f32>, Vec<f32>)> {
             let rows: Vec<&[f32]> = photos.iter().map(|photo| &photo[i * size..][..size]).collect();
             let rows = DMatrix::from_fn(rows.len(), size, |row, d| f64::from(rows[row][d]));

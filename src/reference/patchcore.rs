@@ -24,8 +24,8 @@ pub(super) struct PatchCore {
 }
 
 impl PatchCore {
-    pub fn fit(good: &[&Features], options: FitOptions) -> Result<Self> {
-        let photos = good.iter().map(|photo| options.places.rows(&locally_aware(photo)?));
+    pub fn fit(references: &[&Features], options: FitOptions) -> Result<Self> {
+        let photos = references.iter().map(|photo| options.places.rows(&locally_aware(photo)?));
         let photos = photos.collect::<Result<Vec<_>>>()?;
         let bank = Tensor::cat(&photos, 0)?;
         let rows = bank.dim(0)?;

@@ -21,12 +21,12 @@ pub(super) struct Spade {
 }
 
 impl Spade {
-    pub fn fit(good: &[&Features], options: FitOptions) -> Result<Self> {
-        let images: Vec<Tensor> = good
+    pub fn fit(references: &[&Features], options: FitOptions) -> Result<Self> {
+        let images: Vec<Tensor> = references
             .iter()
             .map(|p| p.image.to_device(&Device::Cpu))
             .collect::<candle_core::Result<_>>()?;
-        let patches = good.iter().map(|p| options.places.rows(&joined_patches(p)?));
+        let patches = references.iter().map(|p| options.places.rows(&joined_patches(p)?));
         let patches = patches.collect::<Result<_>>()?;
         Ok(Self { images: Tensor::stack(&images, 0)?, patches })
     }

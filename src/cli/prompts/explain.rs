@@ -33,7 +33,7 @@ const ROWS: usize = 10;
   blemish prompts explain my.toml --product \"metal nut\" photos/ --format json > why.json")]
 pub struct Args {
     #[command(flatten)]
-    words: PromptArgs,
+    given: PromptArgs,
     /// Photos, folders or patterns in quotes.
     #[arg(required = true)]
     photos: Vec<PathBuf>,
@@ -87,11 +87,11 @@ struct JsonEffect<'a> {
 pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let method = args.method.resolve_per_photo()?;
     let (depth, quiet) = (method.depth, method.quiet);
-    let prompts = Prompts::open(&args.words.file)?;
-    prompts.expand(&args.words.product)?;
+    let prompts = Prompts::open(&args.given.file)?;
+    prompts.expand(&args.given.product)?;
     let inputs = Inputs::find(&args.photos, None);
     let model = method.open()?;
-    let product = model.product(&args.words.product, &prompts, &TextCache::from_env())?;
+    let product = model.product(&args.given.product, &prompts, &TextCache::from_env())?;
     let detector = model.detector()?;
     let (encoded, complete) = encode_all(&detector, depth, &inputs, quiet);
     let bar = progress_bar(encoded.len(), quiet);

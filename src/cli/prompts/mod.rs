@@ -44,14 +44,14 @@ enum Command {
     /// Expand a prompt file, count, and warn of what is doubtful.
     Check {
         #[command(flatten)]
-        words: PromptArgs,
+        given: PromptArgs,
         #[command(flatten)]
         model: ModelArgs,
     },
     /// Print every sentence that a prompt file makes: its kind, a tab, the sentence.
     Show {
         #[command(flatten)]
-        words: PromptArgs,
+        given: PromptArgs,
     },
     Explain(explain::Args),
     Watch(watch::Args),
@@ -64,8 +64,8 @@ fn names() -> impl Iterator<Item = &'static str> {
 pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     match &args.command {
         Command::New { file, from } => new(file, from)?,
-        Command::Check { words, model } => check(words, model)?,
-        Command::Show { words } => show(words)?,
+        Command::Check { given, model } => check(given, model)?,
+        Command::Show { given } => show(given)?,
         Command::Explain(args) => return explain::run(args),
         Command::Watch(args) => return watch::run(args),
     }
@@ -84,9 +84,9 @@ fn new(file: &std::path::Path, from: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn show(words: &PromptArgs) -> anyhow::Result<()> {
-    let prompts = Prompts::open(&words.file)?;
-    let groups = prompts.expand(&words.product)?;
+fn show(given: &PromptArgs) -> anyhow::Result<()> {
+    let prompts = Prompts::open(&given.file)?;
+    let groups = prompts.expand(&given.product)?;
     let mut out = std::io::stdout().lock();
     let mut lines = groups
         .iter()
@@ -95,15 +95,15 @@ fn show(words: &PromptArgs) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn check(words: &PromptArgs, model: &ModelArgs) -> anyhow::Result<()> {
+fn check(given: &PromptArgs, model: &ModelArgs) -> anyhow::Result<()> {
     let model = model.resolve()?;
-    let prompts = Prompts::open(&words.file)?;
-    prompts.expand(&words.product)?;
+    let prompts = Prompts::open(&given.file)?;
+    prompts.expand(&given.product)?;
     let clip = model.open(None)?;
     let cache = TextCache::from_env();
     // Says how names in other languages are read.
-    model.product(&clip, &words.product, &prompts, &cache)?;
-    let report = prompts.check(&clip, &words.product, &cache)?;
+    model.product(&clip, &given.product, &prompts, &cache)?;
+    let report = prompts.check(&clip, &given.product, &cache)?;
     let mut out = std::io::stdout().lock();
     let mut print = || {
         for (role, name, states, prompts) in &report.groups {

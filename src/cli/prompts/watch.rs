@@ -30,7 +30,7 @@ const PAUSE: Duration = Duration::from_millis(20);
   blemish prompts watch my.toml --product \"metal nut\" photos/")]
 pub struct Args {
     #[command(flatten)]
-    words: PromptArgs,
+    given: PromptArgs,
     /// Photos, folders or patterns in quotes.
     #[arg(required = true)]
     photos: Vec<PathBuf>,
@@ -49,7 +49,7 @@ struct Row<'a> {
 pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let method = args.method.resolve_per_photo()?;
     let (depth, quiet) = (method.depth, method.quiet);
-    let file = &args.words.file;
+    let file = &args.given.file;
     let mut saved = read(file).map_err(|e| Error::Prompts {
         file: file.display().to_string(),
         why: format!(
@@ -57,12 +57,12 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
         ),
     })?;
     let prompts = parse(&saved, file)?;
-    prompts.expand(&args.words.product)?;
+    prompts.expand(&args.given.product)?;
     let inputs = Inputs::find(&args.photos, None);
     let model = method.open()?;
     // On disk every saved version would stay for good.
     let cache = TextCache::in_memory();
-    let product = model.product(&args.words.product, &prompts, &cache)?;
+    let product = model.product(&args.given.product, &prompts, &cache)?;
     let detector = model.detector()?;
     let (encoded, _) = encode_all(&detector, depth, &inputs, quiet);
     if encoded.is_empty() {
@@ -120,8 +120,8 @@ fn rejudge(
     encoded: &[(PathBuf, EncodedPhoto)],
     saved: &[u8],
 ) -> blemish::Result<Vec<f32>> {
-    let prompts = parse(saved, &args.words.file)?;
-    let product = Product::with_synonyms(clip, &args.words.product, &prompts, cache)?;
+    let prompts = parse(saved, &args.given.file)?;
+    let product = Product::with_synonyms(clip, &args.given.product, &prompts, cache)?;
     rescore(detector, encoded, &product)
 }
 
