@@ -1,15 +1,16 @@
-//! Where the program's memory comes from, and what happens when there is no more.
+//! The allocator of the program, and how the program ends if there is no more memory.
 
 use std::alloc::{GlobalAlloc, Layout};
 use std::io::Write;
 
 use mimalloc::MiMalloc;
 
-/// candle returns a fresh buffer from every operation. glibc gives each back to the system and asks for it again, page
-/// by page; mimalloc keeps it. Without memory the program ends with one line instead of an abort.
+/// candle returns a new buffer from every operation. glibc gives each freed buffer back to the system and requests it
+/// again, page by page. mimalloc keeps it. If there is no more memory, the program ends with one line instead of an
+/// abort.
 pub struct Allocator;
 
-// SAFETY: every call goes to mimalloc with the same arguments; nothing is done with the memory here.
+// SAFETY: every call goes to mimalloc with the same arguments. Nothing else is done with the memory here.
 unsafe impl GlobalAlloc for Allocator {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         // SAFETY: as above.
@@ -39,8 +40,8 @@ fn checked(memory: *mut u8, bytes: usize) -> *mut u8 {
     memory
 }
 
-/// Ends the program without allocating anything. Files are written through temporary ones, so none is left half-written
-/// under its name.
+/// Ends the program without allocating anything. Files are written through temporary files, so no file is left
+/// incomplete.
 #[cold]
 fn end(bytes: usize) -> ! {
     let mut line = [0u8; 160];
@@ -53,7 +54,7 @@ fn end(bytes: usize) -> ! {
     let unused = rest.len();
     let _ = std::io::stderr().write_all(&line[..line.len() - unused]);
     #[cfg(unix)]
-    // SAFETY: ends the process at once; handlers that run at a normal exit could need memory.
+    // SAFETY: this ends the process at once. Handlers of a normal exit do not run, because they could need memory.
     unsafe {
         libc::_exit(1)
     }

@@ -1,14 +1,14 @@
-//! The one error type of the library. Every message is a single line that names the file or the
-//! setting, says what was wrong and what to do about it. It holds the message of its source.
+//! The error type of the library. Every message is a single line. It names the file or the setting, and says what is
+//! wrong and what to do. It includes the message of its source.
 
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
-/// What the library's functions return.
+/// The result type of the library's functions.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// Everything that can go wrong, by what has to be mended.
+/// All errors, by what has to be corrected.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -36,7 +36,7 @@ pub enum Error {
         /// What is wrong with it.
         why: String,
     },
-    /// An adapter file that cannot be used, or not with this model.
+    /// An adapter file that cannot be used, or does not fit the model.
     #[error("adapter {adapter}: {why}")]
     Adapter {
         /// The adapter's file.
@@ -44,7 +44,7 @@ pub enum Error {
         /// What is wrong with it.
         why: String,
     },
-    /// A data set that is not laid out as it should be, or lacks what is needed.
+    /// A data set with a wrong layout, or without something that is needed.
     #[error("{}: {why}", path.display())]
     Data {
         /// The file or folder.
@@ -52,7 +52,7 @@ pub enum Error {
         /// What is wrong with it.
         why: String,
     },
-    /// A product file that cannot be used, or not with this model.
+    /// A product file that cannot be used, or does not fit the model.
     #[error("{}: {why}", path.display())]
     Profile {
         /// The file.
@@ -65,7 +65,7 @@ pub enum Error {
     Setting {
         /// The setting, with its value.
         setting: String,
-        /// Why it cannot be used, and what can.
+        /// Why it cannot be used, and what to use instead.
         why: String,
     },
     /// A file or folder that could not be read.
@@ -84,14 +84,14 @@ pub enum Error {
         /// The system's reason.
         source: std::io::Error,
     },
-    /// Tensor arithmetic that failed: a bug here, or a device out of memory.
+    /// Tensor arithmetic that failed: a bug in blemish, or a device that is out of memory.
     #[error("tensor arithmetic failed: {}", first_line(.0))]
     Tensor(#[from] candle_core::Error),
 }
 
 impl Error {
-    /// Whether the caller asked for something impossible (exit code 2), as against something that
-    /// failed on the way (exit code 1).
+    /// Whether the caller asked for something impossible (exit code 2). Other errors happened during the work (exit
+    /// code 1).
     pub fn is_usage(&self) -> bool {
         matches!(self, Error::Setting { .. } | Error::Prompts { .. })
     }
@@ -134,26 +134,26 @@ impl Error {
 
 thread_local!(static CATCHES: Cell<bool> = const { Cell::new(false) });
 
-/// Runs other crates' code on untrusted bytes: none when it panics.
+/// Runs code of other crates on untrusted bytes. `None` if it panics.
 pub(crate) fn catch_panic<T>(work: impl FnOnce() -> T) -> Option<T> {
     let before = CATCHES.replace(true);
-    // What panicked is thrown away whole, so nothing half-changed is seen.
+    // After a panic, everything that `work` made is dropped, so nothing half-changed is used.
     let result = catch_unwind(AssertUnwindSafe(work));
     CATCHES.set(before);
     result.ok()
 }
 
-/// Whether a panic of this thread is about to become an [`Error`]: a program's own panic hook can then stay silent.
+/// Whether a panic of this thread will become an [`Error`]. Then a program's own panic hook need not print it.
 pub fn catches_panics() -> bool {
     CATCHES.get()
 }
 
-/// Other crates' messages may run over several lines (parsers draw arrows); ours never do.
+/// Messages of other crates may have several lines (parsers draw arrows). Ours have one.
 fn one_line(text: impl ToString) -> String {
     text.to_string().split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
-/// candle appends a backtrace to its messages when one was captured.
+/// candle appends a backtrace to its message if it captured one.
 fn first_line(error: &candle_core::Error) -> String {
     error.to_string().lines().next().unwrap_or_default().to_string()
 }

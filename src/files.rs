@@ -1,4 +1,4 @@
-//! Files that are opened within limits, and written whole or not at all, also when the program is stopped.
+//! Opens files within limits. Writes files completely or not at all, even if the program is stopped.
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
@@ -14,14 +14,14 @@ use crate::error::{Error, Result};
 
 static WRITING: Mutex<()> = Mutex::new(());
 
-/// Opens a regular file of at most `most` bytes. Pipes and devices could hang or never end: they are refused.
+/// Opens a regular file of at most `most` bytes. Pipes and devices are refused, because they could hang or never end.
 ///
 /// # Errors
-/// The system's reason, or what the file is instead.
+/// The system's error, or a message that says what the file is instead.
 pub fn open(path: &Path, most: u64) -> IoResult<File> {
     let mut options = File::options();
     options.read(true);
-    // A pipe that nobody writes to would hang here.
+    // Without `O_NONBLOCK`, a pipe that nobody writes to would hang here.
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::custom_flags(&mut options, libc::O_NONBLOCK);
     let file = options.open(path)?;
@@ -39,7 +39,8 @@ pub fn open(path: &Path, most: u64) -> IoResult<File> {
     Ok(file)
 }
 
-/// Opens a file to be read and added to; it is made where it is missing. A link could lead to any file: it is refused.
+/// Opens a file for reading and appending. Creates it if it is missing. A link is refused, because it could lead to any
+/// file.
 ///
 /// # Errors
 /// [`Error::Write`], and [`Error::Setting`] for a link.
@@ -57,7 +58,7 @@ pub(crate) fn append(path: &Path) -> Result<File> {
     options.open(path).map_err(Error::write(path))
 }
 
-/// All of a regular file of at most `most` bytes.
+/// The content of a regular file of at most `most` bytes.
 ///
 /// # Errors
 /// As [`open`].
@@ -65,10 +66,10 @@ pub fn read(path: &Path, most: u64) -> IoResult<Vec<u8>> {
     read_bounded(open(path, most)?, most)
 }
 
-/// All of a text that people write: of a file, of a pipe, or of standard input (`-`).
+/// The content of a text that people write: from a file, a pipe, or standard input (`-`).
 ///
 /// # Errors
-/// The system's reason, and for more than `most` bytes.
+/// The system's error, or a message if there are more than `most` bytes.
 pub fn read_text(path: &Path, most: u64) -> IoResult<Vec<u8>> {
     if path == Path::new("-") {
         return read_bounded(std::io::stdin().lock(), most);
@@ -78,7 +79,7 @@ pub fn read_text(path: &Path, most: u64) -> IoResult<Vec<u8>> {
 
 fn read_bounded(from: impl Read, most: u64) -> IoResult<Vec<u8>> {
     let mut bytes = Vec::new();
-    // It may grow while it is read.
+    // The file may grow while it is read.
     from.take(most.saturating_add(1)).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > most {
         return Err(IoError::new(ErrorKind::InvalidInput, too_large(most)));
@@ -93,10 +94,11 @@ fn too_large(most: u64) -> String {
     format!("is larger than {} {name}, the most that is read here", most / bytes)
 }
 
-/// A path below `root` of names that come from elsewhere: a data set's list, a hub. It cannot lead out of `root`.
+/// A path below `root` from untrusted names, for example from the list of a data set or from a hub. It cannot lead out
+/// of `root`.
 ///
 /// # Errors
-/// [`Error::Data`] for a name that is empty, a path, `.` or `..`.
+/// [`Error::Data`] for a name that is empty, is a path, or is `.` or `..`.
 pub fn below(root: &Path, names: &[&OsStr]) -> Result<PathBuf> {
     let mut path = root.to_path_buf();
     for name in names {
@@ -111,7 +113,7 @@ pub fn below(root: &Path, names: &[&OsStr]) -> Result<PathBuf> {
     Ok(path)
 }
 
-/// Keeps what can be worked out again, with a check against damage and edits.
+/// Writes a file of the cache, with a hash that detects damage and edits.
 ///
 /// # Errors
 /// [`Error::Write`].
@@ -119,7 +121,7 @@ pub(crate) fn keep(path: &Path, bytes: &[u8]) -> Result<()> {
     write_whole(path, &sealed(&name_of(path), bytes))
 }
 
-/// What [`keep`] kept; none where it is missing, altered, or another file's content.
+/// The content that [`keep`] wrote. `None` if the file is missing, was changed, or holds the content of another file.
 pub(crate) fn kept(path: &Path, most: u64) -> Option<Vec<u8>> {
     unsealed(&name_of(path), read(path, most).ok()?)
 }
@@ -128,33 +130,34 @@ fn name_of(path: &Path) -> Vec<u8> {
     path.file_name().unwrap_or_default().as_encoded_bytes().to_vec()
 }
 
-/// A content behind its SHA-256 and that of what it is for.
+/// Puts a SHA-256 in hexadecimal before the content. The hash covers the content and `of`, which says what the content
+/// is for.
 pub(crate) fn sealed(of: &[u8], bytes: &[u8]) -> Vec<u8> {
     [sha256(&[of, bytes].concat()).as_bytes(), bytes].concat()
 }
 
-/// What was [`sealed`]; none where it was altered, or is for something else.
+/// The content that was [`sealed`]. `None` if it was changed, or is for something else.
 pub(crate) fn unsealed(of: &[u8], mut bytes: Vec<u8>) -> Option<Vec<u8>> {
     let rest = bytes.split_off(bytes.len().min(64));
     (sha256(&[of, &rest].concat()).as_bytes() == bytes).then_some(rest)
 }
 
-/// Writes a file through a temporary one beside it, making folders as needed.
+/// Writes a file through a temporary file beside it. Creates folders as needed.
 ///
 /// # Errors
-/// [`Error::Write`]; the file is then as it was.
+/// [`Error::Write`]. The file is then unchanged.
 pub fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
     let _writing = lock();
     let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let mut builder = tempfile::Builder::new();
     #[cfg(unix)]
     {
-        // A temporary file is private by default; a result is as readable as any other file.
+        // A temporary file is private by default. A result should be as readable as any other file.
         use std::os::unix::fs::PermissionsExt;
         builder.permissions(std::fs::Permissions::from_mode(0o666));
     }
     let mut write = || {
-        // A file in its place would take a device's.
+        // The new file would replace the pipe or device.
         let is_other = |m: std::fs::Metadata| !m.is_file() && !m.is_symlink() && !m.is_dir();
         if path.symlink_metadata().is_ok_and(is_other) {
             return Err(IoError::other("is a pipe or a device; give another name"));
@@ -168,8 +171,8 @@ pub fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
     write().map_err(Error::write(path))
 }
 
-/// Makes a folder, and finds out before the work whether files can be written into it, without a name that another
-/// process or a link could have.
+/// Creates a folder and checks, before the work begins, that files can be written into it. The file for this check has
+/// no name, so no other process and no link can interfere.
 ///
 /// # Errors
 /// [`Error::Write`].
@@ -181,8 +184,8 @@ pub fn check_folder(folder: &Path) -> Result<()> {
     check().map_err(Error::write(folder))
 }
 
-/// Where what can be worked out again is kept: `$BLEMISH_CACHE`, or `blemish` in the user's cache folder; none
-/// without a home.
+/// The folder of blemish's cache: `$BLEMISH_CACHE`, or `blemish` in the user's cache folder. `None` without a home
+/// folder.
 pub fn cache_folder() -> Option<PathBuf> {
     let path = |name| std::env::var_os(name).filter(|v| !v.is_empty()).map(PathBuf::from);
     path("BLEMISH_CACHE").or_else(|| {
@@ -204,7 +207,7 @@ pub fn files_sha256(paths: &[PathBuf]) -> Result<String> {
     Ok(hex(&hasher.finalize()))
 }
 
-/// A file of any size, part by part.
+/// Reads a file of any size in parts.
 pub(crate) fn read_parts(path: &Path, mut take: impl FnMut(&[u8])) -> IoResult<()> {
     let mut file = open(path, u64::MAX)?;
     let mut buffer = vec![0; 1 << 20];
@@ -225,8 +228,8 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|b| format!("{b:02x}")).collect()
 }
 
-/// A safetensors file: the same bytes for the same tensors and metadata (the crate writes metadata in the order of
-/// a hash map, which is another one every time).
+/// The content of a safetensors file. The same tensors and metadata always give the same bytes. (The crate writes
+/// metadata in the order of a hash map, which changes every time.)
 pub(crate) fn safetensors_bytes<'a>(
     tensors: impl IntoIterator<Item = (String, &'a Tensor)>,
     metadata: BTreeMap<String, String>,
@@ -238,13 +241,13 @@ pub(crate) fn safetensors_bytes<'a>(
         serde_json::from_slice(header).map_err(|e| e.to_string())?;
     header.insert("__metadata__".into(), serde_json::json!(metadata));
     let mut header = serde_json::to_vec(&header).map_err(|e| e.to_string())?;
-    // Tensors begin at a multiple of 8.
+    // Tensors begin at a multiple of 8 bytes.
     header.resize(header.len().next_multiple_of(8), b' ');
     Ok([&(header.len() as u64).to_le_bytes()[..], &header, data].concat())
 }
 
-/// Waits for the file that is being written and lets no other begin while the guard lives: hold it
-/// when the process ends early.
+/// Waits until the current file is written. No other write begins while the guard lives. Hold it when the process ends
+/// early.
 pub fn stop_writing() -> impl Drop {
     lock()
 }

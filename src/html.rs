@@ -1,45 +1,45 @@
-//! A report as one HTML file that opens without a network: tables, curves, histograms, pictures.
+//! A report as one HTML file that needs no network: tables, curves, histograms, pictures.
 
 use std::fmt::Write;
 
 use crate::eval::Metrics;
 use crate::text::shown;
 
-/// What a report shows.
+/// The content of a report.
 pub struct Page {
     /// Its title.
     pub title: String,
-    /// What was measured, and how: each a name and a value.
+    /// What was measured, and how: names and values.
     pub facts: Vec<(String, String)>,
-    /// What has to be known before the numbers are believed.
+    /// Warnings that matter for the numbers.
     pub warnings: Vec<String>,
-    /// Each product.
+    /// One section for each product.
     pub products: Vec<Section>,
     /// The mean over the products.
     pub mean: Metrics,
-    /// How the region metric is called: AU-PRO or AU-sPRO.
+    /// The name of the region metric: AU-PRO or AU-sPRO.
     pub region_metric: String,
 }
 
-/// What came out on one product.
+/// The results of one product.
 pub struct Section {
     /// Its name.
     pub name: String,
-    /// Over all photos, and of each kind of defect: with its name and good and defective photos.
+    /// All photos first, then each kind of defect: name, number of good photos, number of defective photos, metrics.
     pub rows: Vec<(String, usize, usize, Metrics)>,
     /// Scores of good photos.
     pub good: Vec<f32>,
-    /// Scores of defective ones.
+    /// Scores of defective photos.
     pub bad: Vec<f32>,
-    /// False-positive rate and mean region overlap; empty without masks.
+    /// The curve of mean region overlap over false-positive rate, `(rate, overlap)`. Empty without masks.
     pub overlap: Vec<(f64, f64)>,
-    /// Photos worth looking at.
+    /// Photos that a person should look at.
     pub pictures: Vec<Picture>,
 }
 
 /// A photo with its heat map.
 pub struct Picture {
-    /// What it is.
+    /// The text below the photo.
     pub caption: String,
     /// A PNG file.
     pub png: Vec<u8>,
@@ -53,7 +53,7 @@ vertical-align:top}figure img{max-width:100%}figcaption{font-size:13px;overflow-
 svg{margin-right:1em}svg text{font-size:11px;fill:#444}h2{margin-top:2em;border-top:1px solid #ccc;padding-top:1em}";
 
 impl Page {
-    /// The file's text.
+    /// The text of the HTML file.
     pub fn html(&self) -> String {
         let title = escaped(&self.title);
         let mut out = format!(
@@ -78,7 +78,7 @@ impl Page {
             let rows = product.rows.iter();
             push(self.table(rows.map(|(name, good, bad, m)| (&**name, Some((*good, *bad)), m))));
             push(histogram(&product.good, &product.bad));
-            push(curve("ROC of photos", "false-positive rate", "found", &roc(product)));
+            push(curve("ROC of photos", "false-positive rate", "recall", &roc(product)));
             if !product.overlap.is_empty() {
                 let name = self.region_metric.trim_start_matches("AU-");
                 push(curve(name, "false-positive rate", "mean overlap", &product.overlap));
@@ -153,7 +153,7 @@ const SIDE: f64 = 260.0;
 const LEFT: f64 = 45.0;
 const TOP: f64 = 25.0;
 
-/// The frame of a drawing whose axes run from 0 to 1, and what is in it.
+/// The frame of a diagram with its title and axis labels. `inside` is its content.
 fn drawing(title: &str, x: &str, y: &str, ends: [&str; 2], inside: &str) -> String {
     let (width, height) = (LEFT + SIDE + 15.0, TOP + SIDE + 45.0);
     let (right, middle) = (LEFT + SIDE, LEFT + SIDE / 2.0);
@@ -185,7 +185,7 @@ fn curve(title: &str, x: &str, y: &str, points: &[(f64, f64)]) -> String {
     drawing(title, x, y, ["0", "1"], &inside)
 }
 
-/// How many photos of either kind have which score.
+/// A histogram of the scores of good and defective photos.
 fn histogram(good: &[f32], bad: &[f32]) -> String {
     const BINS: usize = 24;
     let all = good.iter().chain(bad);

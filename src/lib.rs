@@ -1,8 +1,7 @@
-//! Finds defects in product photos from words alone.
+//! Finds defects in product photos with text prompts.
 //!
-//! A CLIP model compares a photo, and small windows of it, with sentences about good and defective
-//! products; the result is an anomaly score and a map. Nothing is trained, and a small model is part of
-//! the library:
+//! A CLIP model compares a photo, and small windows of it, with prompts that describe good and defective products. The
+//! result is an anomaly score and a map. Nothing is trained, and a small model is part of the library:
 //!
 //! ```
 //! use blemish::{BitDepth, Clip, Detector, Photo, Product, Prompts};
@@ -18,11 +17,13 @@
 //! # Ok::<(), blemish::Error>(())
 //! ```
 //!
-//! [`Clip::load`] also takes the names of larger models ([`clip::aliases`]), Hugging Face repository ids and
-//! folders. [`profile::enroll`] makes a [`Profile`] of a few photos of good parts, which draws a line between good and
-//! defective. [`detect::Method`] is what other ways to tell good from defective implement. [`render`] paints maps,
-//! [`report`] prints results. Memory is allocated and freed in large pieces: a program that uses this
-//! library is faster with an allocator that keeps them (the command line uses mimalloc).
+//! [`Clip::load`] also takes the names of larger models ([`clip::aliases`]), Hugging Face repository ids and folders.
+//! [`profile::enroll`] makes a [`Profile`] from a few photos of good parts. The profile draws a line between good and
+//! defective parts. Implement [`detect::Method`] to add another method. [`render`] draws maps, and [`report`] prints
+//! results.
+//!
+//! blemish allocates and frees large pieces of memory. It is faster with an allocator that keeps freed pages. The
+//! command line uses mimalloc.
 #![warn(missing_docs, clippy::too_many_lines)]
 
 pub mod adapter;

@@ -11,13 +11,13 @@ use std::process::ExitCode;
 static ALLOCATOR: allocator::Allocator = allocator::Allocator;
 
 fn main() -> ExitCode {
-    // A panic that becomes an error is told as that error; any other is a bug, and said in one line.
+    // A panic that becomes an error is reported as that error. Any other panic is a bug, and is reported in one line.
     std::panic::set_hook(Box::new(|panic| {
         if blemish::catches_panics() {
             return;
         }
         let text = panic.to_string();
-        // The standard library, rayon and candle panic where the system grants no thread.
+        // The standard library, rayon and candle panic if the system does not allow a new thread.
         let no_thread = ["failed to spawn", "global thread pool has not been initialized"];
         if no_thread.iter().any(|why| text.contains(why)) {
             say!("{}", cli::terminal::NO_THREAD);

@@ -1,5 +1,5 @@
-//! PyTorch's files as data: a zip with a pickle that names tensors, and their bytes beside it. Nothing in a pickle is
-//! ever called.
+//! Reads PyTorch's files as data. Such a file is a zip. It holds a pickle that names tensors, and the bytes of the
+//! tensors. Nothing in a pickle is ever called.
 
 use std::io::{Cursor, Read, Seek};
 
@@ -8,22 +8,23 @@ use zip::{CompressionMethod, ZipArchive};
 
 use crate::error::catch_panic;
 
-/// What a file may hold.
+/// Limits of a file.
 #[derive(Clone, Copy)]
 pub(crate) struct Limits {
-    /// Bytes of the pickle.
+    /// Largest pickle, in bytes.
     pub bytes: u64,
-    /// Objects that are visited while it is read: each step visits what it built.
+    /// Most objects that are visited while the pickle is read. Each step visits the object that it built.
     pub visits: usize,
 }
 
-/// PyTorch nests a handful deep.
+/// Deepest nesting that is accepted. PyTorch uses only a few levels.
 const DEEPEST: usize = 64;
 
-/// A PyTorch file's zip. Tensors are stored as they are: a file whose parts are compressed could expand to anything.
+/// Opens the zip of a PyTorch file. Tensors are stored without compression. Compressed parts are refused, because they
+/// could expand to any size.
 pub(crate) fn archive<R: Read + Seek>(file: R, length: u64) -> Result<ZipArchive<R>, String> {
     let cut = |e: &dyn std::fmt::Display| format!("cut short or damaged; fetch it again ({e})");
-    // Its directory is untrusted, too.
+    // The zip's directory is untrusted too.
     let zip = catch_panic(|| ZipArchive::new(file)).ok_or_else(|| cut(&"reading failed"))?;
     let mut zip = zip.map_err(|e| cut(&e))?;
     let mut total = 0u64;
@@ -42,7 +43,8 @@ pub(crate) fn archive<R: Read + Seek>(file: R, length: u64) -> Result<ZipArchive
     Ok(zip)
 }
 
-/// The folder of a file's pickle, and what that describes.
+/// Reads the pickle. Returns the folder of the tensors in the zip, and the object that the pickle describes. `check` is
+/// called for each object and may refuse it.
 pub(crate) fn object<R: Read + Seek>(
     zip: &mut ZipArchive<R>,
     limits: Limits,
@@ -53,7 +55,7 @@ pub(crate) fn object<R: Read + Seek>(
     if names.iter().any(|name| name.ends_with("constants.pkl") || name.contains("/code/")) {
         return Err("is a TorchScript archive: save the model's state_dict() as safetensors".into());
     }
-    // candle reads every one of this name.
+    // candle reads every file of this name, so there must be only one.
     let mut pickles = names.iter().filter(|name| name.ends_with("data.pkl"));
     let pickle = pickles.next().ok_or("no PyTorch file: it has no data.pkl")?;
     if let Some(other) = pickles.next() {
@@ -65,7 +67,7 @@ pub(crate) fn object<R: Read + Seek>(
     if text.len() as u64 > limits.bytes {
         return Err("its pickle is too large".into());
     }
-    // candle indexes into a hostile pickle's tuples without looking.
+    // candle does not check the length of a tuple, so a hostile pickle can make it panic.
     let object = catch_panic(|| parse(&text, limits, &check));
     let object = object.unwrap_or_else(|| Err("its pickle is damaged; fetch it again".into()))?;
     Ok((pickle.trim_end_matches(".pkl").to_string(), object))
@@ -84,7 +86,7 @@ fn parse(
             let why = e.to_string();
             format!("its pickle cannot be read ({})", why.lines().next().unwrap_or_default())
         })?;
-        // Checked step by step: a few bytes can double what was built so far.
+        // Check after each step. A few bytes can double the object that was built so far.
         if let Some(top) = stack.stack().last() {
             walk(top, DEEPEST, &mut left, check)?;
         }
@@ -94,7 +96,7 @@ fn parse(
     }
 }
 
-/// Visits an object and all that it holds, up to a depth and a number of them.
+/// Visits an object and everything in it, within a depth and a number of visits.
 fn walk(
     object: &Object,
     depth: usize,

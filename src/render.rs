@@ -1,4 +1,4 @@
-//! Maps as pictures and as files: a heat-map overlay for people, a float TIFF for programs.
+//! Maps as pictures and as files: a heat-map overlay for people, and a float TIFF for programs.
 
 use image::codecs::png::{CompressionType, FilterType, PngEncoder};
 use image::{ExtendedColorType, ImageEncoder};
@@ -6,25 +6,25 @@ use image::{ExtendedColorType, ImageEncoder};
 use crate::detect::AnomalyMap;
 use crate::image::{Mask, Photo};
 
-/// Map values at the two ends of the colour scale.
+/// The map values at both ends of the colour scale.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Scale {
-    /// Painted as the photo in grey, and everything below.
+    /// This value and lower ones show the photo in grey.
     pub low: f32,
-    /// Painted in the hottest colour, and everything above.
+    /// This value and higher ones get the hottest colour.
     pub high: f32,
 }
 
 impl Default for Scale {
-    /// The same for every photo of every run, so that pictures can be compared. It begins a little
-    /// below 0.5, where a patch is as near to the normal words as to the anomalous ones.
+    /// The scale is the same for every photo of every run, so pictures can be compared. It begins a little below 0.5.
+    /// At 0.5, a patch fits the normal and the anomalous prompts equally well.
     fn default() -> Self {
         Self { low: 0.4, high: 1.0 }
     }
 }
 
 impl Scale {
-    /// From a map's own smallest to its own largest value: shows where, not how much.
+    /// From a map's own smallest value to its own largest value. It shows where the photo is anomalous, not how much.
     pub fn of(map: &AnomalyMap) -> Self {
         let seen = map.values.iter().copied().filter(|v| !v.is_nan());
         let (low, high) = seen
@@ -32,31 +32,33 @@ impl Scale {
         Self { low, high }
     }
 
-    /// 0..1 along the colour scale.
+    /// The position of a value on the colour scale, 0..1.
     fn position(&self, value: f32) -> f32 {
         let width = self.high - self.low;
         if width > 0.0 { ((value - self.low) / width).clamp(0.0, 1.0) } else { 0.0 }
     }
 }
 
-/// How much of the heat's colour covers the photo at the hot end.
+/// Opacity of the heat colour at the hot end.
 const OPACITY: f32 = 0.75;
-/// Where the colours begin: the ones before are black, which does not show on a dark photo.
+/// The first part of the colour scale is left out. It is black, and does not show on a dark photo.
 const FIRST_COLOUR: f32 = 0.25;
-/// Width of the stripes over what was not looked at, in parts of the photo's longer side.
+/// Width of the stripes where the model saw nothing: the photo's longer side divided by this.
 const STRIPE: usize = 64;
-/// Distance of the hatching's lines, in parts of the photo's longer side.
+/// Distance of the hatching lines: the photo's longer side divided by this.
 const HATCH: usize = 48;
 /// A colour that Inferno does not have.
 const HATCH_COLOUR: [u8; 3] = [90, 200, 250];
 
-/// Paints a map over its photo: the photo in grey, heat in the Inferno colours (equally readable with
-/// any colour vision: they grow brighter along the scale), grey stripes where the model did not look,
-/// light blue hatching where an anomaly is ignored (`ignored`: masks of the photo's size, or empty).
-/// Returns a PNG file of the photo's size.
+/// Paints a map over its photo and returns a PNG file of the photo's size.
+///
+/// - The photo is grey.
+/// - Heat has the Inferno colours. They grow brighter along the scale, so people with any colour vision can read them.
+/// - Grey stripes show where the model saw nothing.
+/// - Light blue hatching shows where an anomaly is ignored (`ignored`: masks of the photo's size, or empty).
 ///
 /// # Panics
-/// If the map is not of the photo's size.
+/// If the map has another size than the photo.
 pub fn overlay(photo: &Photo, map: &AnomalyMap, ignored: &[&[bool]], scale: Scale) -> Vec<u8> {
     assert_eq!((map.width, map.height), (photo.width(), photo.height()), "a map of this photo");
     let hatch = (photo.width().max(photo.height()) / HATCH).max(4);
@@ -64,7 +66,7 @@ pub fn overlay(photo: &Photo, map: &AnomalyMap, ignored: &[&[bool]], scale: Scal
     let stripe = (photo.width().max(photo.height()) / STRIPE).max(2);
     let mut rgb = Vec::with_capacity(photo.rgb().len());
     for (i, (pixel, &value)) in photo.rgb().chunks_exact(3).zip(&map.values).enumerate() {
-        // Rec. 601 luma, as Pillow's convert("L").
+        // Rec. 601 luma, the same as Pillow's `convert("L")`.
         let grey =
             0.299 * f32::from(pixel[0]) + 0.587 * f32::from(pixel[1]) + 0.114 * f32::from(pixel[2]);
         if value.is_nan() {
@@ -72,7 +74,7 @@ pub fn overlay(photo: &Photo, map: &AnomalyMap, ignored: &[&[bool]], scale: Scal
             rgb.extend([if on_stripe { 128 } else { (grey / 2.0) as u8 }; 3]);
             continue;
         }
-        // The other diagonal than the stripes.
+        // Hatching runs along the other diagonal than the stripes.
         let (x, y) = (i % map.width, i / map.width);
         if (x + hatch * map.height - y) % hatch < hatch.div_ceil(6) && is_ignored(i) {
             rgb.extend(HATCH_COLOUR);
@@ -93,11 +95,11 @@ pub fn overlay(photo: &Photo, map: &AnomalyMap, ignored: &[&[bool]], scale: Scal
     file
 }
 
-/// The same at most `side` pixels wide and high, coloured from the map's own lowest to its own highest value, with the
-/// ground truth's outline in green.
+/// A smaller [`overlay`], at most `side` pixels wide and high. Its colours go from the map's own lowest value to its
+/// own highest value. The outline of the ground truth is green.
 ///
 /// # Panics
-/// As [`overlay`], and if the mask is not of the photo's size.
+/// As [`overlay`], and if the mask has another size than the photo.
 pub fn outlined(photo: &Photo, map: &AnomalyMap, truth: &Mask, side: u32) -> Vec<u8> {
     assert_eq!(
         (truth.width, truth.height),
@@ -124,7 +126,7 @@ pub fn outlined(photo: &Photo, map: &AnomalyMap, truth: &Mask, side: u32) -> Vec
     file.into_inner()
 }
 
-/// A map as a TIFF file of one float32 channel, little-endian, compressed without loss.
+/// A map as a TIFF file: one channel, float32, little-endian, lossless compression.
 ///
 /// # Panics
 /// If the map's length is not its width times its height.

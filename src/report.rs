@@ -2,10 +2,10 @@
 
 use serde::Serialize;
 
-/// The version of the fields below; grows when one changes its meaning or goes away.
+/// The version of the fields. It grows when a field changes its meaning or is removed.
 pub const SCHEMA: u32 = 1;
 
-/// One photo's result. The field names are those of the JSON and the CSV.
+/// The result for one photo. The fields have the same names in the JSON and the CSV.
 #[derive(Clone, Debug, Serialize)]
 pub struct Record {
     /// [`SCHEMA`].
@@ -16,107 +16,108 @@ pub struct Record {
     pub product: String,
     /// 0..1, higher is more anomalous.
     pub score: f32,
-    /// The share of good parts that reach this score, at most; none without a profile that is calibrated.
+    /// At most this share of good parts reaches such a score. None without a profile with calibration photos.
     pub p_value: Option<f64>,
-    /// Good photos that the p-value is from.
+    /// Number of good photos that the p-value is computed from.
     pub calibration_photos: Option<usize>,
-    /// The share of good parts that may be called defective.
+    /// The share of good parts that may be called `ng`.
     pub false_alarm: Option<f64>,
     /// `ok`, `ng` or `uncertain`.
     pub verdict: Option<&'static str>,
-    /// Column of the map's peak, in pixels of the photo.
+    /// Column of the highest value of the map, in pixels of the photo.
     pub peak_x: usize,
-    /// Row of the map's peak, in pixels of the photo.
+    /// Row of the highest value of the map, in pixels of the photo.
     pub peak_y: usize,
-    /// The map's value there, 0..1.
+    /// The highest value of the map, 0..1.
     pub peak: f32,
-    /// Width of the photo in pixels, upright.
+    /// Width of the upright photo in pixels.
     pub width: usize,
-    /// Height of the photo in pixels, upright.
+    /// Height of the upright photo in pixels.
     pub height: usize,
-    /// The share of the photo that was looked at, 0..1.
+    /// The share of the photo that the model saw, 0..1.
     pub coverage: f64,
-    /// The kind of defect that fits best; none where the general words fit better.
+    /// The kind of defect that fits best. None if the general `anomalous` prompts fit better.
     pub defect: Option<String>,
-    /// Every kind of defect of the prompt file.
+    /// Every kind of defect that the product has prompts for.
     pub defects: Vec<DefectRow>,
     /// The score if nothing were ignored.
     pub score_before_ignoring: f32,
     /// The harmless thing that discounts the score, if one does.
     pub discounted_by: Option<String>,
-    /// Every harmless thing of the prompt file.
+    /// Every harmless thing that the product has prompts for.
     pub ignored: Vec<IgnoredRow>,
-    /// The product's name in English, as the model read it.
+    /// The product's name in English, as the model reads it.
     pub product_english: String,
-    /// How the photo was scored.
+    /// The method that scored the photo.
     pub method: String,
-    /// Whether the score depends on the other photos: another set of them gives another score.
+    /// Whether the score depends on the other photos. Then other photos give another score.
     pub transductive: bool,
-    /// The photos that it was compared with, where it was.
+    /// The photos that it was compared with, if it was.
     pub folder: Option<FolderRow>,
-    /// How it was compared with good parts.
+    /// The method of comparison with reference photos.
     pub reference_method: Option<String>,
-    /// How many good parts.
+    /// Number of reference photos.
     pub references: Option<usize>,
     /// The profile's file.
     pub profile: Option<String>,
-    /// SHA-256 of what it holds.
+    /// SHA-256 of the profile's content.
     pub profile_sha256: Option<String>,
-    /// The model as it was named.
+    /// The model's name as it was given.
     pub model: String,
     /// SHA-256 of the model's weights.
     pub model_sha256: String,
-    /// The adapter, where the method has one.
+    /// The adapter, if the method has one.
     pub adapter: Option<AdapterRow>,
     /// Side of the model's square input in pixels.
     pub size: usize,
     /// How the photo was made square.
     pub fit: String,
-    /// Time that the model and the method took, in milliseconds.
+    /// Time of the model and the method, in milliseconds.
     pub milliseconds: f64,
-    /// The overlay that was written, if any.
+    /// The file of the overlay, if one was written.
     pub overlay: Option<String>,
-    /// The map that was written, if any.
+    /// The file of the map, if one was written.
     pub map: Option<String>,
 }
 
-/// The photos of a folder that judged each other.
+/// How the photos of a folder were compared with each other.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct FolderRow {
-    /// How many: each content once.
+    /// Number of photos. Equal contents count once.
     pub photos: usize,
-    /// Which: SHA-256 of the hashes of their contents in ascending order, written one after another.
+    /// SHA-256 of the hashes of their contents in ascending order, written one after another.
     pub sha256: String,
-    /// With how many of the others each was compared.
+    /// The number of other photos that each photo was compared with.
     pub against: usize,
-    /// Blocks whose patches were compared.
+    /// The blocks whose patches were compared.
     pub blocks: Vec<usize>,
-    /// Neighbourhoods that patches were averaged over.
+    /// Sides of the neighbourhoods that patches were averaged over, in patches.
     pub degrees: Vec<usize>,
-    /// Cells within which patches were compared, if not all were.
+    /// Only patches at most this many cells away were compared. None: all patches.
     pub align: Option<usize>,
-    /// Whether scores of photos that resemble each other were brought nearer.
+    /// Whether scores were averaged over similar photos (RsCIN).
     pub rescored: bool,
     /// The seed of the ring's order.
     pub seed: u64,
-    /// MuSc's score: how far the oddest patch is from its nearest twins on the mean, 0..2; 0..1 where it was rescored.
+    /// MuSc's score: the mean distance of the oddest patch to its nearest patches in other photos, 0..2. If rescored,
+    /// 0..1.
     pub score: f32,
-    /// The group, where the folder seems to hold two products: 0 or 1.
+    /// The group, 0 or 1, if the folder seems to hold two products.
     pub group: Option<u8>,
 }
 
-/// The layers that April-GAN draws with.
+/// The adapter that April-GAN uses.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct AdapterRow {
     /// Its file.
     pub file: String,
     /// The file's SHA-256.
     pub sha256: String,
-    /// What it was trained on, as far as is known.
+    /// The training data, as far as known.
     pub training_data: Option<String>,
-    /// The licence of that.
+    /// The licence of the training data.
     pub licence: Option<String>,
-    /// Whether the product is among that, where it is known: then this is no zero-shot result.
+    /// Whether the product is in the training data. If so, this is not a zero-shot result. None if it is not known.
     pub trained_on_product: Option<bool>,
 }
 
@@ -129,15 +130,15 @@ pub struct DefectRow {
     pub english: String,
     /// Whether it counts towards the score.
     pub counts: bool,
-    /// 0..1, of the whole photo.
+    /// The score of the whole photo, 0..1.
     pub score: f32,
-    /// 0..1, the highest value of its map on the grid of patches, before anything is ignored.
+    /// The highest value of its map on the grid of patches, 0..1, before anything is ignored.
     pub peak: f32,
-    /// Its map, if it was written.
+    /// The file of its map, if one was written.
     pub map: Option<String>,
 }
 
-/// How much of a photo is discounted as a harmless thing.
+/// How much of a photo is discounted because it fits a harmless thing.
 #[derive(Clone, Debug, Serialize)]
 pub struct IgnoredRow {
     /// Its name.
@@ -146,8 +147,8 @@ pub struct IgnoredRow {
     pub english: String,
     /// Whether it is discounted.
     pub counts: bool,
-    /// 0..1, of the whole photo.
+    /// The score of the whole photo, 0..1.
     pub score: f32,
-    /// The share of what was looked at that is discounted, 0..1.
+    /// The discounted share of what the model saw, 0..1.
     pub area: f64,
 }

@@ -1,4 +1,4 @@
-//! A contact sheet: small photos with what is to be known of each, for a person to look through.
+//! A contact sheet: small photos, with a few facts about each below it. A person looks through it.
 
 use std::fs::File;
 use std::io::Read;
@@ -12,14 +12,14 @@ use plotters::prelude::*;
 use crate::image::Photo;
 use crate::text_canvas::{Area, LETTERS, png as drawn};
 
-/// Photos in a row.
+/// Number of photos in a row.
 const COLUMNS: usize = 6;
-/// Side of the square that a photo fits in, in pixels.
+/// Side of the square that holds a photo, in pixels.
 const SIDE: u32 = 176;
 const MARGIN: u32 = 12;
 const LINE: u32 = 17;
 const LETTER: u32 = 14;
-/// Letters of this size that fit below a photo.
+/// Number of letters of this size that fit below a photo.
 const FIT: usize = 26;
 
 /// A photo on a sheet.
@@ -29,7 +29,7 @@ pub struct Thumbnail {
 }
 
 impl Thumbnail {
-    /// With lines of text below it; long ones lose their beginning, as paths differ at their end.
+    /// A photo with lines of text below it. A long line loses its beginning, because paths differ at their end.
     ///
     /// # Panics
     /// If the photo has no pixels.
@@ -49,12 +49,12 @@ impl Thumbnail {
     }
 }
 
-/// A chunk of PNG's that says what the picture is (`Software`), with its length and checksum.
+/// A PNG chunk (`Software`) with its length and checksum. It marks the picture as a contact sheet.
 const MARK: &[u8] = b"\0\0\0\x1etEXtSoftware\0blemish contact sheet\x5a\x78\x3a\x44";
-/// Where it stands: behind the signature and the header.
+/// The position of the mark in the file: after the signature and the header.
 const MARK_AT: usize = 33;
 
-/// Whether a file is a contact sheet, which a new one may take the place of.
+/// Whether a file is a contact sheet. A new contact sheet may replace it.
 pub fn is_one(path: &Path) -> bool {
     let start = |file: File| {
         let mut start = Vec::new();
@@ -64,7 +64,7 @@ pub fn is_one(path: &Path) -> bool {
     crate::files::open(path, u64::MAX).ok().and_then(start) == Some(true)
 }
 
-/// Photos under headings: a PNG.
+/// Photos under headings: the bytes of a PNG.
 pub fn png(sections: &[(String, Vec<Thumbnail>)]) -> Vec<u8> {
     let mut png = picture(sections);
     png.splice(MARK_AT..MARK_AT, MARK.iter().copied());
@@ -113,7 +113,7 @@ mod tests {
 
     #[test]
     fn every_photo_is_on_the_sheet() {
-        // Colours, which letters do not have.
+        // Colours that letters do not have.
         let photo = |width: usize, height: usize, red: u8| {
             let photo =
                 Photo::from_rgb(width, height, [red, 0, 200].repeat(width * height)).unwrap();

@@ -1,4 +1,4 @@
-//! The small mathematics that several methods share.
+//! Statistics that several methods share.
 
 /// The mean and the standard deviation of a sample (divided by `n - 1`).
 pub(crate) fn mean_and_spread(values: impl Iterator<Item = f32>) -> (f32, f32) {
@@ -16,7 +16,7 @@ pub(crate) fn population_deviation(values: &[f32]) -> f32 {
     (values.iter().map(|v| (v - mean).powi(2)).sum::<f32>() / count).sqrt()
 }
 
-/// The middle value, or the mean of the two middle ones; 0 without any.
+/// The middle value, or the mean of the two middle values. 0 if there are no values.
 pub(crate) fn median(values: &mut [f32]) -> f32 {
     if values.is_empty() {
         return 0.0;
@@ -30,11 +30,11 @@ pub(crate) fn median(values: &mut [f32]) -> f32 {
     }
 }
 
-/// The median of some values and their median absolute deviation (MAD). A minority of outliers moves neither.
+/// The median of some values and their median absolute deviation (MAD). A minority of outliers changes neither.
 #[derive(Clone, Copy)]
 pub(crate) struct MedianMad {
     pub median: f32,
-    /// Scaled by 1.4826: of a normal distribution it is the standard deviation.
+    /// The MAD times 1.4826. For a normal distribution this is the standard deviation.
     pub spread: f32,
 }
 
@@ -42,7 +42,7 @@ impl MedianMad {
     pub fn of(mut values: Vec<f32>) -> Self {
         let centre = median(&mut values);
         values.iter_mut().for_each(|value| *value = (*value - centre).abs());
-        // Where most values are equal, any difference is large, but finite.
+        // If most values are equal, the MAD is 0. The lower limit keeps z-scores finite.
         Self { median: centre, spread: (1.4826 * median(&mut values)).max(1e-6) }
     }
 
@@ -52,7 +52,7 @@ impl MedianMad {
     }
 }
 
-/// Index and value of the largest value; the first of several.
+/// Index and value of the largest value. If several are equal, the first of them.
 pub(crate) fn highest(values: impl Iterator<Item = (usize, f32)>) -> (usize, f32) {
     values.fold((0, f32::NEG_INFINITY), |best, next| if next.1 > best.1 { next } else { best })
 }
@@ -62,23 +62,24 @@ pub(crate) fn logistic(log_odds: f32) -> f32 {
     1.0 / (1.0 + (-log_odds).exp())
 }
 
-/// The log-odds of a probability, kept finite.
+/// The log-odds of a probability. The probability is clamped, so the result is finite.
 pub(crate) fn log_odds(p: f32) -> f32 {
     let p = p.clamp(1e-6, 1.0 - 1e-6);
     (p / (1.0 - p)).ln()
 }
 
-/// The odds of a probability, kept finite.
+/// The odds of a probability. The result is finite, also at 1.
 pub(crate) fn odds(p: f32) -> f32 {
     p / (1.0 - p).max(1e-30)
 }
 
-/// Compresses large values on both sides of 0: log-odds that would round to certainty keep their order.
+/// Compresses large values on both sides of 0. So large log-odds keep their order: without it, their probabilities
+/// would all round to 0 or 1.
 pub(crate) fn signed_log1p(x: f32) -> f32 {
     x.signum() * x.abs().ln_1p()
 }
 
-/// Undoes [`signed_log1p`].
+/// The inverse of [`signed_log1p`].
 pub(crate) fn signed_expm1(x: f32) -> f32 {
     x.signum() * x.abs().exp_m1()
 }

@@ -1,9 +1,9 @@
-//! Foreign text on its way to a person: names of photos and kinds, a hub's answers.
+//! Makes foreign text safe for people: names of photos and kinds, answers of a hub.
 
 use std::borrow::Cow;
 
-/// As a terminal may show it, on one line: what would move the cursor, colour the screen or turn the direction of
-/// writing becomes `?`.
+/// The text as a terminal may show it, on one line. Characters that move the cursor, colour the screen or change the
+/// writing direction become `?`.
 pub fn shown(text: &str) -> Cow<'_, str> {
     match text.contains(steers) {
         true => Cow::Owned(text.replace(steers, "?")),
@@ -11,9 +11,9 @@ pub fn shown(text: &str) -> Cow<'_, str> {
     }
 }
 
-/// JSON of the same meaning that a terminal may show: the same characters, escaped.
+/// JSON with the same meaning that a terminal may show. Characters that would steer the terminal are escaped.
 pub fn json(text: &str) -> Cow<'_, str> {
-    // JSON has line breaks between its values alone.
+    // In JSON, line breaks are only between values, so they may stay.
     let is_raw = |c: char| steers(c) && c != '\n';
     if !text.contains(is_raw) {
         return Cow::Borrowed(text);
@@ -32,8 +32,8 @@ fn steers(c: char) -> bool {
             | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{e0000}'..='\u{e007f}')
 }
 
-/// As a cell of a CSV file: an apostrophe stands before what a spreadsheet would compute as a formula (OWASP, CSV
-/// injection). It is as a terminal may show it, too: CSV has no way to write such characters.
+/// The text as a cell of a CSV file. If a spreadsheet would compute the text as a formula, an apostrophe is put before
+/// it (OWASP, CSV injection). CSV cannot escape characters that steer a terminal, so they become `?`.
 pub fn cell(text: &str) -> Cow<'_, str> {
     match text.starts_with(['=', '+', '-', '@', '\t', '\r']) {
         true => Cow::Owned(format!("'{}", shown(text))),

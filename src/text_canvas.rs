@@ -1,4 +1,4 @@
-//! Pictures with letters: what curves and contact sheets are drawn on.
+//! Pictures with text. Training curves and contact sheets are drawn on them.
 
 use std::io::Cursor;
 use std::sync::Once;
@@ -8,10 +8,10 @@ use plotters::coord::Shift;
 use plotters::prelude::*;
 use plotters::style::{FontStyle, register_font};
 
-/// The one font.
+/// The name of the only font.
 pub(crate) const LETTERS: &str = "blemish";
 
-/// A white picture of this size, as `draw` leaves it: a PNG.
+/// Draws on a white canvas of `size` (width, height) in pixels. Returns the bytes of a PNG.
 pub(crate) fn png(
     size: (u32, u32),
     draw: impl FnOnce(&Area<'_>) -> Result<(), Box<dyn std::error::Error>>,
@@ -19,7 +19,7 @@ pub(crate) fn png(
     static FONT: Once = Once::new();
     FONT.call_once(|| {
         let font = epaint_default_fonts::UBUNTU_LIGHT;
-        // A font that cannot be read would leave the picture without letters, nothing worse.
+        // If the font cannot be read, the picture only lacks its text.
         let _ = register_font(LETTERS, FontStyle::Normal, font);
     });
     let mut rgb = vec![255; (size.0 * size.1 * 3) as usize];
@@ -35,5 +35,5 @@ pub(crate) fn png(
     file.into_inner()
 }
 
-/// What is drawn on.
+/// The area to draw on.
 pub(crate) type Area<'a> = DrawingArea<BitMapBackend<'a>, Shift>;

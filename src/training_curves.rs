@@ -1,4 +1,4 @@
-//! Curves of a training run as a picture.
+//! The curves of a training run as a picture.
 
 use plotters::prelude::*;
 
@@ -7,7 +7,8 @@ use crate::train::Point;
 
 const SIZE: (u32, u32) = (900, 700);
 
-/// Loss above, pixel AUROC and AU-PRO of the photos that judge below, over epochs: a PNG.
+/// The bytes of a PNG. The upper chart shows the loss over epochs. The lower chart shows the pixel AUROC and the AU-PRO
+/// of the validation photos.
 pub fn png(points: &[Point]) -> Vec<u8> {
     drawn(SIZE, |area| draw(points, area))
 }
@@ -42,7 +43,7 @@ fn draw(points: &[Point], root: &Area) -> Result<(), Box<dyn std::error::Error>>
             .light_line_style(WHITE)
             .draw()?;
         for (i, (name, line)) in lines.into_iter().enumerate() {
-            // Okabe and Ito's blue and vermilion, told apart with any colour vision.
+            // Blue and vermilion of Okabe and Ito. People with any colour vision can tell them apart.
             let colour = [RGBColor(0, 114, 178), RGBColor(213, 94, 0)][i % 2];
             let dots = line.clone();
             chart.draw_series(LineSeries::new(line, colour.stroke_width(2)))?.label(name).legend(

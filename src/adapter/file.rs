@@ -1,4 +1,4 @@
-//! Adapter files: our own safetensors with its metadata, and April-GAN's published pickles.
+//! Adapter files: our own safetensors with metadata, and the pickles that April-GAN's authors published.
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
@@ -14,27 +14,27 @@ use crate::error::{Error, Result};
 use crate::files::safetensors_bytes;
 use crate::ops::Activation;
 
-/// The file that a model brings for April-GAN, beside its own files.
+/// The name of the adapter file in a model's folder.
 const COMPANION: &str = "adapter.safetensors";
 
-/// A published set of photos that adapters were trained on.
+/// A published data set that adapters were trained on.
 #[derive(Clone, Debug, Deserialize)]
 pub struct TrainingSet {
     /// A short name.
     pub name: String,
-    /// Its title and the part of it.
+    /// Its title, and the part of it that was used.
     pub title: String,
-    /// How the authors call the adapter trained on it.
+    /// The name that the authors gave the adapter trained on it.
     pub file: String,
     /// Its licence.
     pub licence: String,
-    /// What the licence asks for.
+    /// The conditions of the licence.
     pub note: String,
     /// The products in it.
     pub products: Vec<String>,
 }
 
-/// The published training sets that are known (`weights/training_sets.toml`).
+/// The published training sets that blemish knows (`weights/training_sets.toml`).
 pub fn training_sets() -> &'static [TrainingSet] {
     #[derive(Deserialize)]
     struct File {
@@ -48,8 +48,8 @@ pub fn training_sets() -> &'static [TrainingSet] {
 }
 
 impl AdapterAbout {
-    /// What the authors' files mean and do not say: four blocks of ViT-L-14-336 at 518 pixels and, on OpenAI's
-    /// weights, the exact GELU.
+    /// The settings that the authors' files need but do not contain: four blocks of ViT-L-14-336 at 518 pixels, and the
+    /// exact GELU although the weights are OpenAI's.
     fn official() -> Self {
         Self {
             blocks: vec![6, 12, 18, 24],
@@ -60,7 +60,7 @@ impl AdapterAbout {
         }
     }
 
-    /// Notes the training data: the name of a published set, or any words.
+    /// Sets the training data: the name of a published set, or any text.
     pub fn set_training_data(&mut self, words: &str) {
         match training_sets().iter().find(|set| set.name.eq_ignore_ascii_case(words)) {
             Some(set) => {
@@ -141,11 +141,12 @@ impl AdapterAbout {
 }
 
 impl Adapter {
-    /// Reads an adapter: safetensors with metadata, or April-GAN's published `.pth`, which says nothing of
-    /// what it needs: then blocks 6, 12, 18 and 24 at 518 pixels with exact GELU. `blocks` stand in for the file's.
+    /// Reads an adapter. The file is safetensors with metadata, or a `.pth` of April-GAN's authors. A `.pth` has no
+    /// metadata, so these settings are used: blocks 6, 12, 18 and 24 at 518 pixels with exact GELU. `blocks` replaces
+    /// the file's blocks.
     ///
     /// # Errors
-    /// [`Error::Adapter`] for a file that cannot be read or is no adapter.
+    /// [`Error::Adapter`] for a file that cannot be read or is not an adapter.
     pub fn open(path: impl AsRef<Path>, blocks: Option<&[usize]>) -> Result<Self> {
         let path = path.as_ref();
         let name = path.display().to_string();
@@ -156,8 +157,7 @@ impl Adapter {
         Self::from_bytes(&name, &stem, &bytes, blocks)
     }
 
-    /// The adapter that lies beside a model's own files (`adapter.safetensors`), if there is one: the model in
-    /// the program has one.
+    /// The adapter in a model's folder (`adapter.safetensors`), if there is one. The embedded model has one.
     ///
     /// # Errors
     /// As [`Adapter::open`].
@@ -190,7 +190,7 @@ impl Adapter {
     /// The adapter as a safetensors file with its metadata.
     ///
     /// # Errors
-    /// [`Error::Adapter`] when the tensors cannot be written.
+    /// [`Error::Adapter`] if the tensors cannot be written.
     pub fn to_bytes(&self) -> Result<Vec<u8>> {
         let tensors = self.layers.iter().enumerate().flat_map(|(i, layer)| {
             [(format!("fc.{i}.weight"), &layer.weight), (format!("fc.{i}.bias"), &layer.bias)]
@@ -199,12 +199,12 @@ impl Adapter {
             .map_err(|e| Error::adapter(&self.name, e))
     }
 
-    /// What [`Adapter::to_bytes`] made of an adapter whose file had this name and hash.
+    /// Reads what [`Adapter::to_bytes`] wrote. `name` and `sha256` are those of the original file.
     pub(crate) fn recall(name: &str, sha256: &str, bytes: &[u8]) -> Result<Self> {
         Ok(Self { sha256: sha256.to_string(), ..Self::from_bytes(name, "", bytes, None)? })
     }
 
-    /// The same layers with other things known of them.
+    /// The same layers with another description.
     ///
     /// # Errors
     /// As [`Adapter::new`].
@@ -227,7 +227,7 @@ fn read_safetensors(bytes: &[u8]) -> Result<(AdapterAbout, Vec<(String, Tensor)>
     Ok((about, tensors.collect::<Result<_, String>>()?))
 }
 
-/// `fc.0.weight`, `fc.0.bias`, `fc.1.weight` ... in order, and nothing else.
+/// `fc.0.weight`, `fc.0.bias`, `fc.1.weight` and so on, in order. Other tensors are an error.
 fn layers(tensors: Vec<(String, Tensor)>) -> Result<Vec<(Tensor, Tensor)>, String> {
     let mut tensors: HashMap<String, Tensor> = tensors.into_iter().collect();
     let mut layers = Vec::new();

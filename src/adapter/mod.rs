@@ -1,5 +1,5 @@
-//! April-GAN's adapters (Chen et al., arXiv 2305.17382): a linear layer for each of some blocks of the image
-//! tower, from patch tokens into the embedding that photos and texts share.
+//! April-GAN's adapters (Chen et al., arXiv 2305.17382). An adapter has one linear layer for each of some blocks of the
+//! image tower. The layers map patch tokens into the embedding that photos and texts share.
 
 mod file;
 mod pickle;
@@ -15,7 +15,7 @@ use crate::ops::{Linear, unit_rows};
 
 pub use file::{TrainingSet, training_sets};
 
-/// Layers that draw anomalies, and what is known of them.
+/// The layers of an adapter, and their description.
 #[derive(Clone, Debug)]
 pub struct Adapter {
     name: String,
@@ -24,29 +24,29 @@ pub struct Adapter {
     layers: Vec<Layer>,
 }
 
-/// What an adapter needs of a model, and where it comes from.
+/// The description of an adapter: what it needs of a model, and where it comes from.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct AdapterAbout {
-    /// The blocks whose output the layers take, from 1, one for each layer.
+    /// The block whose output each layer reads, counted from 1.
     pub blocks: Vec<usize>,
-    /// Side of the model's input that it was trained at, in pixels.
+    /// Side of the model's input during training, in pixels.
     pub size: Option<usize>,
-    /// The nonlinearity of the model's towers that it was trained with.
+    /// The nonlinearity of the model's towers during training.
     pub activation: Option<Activation>,
-    /// What cosines are multiplied by before the softmax.
+    /// The factor on the cosines before the softmax.
     pub logit_scale: f32,
-    /// The model it was trained on, as it was named.
+    /// The model that it was trained on, as it was named.
     pub model: Option<String>,
     /// SHA-256 of that model's weights.
     pub model_sha256: Option<String>,
-    /// What it was trained on, in words.
+    /// The training data, as text.
     pub training_data: Option<String>,
-    /// The products among that.
+    /// The products in the training data.
     pub products: Vec<String>,
-    /// The licence of the training data, and what it asks for.
+    /// The licence of the training data, and its conditions.
     pub licence: Option<String>,
-    /// How far the log-odds of WinCLIP's and of these layers' maps spread over good photos: what puts them on
-    /// one scale when they are fused.
+    /// The spread of the log-odds over good photos: of WinCLIP's maps, and of this adapter's maps. It puts both on one
+    /// scale when they are fused.
     pub spread: Option<(f32, f32)>,
 }
 
@@ -61,12 +61,12 @@ struct Layer {
 }
 
 impl Adapter {
-    /// An adapter from its layers, `[embedding, width]` and `[embedding]` each, in the order of
-    /// [`AdapterAbout::blocks`].
+    /// An adapter from its layers: for each of [`AdapterAbout::blocks`], in order, a weight `[embedding, width]` and a
+    /// bias `[embedding]`.
     ///
     /// # Errors
-    /// [`Error::Adapter`] when there are none, they are not of one shape, hold NaN or infinity, or their number
-    /// is not that of the blocks.
+    /// [`Error::Adapter`] if there are no layers, their shapes differ, a value is NaN or infinite, the logit scale is
+    /// not positive, or there is not exactly one block for each layer.
     pub fn new(name: &str, about: AdapterAbout, layers: Vec<(Tensor, Tensor)>) -> Result<Self> {
         let fail = |why: String| Err(Error::adapter(name, why));
         let Some((first, _)) = layers.first() else {
@@ -99,7 +99,7 @@ impl Adapter {
                     [embedding]
                 ));
             }
-            // NaN and infinity survive a sum.
+            // A sum is NaN or infinite if any value is.
             let sum = (weight.abs()?.sum_all()? + bias.abs()?.sum_all()?)?;
             if !sum.to_scalar::<f32>()?.is_finite() {
                 return fail(format!("fc.{i} holds NaN or infinity; fetch the file again"));
@@ -110,36 +110,36 @@ impl Adapter {
         Ok(Self { name: name.to_string(), sha256: String::new(), about, layers: made })
     }
 
-    /// The name it was opened by.
+    /// The name that it was opened with.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// SHA-256 of its file; empty when it has none.
+    /// SHA-256 of its file. Empty if it has no file.
     pub fn sha256(&self) -> &str {
         &self.sha256
     }
 
-    /// What it needs, and where it comes from.
+    /// Its description: what it needs, and where it comes from.
     pub fn about(&self) -> &AdapterAbout {
         &self.about
     }
 
-    /// Width of the tokens it takes, and of the embedding it makes.
+    /// Width of the tokens that it takes, and width of the embeddings that it returns.
     pub fn widths(&self) -> (usize, usize) {
         let dims = self.layers[0].weight.dims();
         (dims[1], dims[0])
     }
 
-    /// What it needs of the image tower.
+    /// The features that it needs from the image tower.
     pub fn taps(&self) -> Taps {
         Taps { blocks: self.about.blocks.clone(), ..Taps::default() }
     }
 
-    /// Whether it can work on a model of this shape.
+    /// Checks that it fits a model of this shape.
     ///
     /// # Errors
-    /// [`Error::Adapter`] that says what it needs and what the model has.
+    /// [`Error::Adapter`] says what it needs and what the model has.
     pub fn check_shape(&self, model: &str, shape: Shape) -> Result<()> {
         let (width, embedding) = self.widths();
         let fail = |why: String| Err(Error::adapter(&self.name, why));
@@ -156,10 +156,11 @@ impl Adapter {
         }
     }
 
-    /// Whether it was trained on this very model.
+    /// Checks that it was trained on this model. For a `.pth` of April-GAN's authors the model is not known, and only
+    /// its shape is checked.
     ///
     /// # Errors
-    /// As [`Adapter::check_shape`]; nothing is known of the model of an official `.pth` file.
+    /// As [`Adapter::check_shape`]. Also [`Error::Adapter`] for a model with other weights.
     pub fn check(&self, clip: &Clip) -> Result<()> {
         self.check_shape(clip.name(), clip.shape())?;
         match &self.about.model_sha256 {
@@ -177,22 +178,22 @@ impl Adapter {
         }
     }
 
-    /// Whether it is known which products it was trained on.
+    /// Whether the products in the training data are known.
     pub fn knows_products(&self) -> bool {
         !self.about.products.is_empty()
     }
 
-    /// Those of some products that it was trained on, as far as is known: what is found in their photos is no zero-shot result.
+    /// Which of these products are in the training data, as far as known. Results on their photos are not zero-shot.
     pub fn trained_on<'a>(&self, products: impl IntoIterator<Item = &'a str>) -> Vec<&'a str> {
         let seen: BTreeSet<String> = self.about.products.iter().map(|p| plain(p)).collect();
         products.into_iter().filter(|product| seen.contains(&plain(product))).collect()
     }
 
-    /// For each layer the patches in the shared embedding, at unit length: `[grid^2, embedding]`. `photo` has
-    /// the blocks of [`Adapter::taps`].
+    /// The patches of each layer in the shared embedding, at unit length: `[grid^2, embedding]`. `photo` must have the
+    /// blocks of [`Adapter::taps`].
     ///
     /// # Errors
-    /// [`Error::Tensor`] when it has not.
+    /// [`Error::Tensor`] if the blocks are not those.
     pub(crate) fn project(&self, photo: &Features) -> Result<Vec<Tensor>> {
         let projected = self.layers.iter().zip(&photo.blocks).map(|(layer, tokens)| {
             let patches = tokens.narrow(0, 1, tokens.dim(0)? - 1)?;
@@ -203,7 +204,7 @@ impl Adapter {
     }
 }
 
-/// A product's name without what differs between folders, flags and habits.
+/// A product's name in lower case, without punctuation and spaces. Folders and flags spell names differently.
 fn plain(name: &str) -> String {
     name.chars().filter(|c| c.is_alphanumeric()).flat_map(char::to_lowercase).collect()
 }

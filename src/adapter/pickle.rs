@@ -1,4 +1,4 @@
-//! April-GAN's published files: a PyTorch pickle of `{"trainable_linearlayer": {"fc.0.weight": ...}}`.
+//! Reads the files of April-GAN's authors: a PyTorch pickle of `{"trainable_linearlayer": {"fc.0.weight": ...}}`.
 
 use std::io::{Cursor, Read};
 
@@ -12,7 +12,7 @@ use crate::pickle::{Limits, archive, object};
 /// The largest published adapters have 13 MB.
 pub(super) const MOST_BYTES: u64 = 1 << 28;
 
-/// The published pickles have under a kilobyte, and a few hundred objects.
+/// The published pickles have less than a kilobyte and a few hundred objects.
 const LIMITS: Limits = Limits { bytes: 8 << 10, visits: 50_000 };
 const KEY: &str = "trainable_linearlayer";
 
@@ -34,14 +34,14 @@ fn tensors(bytes: &[u8]) -> Result<Vec<(String, Tensor)>, String> {
         Some((_, state)) => state,
         None => return Err(format!("has no {KEY:?}: not an adapter of April-GAN")),
     };
-    let Object::Dict(state) = state else { return Err(format!("{KEY:?} is no dictionary")) };
+    let Object::Dict(state) = state else { return Err(format!("{KEY:?} is not a dictionary")) };
     let mut tensors = Vec::new();
     for (name, value) in state {
         let info = value
             .into_tensor_info(name.clone(), std::path::Path::new(&folder))
             .ok()
             .flatten()
-            .ok_or_else(|| format!("{name:?} is no tensor"))?;
+            .ok_or_else(|| format!("{name:?} is not a tensor"))?;
         tensors.push((info.name.clone(), tensor(&mut zip, &info)?));
     }
     Ok(tensors)
@@ -67,14 +67,14 @@ fn is_harmless(object: &Object) -> Result<(), String> {
 fn tensor(zip: &mut ZipArchive<Cursor<&[u8]>>, info: &TensorInfo) -> Result<Tensor, String> {
     let fail = |why: String| format!("tensor {}: {why}", info.name);
     if !info.layout.is_contiguous() {
-        return Err(fail("is stored in another order than its rows'".into()));
+        return Err(fail("is not stored row by row".into()));
     }
     let count = info.layout.shape().elem_count() as u64;
     let start = info.layout.start_offset() as u64;
     let mut file = zip.by_name(&info.path).map_err(|e| fail(format!("is missing ({e})")))?;
     let bytes = count.checked_mul(info.dtype.size_in_bytes() as u64);
-    // What a header says of its size may be a lie; tensors are stored as they are, so the file's own size bounds
-    // them.
+    // The size in the pickle may be wrong. Tensors are stored uncompressed, so the size of their part of the archive is
+    // the limit.
     let most = file.size().min(MOST_BYTES);
     if bytes.and_then(|b| b.checked_add(start)).is_none_or(|end| end > most) {
         return Err(fail("is cut short".into()));

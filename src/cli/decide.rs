@@ -1,4 +1,4 @@
-//! `blemish decide`: another line between ok and ng, without scoring again.
+//! `blemish decide`: applies another false-alarm rate to existing results.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::path::PathBuf;
@@ -13,25 +13,25 @@ use serde_json::Value;
 use super::args::rate::{check_rate, say_what_is_promised};
 use super::terminal::printed;
 
-/// A result has a few kilobytes.
+/// A longer line is no result: a result has a few kilobytes.
 const LONGEST_LINE: u64 = 16 << 20;
 
-/// Draw another line between ok and ng through results that are there.
+/// Decide between ok and ng again, with another false-alarm rate.
 ///
-/// Reads the JSON Lines that `score --profile` printed, and prints them with new verdicts: nothing is scored
-/// again. Sums up on standard error.
+/// Reads the JSON Lines of `score --profile`, and prints them with new verdicts. Nothing is scored again. A summary
+/// goes to standard error.
 #[derive(clap::Args)]
 #[command(after_help = "Examples:
   blemish score photos/ --profile nut.blemish > results.jsonl
   blemish decide results.jsonl --false-alarm 0.01 > stricter.jsonl
   blemish decide results.jsonl --false-alarm 0.1 | grep '\"verdict\":\"ng\"'")]
 pub struct Args {
-    /// Results of `score --profile` as JSON Lines; - for standard input.
+    /// A file with the JSON Lines of `score --profile`, or - for standard input.
     results: PathBuf,
-    /// The share of good parts that may be called ng, 0..1: 5 % needs 19 good photos, 1 % needs 99.
+    /// The share of good parts that may be marked ng, 0 to 1. 0.05 needs 19 good photos, 0.01 needs 99.
     #[arg(long, value_name = "RATE")]
     false_alarm: f64,
-    /// No summary; errors are still printed.
+    /// Print no summary. Errors are still printed.
     #[arg(long, short)]
     quiet: bool,
 }
@@ -48,7 +48,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let (mut line, mut number) = (String::new(), 0);
     loop {
         line.clear();
-        // A device may send a line without end.
+        // A device may send an endless line.
         let read = (&mut file).take(LONGEST_LINE).read_line(&mut line).map_err(failed_read)?;
         if read == 0 {
             break;
@@ -56,7 +56,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
         number += 1;
         if read as u64 == LONGEST_LINE {
             let (file, line) = (args.results.display(), number);
-            anyhow::bail!("{file}:{line}: a line of over {} MiB is no result", LONGEST_LINE >> 20);
+            anyhow::bail!("{file}:{line}: no result is longer than {} MiB", LONGEST_LINE >> 20);
         }
         let line = line.trim_end();
         if line.trim().is_empty() {
@@ -71,7 +71,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
                 }
             }
             Err(why) if photos.is_none() => {
-                // The wrong kind of file: saying so once is enough.
+                // The first line is no result, so this is the wrong kind of file: one message is enough.
                 let (file, line) = (args.results.display(), number);
                 say!("{file}:{line}: {why}; score again with --profile and --format jsonl");
                 return Ok(ExitCode::FAILURE);
@@ -83,7 +83,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
         }
     }
     if photos.is_none() {
-        say!("{}: holds no results", args.results.display());
+        say!("{}: holds no results of `blemish score --profile`", args.results.display());
         return Ok(ExitCode::FAILURE);
     }
     if let (Some(photos), false) = (photos, args.quiet) {
@@ -94,13 +94,13 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     Ok(if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// A result's line with its new verdict.
+/// Decides about one result again: the verdict, the number of calibration photos, and the new line.
 fn decide(line: &str, false_alarm: f64) -> Result<(Decision, usize, String), String> {
     let other = "not a result of `blemish score --profile` in JSON Lines";
     let line = line.trim_start_matches('\u{feff}');
     let mut row: Value = serde_json::from_str(line).map_err(|_| other)?;
     if row["schema"] != SCHEMA {
-        return Err(format!("a result of another version (schema {}); score again", row["schema"]));
+        return Err(format!("a result of another version of blemish (schema {})", row["schema"]));
     }
     let photos = row.get("calibration_photos").and_then(Value::as_u64).ok_or(other)? as usize;
     let decision = match row.get("p_value") {

@@ -1,4 +1,4 @@
-//! Photos of a command that scores them again and again: each is encoded once.
+//! Encodes the photos once, for commands that score them many times.
 
 use std::path::PathBuf;
 
@@ -9,7 +9,7 @@ use blemish::{Detector, Photo};
 use super::inputs::Inputs;
 use super::progress::{Notes, progress_bar};
 
-/// The photos that can be read; others are reported and left out. Also says whether all could be read.
+/// Encodes the photos that can be read, and reports the others. The `bool` is true if all could be read.
 pub fn encode_all(
     detector: &Detector,
     depth: BitDepth,

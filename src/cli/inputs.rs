@@ -1,4 +1,4 @@
-//! Which photos a command line means, and where their results go.
+//! Finds the photos that a command line names, and the paths of their results.
 
 use std::collections::HashSet;
 use std::path::{Component, Path, PathBuf};
@@ -6,22 +6,22 @@ use std::path::{Component, Path, PathBuf};
 use blemish::Error;
 use blemish::data::{ENDINGS, has_photo_ending};
 
-/// The photos to score, in order, and the inputs that led to none.
+/// The photos to score, in order, and the inputs that cannot be used.
 #[derive(Default)]
 pub struct Inputs {
     pub photos: Vec<PathBuf>,
     pub errors: Vec<String>,
-    /// What was named more than once.
+    /// Photos that were given more than once.
     pub repeated: Vec<PathBuf>,
-    /// What output paths are relative to.
+    /// Output paths are relative to this folder.
     base: PathBuf,
-    /// Where the photos really are: a photo that is named twice is scored once.
+    /// The real places of the photos, so that a photo that is given twice is scored once.
     places: HashSet<PathBuf>,
 }
 
 impl Inputs {
-    /// Files, folders (with their subfolders, in order of name) and glob patterns. Nothing below
-    /// `out` is taken unless asked for, so that a second run does not score the first one's pictures.
+    /// Finds files, folders (with their subfolders, in order of name) and glob patterns. Skips the folder `out` unless
+    /// an argument points into it: a second run should not score the pictures of the first run.
     pub fn find(arguments: &[PathBuf], out: Option<&Path>) -> Self {
         let out = out.map(real);
         let mut inputs = Self::default();
@@ -29,7 +29,7 @@ impl Inputs {
             if argument.is_dir() {
                 inputs.add_folder(argument, out.as_deref());
             } else if argument.exists() || !is_pattern(argument) {
-                // A file that is not there is reported when it is opened.
+                // If the file does not exist, opening it reports that.
                 inputs.add(argument.clone());
             } else {
                 inputs.add_matches(argument, out.as_deref());
@@ -51,7 +51,7 @@ impl Inputs {
     }
 
     fn add_folder(&mut self, folder: &Path, out: Option<&Path>) {
-        // A folder that is itself below `out` was asked for.
+        // The user asked for a folder inside `out`, so nothing is skipped.
         let out = out.filter(|out| !real(folder).starts_with(out));
         let walk = walkdir::WalkDir::new(folder).follow_links(true).sort_by_file_name().into_iter();
         let wanted = |entry: &walkdir::DirEntry| {
@@ -82,11 +82,11 @@ impl Inputs {
     fn add_matches(&mut self, pattern: &Path, out: Option<&Path>) {
         let plain = pattern.components().take_while(|part| !is_pattern(Path::new(part)));
         let out = out.filter(|out| !real(&plain.collect::<PathBuf>()).starts_with(out));
-        // As in a shell, `*` leaves hidden files out.
+        // As in a shell, `*` does not match hidden files.
         let options =
             glob::MatchOptions { require_literal_leading_dot: true, ..glob::MatchOptions::new() };
         let Some(Ok(paths)) = pattern.to_str().map(|text| glob::glob_with(text, options)) else {
-            let why = "not a pattern; in one, * ? and [a-z] stand for parts of names";
+            let why = "not a pattern; use * ? and [a-z] for parts of names";
             return self.errors.push(format!("{}: {why}", pattern.display()));
         };
         let mut found = false;
@@ -107,11 +107,11 @@ impl Inputs {
         }
     }
 
-    /// For each photo a path below `out` without extension, mirroring the photos' folders. When two
-    /// photos differ in their extension alone, all keep theirs.
+    /// For each photo, a path below `out` without extension, in the same subfolders. If two photos differ only in their
+    /// extension, all paths keep the extension.
     ///
     /// # Errors
-    /// When a result would overwrite one of the photos, or another result.
+    /// If a result would overwrite one of the photos, or another result.
     pub fn targets(&self, out: &Path, extensions: &[&str]) -> Result<Vec<PathBuf>, Error> {
         let refuse = |why: String| Err(Error::setting(format!("out {}", out.display()), why));
         let relative = self.photos.iter().map(|photo| {
@@ -128,7 +128,7 @@ impl Inputs {
             .collect();
         if let Some(file) = first_repeated(&files) {
             return refuse(format!(
-                "two results would both be {}; score these photos in two runs",
+                "two photos would share the result file {}; score them in two runs",
                 file.display()
             ));
         }
@@ -140,7 +140,7 @@ impl Inputs {
     }
 }
 
-/// `name` to `name.suffix`, whatever dots the name holds.
+/// Appends `.suffix` to the name. Dots in the name stay.
 pub fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(".");
@@ -148,7 +148,7 @@ pub fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     name.into()
 }
 
-/// Finds out before the run whether results can be kept in a folder; `setting`: what named it.
+/// Checks before the run that results can be written to a folder. `setting` is the flag that gave the folder.
 pub fn check_writable(setting: &str, out: &Path) -> Result<(), Error> {
     if out.exists() && !out.is_dir() {
         let why = "is a file; give a folder";
@@ -157,7 +157,7 @@ pub fn check_writable(setting: &str, out: &Path) -> Result<(), Error> {
     blemish::files::check_folder(out)
 }
 
-/// What is wrong with a photo, by its own name: a copy has the mistake of what it copies.
+/// The error of a photo, with its own name. A copy gets the error of its original, and that error names the original.
 pub fn named(photo: &Path, error: &Error) -> String {
     match error {
         Error::Photo { why, .. } => format!("{}: {why}", photo.display()),
@@ -185,7 +185,7 @@ fn common_folder(photos: &[PathBuf]) -> PathBuf {
     common
 }
 
-/// The path from the root, without `..`.
+/// The absolute path, without `..`.
 fn clean(path: &Path) -> PathBuf {
     let mut clean = PathBuf::new();
     for part in std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf()).components() {
@@ -197,7 +197,7 @@ fn clean(path: &Path) -> PathBuf {
     clean
 }
 
-/// The folder that a path leads to, through all links; its last parts need not exist yet.
+/// The real path of a folder, with all links resolved. Its last parts need not exist yet.
 fn real(folder: &Path) -> PathBuf {
     if let Ok(real) = folder.canonicalize() {
         return real;
@@ -209,7 +209,7 @@ fn real(folder: &Path) -> PathBuf {
     }
 }
 
-/// Where a file is: its folder's real path, and its name. A link to a file is a file of its own.
+/// The place of a file: the real path of its folder, and its name. A link to a file counts as a separate file.
 pub fn place(file: &Path) -> PathBuf {
     let file = std::path::absolute(file).unwrap_or_else(|_| file.to_path_buf());
     match (file.parent(), file.file_name()) {
@@ -268,7 +268,7 @@ mod tests {
         assert_eq!(twice.photos, [at("photos/1.png"), at("photos/out/1.png")]);
         assert!(twice.targets(&at("link"), &["png"]).is_err());
 
-        // Results of an earlier run, by whatever name, are left out unless asked for.
+        // Results of an earlier run are skipped under any name of their folder, unless an argument points into it.
         for out in [at("photos/out"), at("link/out")] {
             for inputs in [at("photos"), at("photos/*"), at("link/**/*.png")] {
                 let found = Inputs::find(std::slice::from_ref(&inputs), Some(&out));

@@ -1,4 +1,5 @@
-//! The command line. Each command reads its flags, calls the library and prints; what commands share stands below them.
+//! The command line. Each command reads its flags, calls the library and prints. No command uses another command:
+//! shared code has modules of its own.
 
 #[macro_use]
 pub mod terminal;
@@ -22,7 +23,7 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
 
-/// Finds defects in product photos from words alone.
+/// Find defects in product photos with CLIP.
 #[derive(Parser)]
 #[command(version, max_term_width = 100, arg_required_else_help = true)]
 struct Cli {
@@ -58,7 +59,8 @@ pub fn run() -> anyhow::Result<ExitCode> {
     }
 }
 
-/// Tells an error, and the exit code that it ends with. The library names a setting; where a flag sets it, the flag is named.
+/// Prints an error and returns its exit code. The library names a setting. If a flag has this name, the message names
+/// the flag.
 pub fn tell(error: &anyhow::Error) -> ExitCode {
     let Some(error) = error.downcast_ref::<blemish::Error>() else {
         say!("{error:#}");

@@ -1,4 +1,4 @@
-//! `blemish models`: what `--model` takes, and fetching it.
+//! `blemish models`: lists the models with short names, and downloads models.
 
 use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
@@ -10,7 +10,7 @@ use super::printer::Format;
 use super::pull::pull;
 use super::terminal::printed;
 
-/// List the models that have short names, or download one.
+/// List the models with short names, or download a model.
 #[derive(clap::Args)]
 #[command(after_help = "Examples:
   blemish models
@@ -19,18 +19,18 @@ use super::terminal::printed;
 pub struct Args {
     #[command(subcommand)]
     command: Option<Command>,
-    /// How to print the list; a table by default on a terminal, JSON Lines otherwise.
+    /// How to print the list. The default is a table on a terminal, and JSON Lines elsewhere.
     #[arg(long, value_enum)]
     format: Option<Format>,
 }
 
 #[derive(Subcommand)]
 enum Command {
-    /// Download a model into the Hugging Face cache, or bring it up to date.
+    /// Download a model into the Hugging Face cache, or update it.
     Pull {
-        /// A short name, or a repository id: owner/name or owner/name@revision.
+        /// A short name, or a Hugging Face repository: owner/name or owner/name@revision.
         model: String,
-        /// No progress.
+        /// Print no progress.
         #[arg(long, short)]
         quiet: bool,
     },

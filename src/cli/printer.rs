@@ -17,7 +17,7 @@ pub enum Format {
     Csv,
 }
 
-/// Writes results one by one, each flushed at once so that an interrupted run loses none.
+/// Prints results one by one. Each is flushed at once, so a run that is interrupted loses none.
 pub struct Printer<W: Write> {
     out: W,
     format: Format,
@@ -25,20 +25,17 @@ pub struct Printer<W: Write> {
 }
 
 impl<W: Write> Printer<W> {
-    /// Prints to `out`.
     pub fn new(out: W, format: Format) -> Self {
         Self { out, format, started: false }
     }
 
-    /// The same without a header line: for what is added to other results.
+    /// The same without a header line, for results that follow other results.
     pub fn without_header(self) -> Self {
         Self { started: true, ..self }
     }
 
-    /// Prints one result.
-    ///
     /// # Errors
-    /// What `out` says.
+    /// If `out` cannot be written.
     pub fn print(&mut self, record: &Record) -> std::io::Result<()> {
         let first = !std::mem::replace(&mut self.started, true);
         match self.format {
@@ -79,7 +76,7 @@ impl<W: Write> Printer<W> {
     }
 }
 
-/// The share of a photo that is ignored, with a star where its score is discounted too.
+/// The share of a photo that is ignored, with a star if its score is discounted too.
 fn ignored(record: &Record) -> String {
     if record.ignored.is_empty() {
         return "-".into();
@@ -89,7 +86,7 @@ fn ignored(record: &Record) -> String {
     format!("{:.1}%{star}", area * 100.0)
 }
 
-/// A record as the columns of a table: what is listed by name has columns like `defects.scratch.score`.
+/// A record as CSV columns. The entries of a list get columns like `defects.scratch.score`.
 fn columns(record: &Record) -> std::io::Result<Vec<(String, String)>> {
     let text = |value: &Value| match value {
         Value::Null => String::new(),
@@ -97,9 +94,9 @@ fn columns(record: &Record) -> std::io::Result<Vec<(String, String)>> {
         other => other.to_string(),
     };
     let mut columns = Vec::new();
-    // By way of the text, which has no more digits than a float32 needs.
+    // JSON text has only the digits that a float32 needs. `to_value` would give more.
     let value: Value = serde_json::from_str(&serde_json::to_string(record)?)?;
-    // What may be none has its columns all the same.
+    // These objects have columns even if they are null.
     let parts = [
         ("folder", serde_json::to_value(FolderRow::default())?),
         ("adapter", serde_json::to_value(AdapterRow::default())?),
@@ -199,7 +196,7 @@ mod tests {
         let csv = printed(Format::Csv);
         let mut reader = csv::Reader::from_reader(csv.as_bytes());
         let headers = reader.headers().unwrap().clone();
-        // `defects` and `ignored` are columns per name, `folder` and `adapter` a column per part.
+        // `defects` and `ignored` have columns for each name, `folder` and `adapter` a column for each field.
         assert_eq!(headers.len(), values[0].as_object().unwrap().len() - 4 + 5 + 10 + 5);
         assert!(headers.iter().any(|h| h == "defects.scratch.score"));
         let rows: Vec<csv::StringRecord> = reader.records().map(Result::unwrap).collect();

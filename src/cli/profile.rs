@@ -1,4 +1,4 @@
-//! `blemish profile`: what a product file holds, and whether it can be used.
+//! `blemish profile`: shows, compares and checks profiles.
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -12,7 +12,7 @@ use serde_json::Value;
 use super::args::model::ModelArgs;
 use super::terminal::printed;
 
-/// Look into product files, compare them, and check that one can be used here.
+/// Show, compare and check profiles, the files that `blemish enroll` writes.
 #[derive(clap::Args)]
 #[command(after_help = "Examples:
   blemish profile show nut.blemish
@@ -25,21 +25,21 @@ pub struct Args {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Print all that a product file says of itself, as JSON.
+    /// Print the description of a profile as JSON.
     Show {
-        /// The product file.
+        /// The profile.
         file: PathBuf,
     },
-    /// Print what differs between two product files; exit code 1 when something does.
+    /// Print the differences between two profiles. The exit code is 1 if they differ.
     Diff {
-        /// A product file.
+        /// The old profile.
         old: PathBuf,
-        /// Another.
+        /// The new profile.
         new: PathBuf,
     },
-    /// Read a product file whole, open its model, and see that they fit; exit code 1 when they do not.
+    /// Check that a profile is undamaged and fits its model. The exit code is 1 if not.
     Check {
-        /// The product file.
+        /// The profile.
         file: PathBuf,
         #[command(flatten)]
         model: ModelArgs,
@@ -70,7 +70,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
             let profile = Profile::open(file)?;
             let check = || -> anyhow::Result<()> {
                 let detector = profile.detector(model.open_for(&profile)?)?;
-                // What is remembered has to fit what the model sees.
+                // Scoring a photo checks that the stored references fit the model.
                 let grey = Photo::from_rgb(64, 64, vec![128; 64 * 64 * 3])?;
                 detector.inspect(&grey, profile.product())?;
                 Ok(())
@@ -81,7 +81,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
             }
             let about = profile.about();
             let text = format!(
-                "{}: good; {} with model {}, {} references, {} good photos draw the line",
+                "{}: good; {} with model {}, {} references, p-values from {} good photos",
                 file.display(),
                 about.product,
                 about.model,
@@ -94,14 +94,14 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     }
 }
 
-/// What a profile says of itself, with its hash.
+/// The description of a profile, with its hash.
 fn described(profile: &Profile) -> serde_json::Result<Value> {
     let mut about = serde_json::to_value(profile.about())?;
     about["sha256"] = profile.sha256().into();
     Ok(about)
 }
 
-/// A line for each value that differs: its place, the old and the new one.
+/// Adds a line for each value that differs: its place, the old value and the new value.
 fn differences(place: &str, old: &Value, new: &Value, lines: &mut Vec<String>) {
     let below = |key: &dyn std::fmt::Display| match place.is_empty() {
         true => key.to_string(),
@@ -117,7 +117,7 @@ fn differences(place: &str, old: &Value, new: &Value, lines: &mut Vec<String>) {
         (Value::Array(a), Value::Array(b))
             if a.iter().chain(b).all(|v| v["sha256"].is_string()) =>
         {
-            // Photos are the same wherever they stand.
+            // Photos are matched by their hash, because their order does not matter.
             let file = |photo: &Value| photo["file"].as_str().unwrap_or_default().to_string();
             let find = |of: &[Value], photo: &Value| {
                 of.iter().find(|other| other["sha256"] == photo["sha256"]).cloned()
@@ -125,11 +125,11 @@ fn differences(place: &str, old: &Value, new: &Value, lines: &mut Vec<String>) {
             for photo in a {
                 match find(b, photo) {
                     Some(new) => differences(&below(&file(photo)), photo, &new, lines),
-                    None => lines.push(format!("{place}: without {}", file(photo))),
+                    None => lines.push(format!("{place}: removed {}", file(photo))),
                 }
             }
             let added = b.iter().filter(|photo| find(a, photo).is_none());
-            lines.extend(added.map(|photo| format!("{place}: with {}", file(photo))));
+            lines.extend(added.map(|photo| format!("{place}: added {}", file(photo))));
         }
         (Value::Array(a), Value::Array(b)) => {
             for i in 0..a.len().max(b.len()) {

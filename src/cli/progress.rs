@@ -1,4 +1,4 @@
-//! Signs of life on standard error.
+//! Progress bars and notes on standard error.
 
 use std::path::Path;
 use std::sync::Mutex;
@@ -7,7 +7,7 @@ use std::time::Duration;
 use blemish::Photo;
 use indicatif::{ProgressBar, ProgressStyle};
 
-/// A sign of life while it is not known how long something takes.
+/// A spinner for work of unknown length.
 pub fn spinner(what: &'static str, quiet: bool) -> ProgressBar {
     let spinner = if quiet { ProgressBar::hidden() } else { ProgressBar::new_spinner() };
     spinner.set_message(what);
@@ -15,7 +15,7 @@ pub fn spinner(what: &'static str, quiet: bool) -> ProgressBar {
     spinner
 }
 
-/// Photos done, photos a second, time left.
+/// A bar with the photos done, photos per second and the time left.
 pub fn progress_bar(photos: usize, quiet: bool) -> ProgressBar {
     let bar = if quiet { ProgressBar::hidden() } else { ProgressBar::new(photos as u64) };
     let style =
@@ -24,7 +24,7 @@ pub fn progress_bar(photos: usize, quiet: bool) -> ProgressBar {
     bar
 }
 
-/// What is notable about how photos are read: said once, as it is true of many.
+/// Notes about the reading of photos. Only the first one is printed, because it is often true for many photos.
 pub struct Notes {
     said: bool,
 }
@@ -34,7 +34,7 @@ impl Notes {
         Self { said: quiet }
     }
 
-    /// Says what is notable about a photo.
+    /// Prints the note of a photo, if it has one.
     pub fn say(&mut self, bar: &ProgressBar, path: &Path, photo: &Photo) {
         if let Some(note) = photo.note() {
             self.once(bar, &format!("{}: {note}", path.display()));
@@ -43,12 +43,12 @@ impl Notes {
 
     pub fn once(&mut self, bar: &ProgressBar, note: &str) {
         if !std::mem::replace(&mut self.said, true) {
-            bar.suspend(|| say!("note: {note} (said once)"));
+            bar.suspend(|| say!("note: {note} (shown once)"));
         }
     }
 }
 
-/// What is being done, and how much of it is done.
+/// A bar for the current step of the work.
 pub struct StepBar(Mutex<(String, ProgressBar)>, bool);
 
 impl StepBar {

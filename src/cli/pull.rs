@@ -1,6 +1,6 @@
 //! Downloads of models.
 
-/// Downloads a model behind a progress bar.
+/// Downloads a model and shows a progress bar.
 #[cfg(feature = "hub")]
 pub fn pull(model: &str, quiet: bool) -> blemish::Result<()> {
     use indicatif::{ProgressBar, ProgressStyle};
@@ -24,7 +24,7 @@ pub fn pull(model: &str, quiet: bool) -> blemish::Result<()> {
     result
 }
 
-/// Opening the model says what this build cannot do.
+/// This build cannot download. Opening a missing model gives the error that says so.
 #[cfg(not(feature = "hub"))]
 pub fn pull(model: &str, _: bool) -> blemish::Result<()> {
     blemish::Clip::load(model).map(|_| ())

@@ -1,26 +1,27 @@
-//! What is said and printed, and what Ctrl-C does.
+//! Messages on standard error, results on standard output, and Ctrl-C.
 
 use std::io::Write;
 use std::sync::atomic::{AtomicU8, Ordering};
 
-/// Says something on standard error, on a line of its own.
+/// Prints a message on standard error, as one line.
 macro_rules! say {
     ($($text:tt)*) => { $crate::cli::terminal::say(format_args!($($text)*)) };
 }
 
-/// See [`say!`]. Names of files come from anywhere: what would steer the terminal is not shown. That nobody reads is no
-/// reason to stop.
+/// See [`say!`]. File names come from anywhere, so characters that control a terminal are replaced. The run goes on if
+/// nobody reads standard error.
 pub fn say(text: std::fmt::Arguments) {
     let text = text.to_string();
     let _ = writeln!(std::io::stderr(), "blemish: {}", blemish::text::shown(&text));
 }
 
-/// A value as a line of JSON that a terminal may show.
+/// Writes a value as a line of JSON that is safe on a terminal.
 pub fn json_line(out: &mut impl Write, value: &impl serde::Serialize) -> std::io::Result<()> {
     writeln!(out, "{}", blemish::text::json(&serde_json::to_string(value)?))
 }
 
-/// Output that nobody reads any more (`blemish score ... | head`) is a good reason to stop, not a failure.
+/// False if nobody reads the output any more (`blemish score ... | head`). Then the command stops, but it has not
+/// failed.
 pub fn printed(result: std::io::Result<()>) -> anyhow::Result<bool> {
     match result {
         Ok(()) => Ok(true),
@@ -29,20 +30,21 @@ pub fn printed(result: std::io::Result<()>) -> anyhow::Result<bool> {
     }
 }
 
-/// The exit code of a run that was stopped.
+/// The exit code after Ctrl-C.
 pub const STOPPED: u8 = 130;
 
-/// A thread needs memory for its stack, and a place among the user's processes; the system does not say which it lacks.
+/// A thread needs memory for its stack, and counts as a process of the user. The system does not say which one is
+/// short.
 pub const NO_THREAD: &str =
     "no thread can be started: free memory, or allow more processes (ulimit -u)";
 
-/// What Ctrl-C does: ends the program at once, is noted, or has been.
+/// What Ctrl-C does: end the program at once, or only be noted. `CAME`: it was noted.
 static STOP: AtomicU8 = AtomicU8::new(AT_ONCE);
 const AT_ONCE: u8 = 0;
 const NOTED: u8 = 1;
 const CAME: u8 = 2;
 
-/// Ctrl-C ends the program between two files, so that it leaves whole files only.
+/// Ctrl-C ends the program between two files, so that no file is left incomplete.
 pub fn handle_stop() -> anyhow::Result<()> {
     ctrlc::set_handler(|| {
         if STOP.compare_exchange(NOTED, CAME, Ordering::SeqCst, Ordering::SeqCst).is_ok() {
@@ -52,21 +54,22 @@ pub fn handle_stop() -> anyhow::Result<()> {
         std::process::exit(STOPPED.into());
     })
     .map_err(|_| anyhow::anyhow!(NO_THREAD))?;
-    // A file that grows too large is an error of writing, not an end without a word.
+    // Without this, the system would kill the program without a message when a file grows too large.
     #[cfg(unix)]
-    // SAFETY: ignores a signal; nothing else handles it.
+    // SAFETY: this ignores a signal, and nothing else handles it.
     unsafe {
         libc::signal(libc::SIGXFSZ, libc::SIG_IGN);
     }
     Ok(())
 }
 
-/// From now on Ctrl-C only makes [`is_stopped`] true, so that what is done can be kept; a second one ends the program.
+/// From now on the first Ctrl-C only makes [`is_stopped`] true, so that finished work can be kept. A second one ends
+/// the program.
 pub fn note_stop() {
     STOP.store(NOTED, Ordering::SeqCst);
 }
 
-/// From now on Ctrl-C ends the program, unless it has come.
+/// From now on Ctrl-C ends the program. If it came before, [`is_stopped`] stays true.
 pub fn end_at_stop() {
     let _ = STOP.compare_exchange(NOTED, AT_ONCE, Ordering::SeqCst, Ordering::SeqCst);
 }

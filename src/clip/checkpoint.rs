@@ -1,4 +1,4 @@
-//! Reads tensors from either published layout under one set of names.
+//! Reads the tensors of a checkpoint, in the layout of Hugging Face or open_clip.
 
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
@@ -14,7 +14,7 @@ use crate::files::{files_sha256, sha256};
 use crate::ops::{LayerNorm, Linear, Mlp};
 use crate::pickle::{Limits, archive, object};
 
-/// The names of one published layout. `{block}` names are completed by the block's number.
+/// The tensor names of one layout. The names of a block's tensors are `{blocks}.{number of the block}.{part}`.
 struct NameLayout {
     patch: &'static str,
     class: &'static str,
@@ -33,7 +33,7 @@ struct NameLayout {
     attention_out: &'static str,
     mlp_in: &'static str,
     mlp_out: &'static str,
-    /// One `[3W, W]` matrix for q, k and v, and projections stored `[W, D]`.
+    /// Whether q, k and v are one `[3W, W]` matrix, and projections are stored as `[W, D]`.
     is_open_clip: bool,
 }
 
@@ -79,15 +79,15 @@ const OPEN_CLIP: NameLayout = NameLayout {
     is_open_clip: true,
 };
 
-/// Which of the two towers.
+/// One of the two towers.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Tower {
     Vision,
     Text,
 }
 
-/// An opened checkpoint. Tensors come as float32 on the device, of the shape that was asked for, and
-/// without NaN or infinity.
+/// An open checkpoint. Its tensors are float32 on the device. Each tensor is checked to have the requested shape, and
+/// no NaN or infinity.
 pub(super) struct Checkpoint {
     tensors: VarBuilder<'static>,
     layout: &'static NameLayout,
@@ -107,8 +107,8 @@ impl Checkpoint {
                 let opened = catch_panic(|| VarBuilder::from_pth(&paths[0], DType::F32, device));
                 opened.ok_or_else(|| Error::model(file.display(), "damaged; fetch it again"))?
             }
-            // SAFETY: the mapped file must not change while it is read; checkpoints are not written
-            // in place (the hub's cache names files by their content).
+            // SAFETY: the mapped file must not change while it is read. Checkpoints are not written in place: the hub's
+            // cache names files by their content.
             _ => unsafe { VarBuilder::from_mmaped_safetensors(&paths, DType::F32, device) },
         };
         let tensors = opened.map_err(|e| damaged(&file, e))?;
@@ -139,7 +139,8 @@ impl Checkpoint {
                 tensor.dims()
             )));
         }
-        // NaN and infinity survive a sum, and no finite weights of a real model add up to infinity.
+        // A NaN or an infinity makes the sum NaN or infinite. The finite weights of a real model do not add up to
+        // infinity.
         let sum = tensor.sum_all()?.to_scalar::<f32>()?;
         if !sum.is_finite() {
             return Err(
@@ -170,7 +171,7 @@ impl Checkpoint {
         Ok(Linear::new(&weight, None)?)
     }
 
-    /// The patch embedding as a product: `[width, 3 * patch * patch]`.
+    /// The patch embedding as a linear layer with weights `[width, 3 * patch * patch]`.
     pub fn patch_embedding(&self, width: usize, patch: usize) -> Result<Linear> {
         let weight = self.tensor(self.layout.patch, &[width, 3, patch, patch])?;
         Ok(Linear::new(&weight.reshape((width, 3 * patch * patch))?, None)?)
@@ -190,7 +191,8 @@ impl Checkpoint {
         self.tensor(name, &[rows, width])
     }
 
-    /// What the checkpoint was trained to multiply cosines by; 100 (as OpenAI's) where it does not say.
+    /// The factor that the model multiplies cosines by, from training. If the checkpoint does not have it: 100, as in
+    /// OpenAI's checkpoints.
     pub fn logit_scale(&self) -> Result<f32> {
         const NAME: &str = "logit_scale";
         if !self.tensors.contains_tensor(NAME) {
@@ -209,7 +211,7 @@ impl Checkpoint {
         self.tensor(self.layout.token, &[vocabulary, width])
     }
 
-    /// The norm before the first block; the text tower has none.
+    /// The image tower's norm before the first block. The text tower has none.
     pub fn norm_before(&self, width: usize, eps: f64) -> Result<LayerNorm> {
         self.norm(self.layout.norm_before, width, eps)
     }
@@ -295,7 +297,7 @@ impl Checkpoint {
     }
 }
 
-/// A transformer block's layers. `kv` yields keys and values side by side, `[rows, 2 * width]`.
+/// The layers of a transformer block. `kv` gives keys and values side by side, `[rows, 2 * width]`.
 #[derive(Clone, Debug)]
 pub(super) struct BlockParts {
     pub norm_1: LayerNorm,
@@ -305,18 +307,18 @@ pub(super) struct BlockParts {
     pub mlp: Mlp,
 }
 
-/// What wrappers put before names: several devices, a compiled model.
+/// Prefixes that PyTorch's wrappers add to tensor names: for several devices, and for a compiled model.
 const TRAINING_PREFIXES: [&str; 2] = ["module.", "_orig_mod."];
 
 fn saved_by_training(prefix: &str) -> String {
     format!(
-        "was saved while it was trained: its names begin with {prefix:?}; save it again without"
+        "was saved while it was trained: its names begin with {prefix:?}; save it again without that"
     )
 }
 
-/// Refuses PyTorch files that hold no plain list of tensors, before a tensor is read.
+/// Refuses a PyTorch file that is not a plain list of tensors, before any tensor is read.
 fn check_pickle(path: &Path) -> Result<(), String> {
-    // A few thousand tensors, as of the largest models.
+    // Enough for a few thousand tensors, as in the largest models.
     const LIMITS: Limits = Limits { bytes: 16 << 20, visits: 4_000_000 };
     let as_text = |e: std::io::Error| format!("cannot read: {e}");
     let file = crate::files::open(path, u64::MAX).map_err(as_text)?;
@@ -324,7 +326,7 @@ fn check_pickle(path: &Path) -> Result<(), String> {
     let mut file = BufReader::new(file);
     if !file.fill_buf().map_err(as_text)?.starts_with(b"PK") {
         return Err(
-            "is no zip: damaged, or of PyTorch before 1.6; save it again as safetensors".into()
+            "is not a zip file: damaged, or written by PyTorch before 1.6; save it again as safetensors".into()
         );
     }
     let mut zip = archive(file, length)?;
@@ -342,14 +344,15 @@ fn check_pickle(path: &Path) -> Result<(), String> {
         names().find(|name| ["state_dict", "model", "model_state_dict"].contains(name))
     {
         return Err(format!(
-            "is a checkpoint of a training: its weights lie under {key:?}; save these alone, as safetensors"
+            "is a checkpoint of a training: its weights are under {key:?}; save only these, as safetensors"
         ));
     }
     let prefix = TRAINING_PREFIXES.iter().find(|p| names().any(|name| name.starts_with(**p)));
     if let Some(prefix) = prefix {
         return Err(saved_by_training(prefix));
     }
-    // A shape may promise what the file does not have; tied weights are there once and count twice.
+    // A shape may ask for more bytes than the file has. Tied weights are stored once and counted twice here, so the
+    // total may reach twice the file's length.
     let mut total = 0u64;
     for (key, value) in entries {
         let Some(Ok(info)) = catch_panic(|| value.into_tensor_info(key, Path::new(&folder))) else {
@@ -370,7 +373,7 @@ fn damaged(file: &Path, error: candle_core::Error) -> Error {
     Error::model(file.display(), format!("damaged or not a checkpoint; fetch it again ({error})"))
 }
 
-/// The weight files in order, and the one that messages name.
+/// The weight files in order, and the file that error messages name.
 fn weight_paths(files: &Files, manifest: &Manifest) -> Result<(Vec<PathBuf>, PathBuf)> {
     let names = match &manifest.weights {
         Weights::Safetensors(name) | Weights::Pickle(name) => vec![name.clone()],
@@ -386,8 +389,8 @@ fn weight_paths(files: &Files, manifest: &Manifest) -> Result<(Vec<PathBuf>, Pat
     Ok((paths, first))
 }
 
-/// SHA-256 of the weights, in hexadecimal: of the one file, or of all shards one after another in
-/// order of name (`cat model-*.safetensors | sha256sum`).
+/// SHA-256 of the weights file, in hexadecimal. If there are several shards: of all shards, one after another in order
+/// of name (`cat model-*.safetensors | sha256sum`).
 pub(super) fn weights_sha256(files: &Files, manifest: &Manifest) -> Result<String> {
     match files {
         Files::Embedded => Ok(sha256(embedded("model.safetensors"))),

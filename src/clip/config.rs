@@ -1,4 +1,4 @@
-//! A checkpoint's shape, read from either published configuration format.
+//! The configuration of a checkpoint, in the format of Hugging Face or open_clip.
 
 use serde::Deserialize;
 
@@ -39,7 +39,7 @@ pub(super) struct Config {
 }
 
 impl Config {
-    /// Hugging Face's `config.json` of a `CLIPModel`.
+    /// Reads Hugging Face's `config.json` of a `CLIPModel`.
     pub fn from_hugging_face(json: &[u8]) -> Result<Self, String> {
         let raw: HfConfig = parse(json)?;
         let (vision, text) = (raw.vision_config, raw.text_config);
@@ -69,7 +69,7 @@ impl Config {
         config.checked()
     }
 
-    /// open_clip's `open_clip_config.json`, with the preprocessing it names.
+    /// Reads open_clip's `open_clip_config.json`, and the preprocessing in it.
     pub fn from_open_clip(json: &[u8]) -> Result<(Self, Normalisation), String> {
         let any: serde_json::Value = parse(json)?;
         if any["model_cfg"]["vision_cfg"]["layers"].is_array() {
@@ -126,7 +126,7 @@ impl Config {
         }
     }
 
-    /// Refuses what would divide by zero or make no sense later.
+    /// Refuses values that would divide by zero or make no sense later.
     fn checked(self) -> Result<Self, String> {
         let numbers =
             [self.embedding, self.image_size, self.patch_size, self.context, self.vocabulary];
@@ -155,8 +155,8 @@ impl Config {
     }
 }
 
-/// Mean and standard deviation from Hugging Face's `preprocessor_config.json`, or from the part of transformers 5's
-/// `processor_config.json` that is about pictures; none where it has no such part.
+/// Mean and standard deviation from Hugging Face's `preprocessor_config.json`, or from the image part of
+/// `processor_config.json` (transformers 5). `None` if that file has no image part.
 pub(super) fn normalisation_from_hugging_face(
     file: &str,
     json: &[u8],
@@ -205,7 +205,7 @@ pub(super) fn normalisation_from_hugging_face(
             return Err(format!("resampling filter {other:?} is not supported (bicubic is)"));
         }
     }
-    // Pixels come as parts of 255.
+    // Pixels are already divided by 255 here. Another factor is moved into mean and standard deviation.
     let factor = if raw.do_rescale == Some(false) { 1.0 } else { raw.rescale_factor };
     if !(factor.is_finite() && factor > 0.0) {
         return Err(format!("a rescale_factor of {factor} is no positive number"));
@@ -236,7 +236,7 @@ fn parse<'a, T: Deserialize<'a>>(json: &'a [u8]) -> Result<T, String> {
     serde_json::from_slice(json).map_err(|e| format!("not a CLIP configuration: {e}"))
 }
 
-/// Settings that change the arithmetic in ways that are not implemented here must not pass silently.
+/// Refuses settings of architectures that are not implemented here. Ignoring them would give wrong results.
 fn refuse_other_architectures(
     section: &str,
     settings: &serde_json::Map<String, serde_json::Value>,
@@ -276,7 +276,7 @@ fn refuse_other_architectures(
     Ok(())
 }
 
-/// Defaults are those of transformers' `CLIPConfig`, which leaves them out of the files it writes.
+/// The defaults are those of transformers' `CLIPConfig`. transformers does not write default values into its files.
 #[derive(Deserialize)]
 struct HfConfig {
     #[serde(default = "hf_projection_dim")]
@@ -360,7 +360,7 @@ struct OpenClipModel {
     text_cfg: OpenClipText,
 }
 
-/// Defaults are those of open_clip's `CLIPVisionCfg`.
+/// The defaults are those of open_clip's `CLIPVisionCfg`.
 #[derive(Deserialize)]
 #[serde(default)]
 struct OpenClipVision {
@@ -388,7 +388,7 @@ impl Default for OpenClipVision {
     }
 }
 
-/// Defaults are those of open_clip's `CLIPTextCfg`.
+/// The defaults are those of open_clip's `CLIPTextCfg`.
 #[derive(Deserialize)]
 #[serde(default)]
 struct OpenClipText {
@@ -433,7 +433,7 @@ impl OpenClipPreprocess {
     }
 }
 
-/// The configuration's message with the file it came from.
+/// Adds the name of the file to an error message.
 pub(super) fn in_file<T>(file: impl std::fmt::Display, result: Result<T, String>) -> Result<T> {
     result.map_err(|why| Error::model(file, why))
 }

@@ -1,11 +1,11 @@
-//! Where a checkpoint's files are, and which of them make up the model.
+//! Where the files of a checkpoint are, and which of them the model needs.
 
 use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
 
-/// The model inside the binary, read through the same code as any other.
+/// The embedded model. The same code reads it as any other model.
 const EMBEDDED: [(&str, &[u8]); 5] = [
     ("adapter.safetensors", include_bytes!("../../weights/tiny/adapter.safetensors")),
     ("config.json", include_bytes!("../../weights/tiny/config.json")),
@@ -14,10 +14,10 @@ const EMBEDDED: [(&str, &[u8]); 5] = [
     ("tokenizer.json", include_bytes!("../../weights/tiny/tokenizer.json")),
 ];
 
-/// Configurations and vocabularies have a few megabytes.
+/// Largest configuration or vocabulary that is read. Real ones have a few megabytes.
 const MOST_BYTES: u64 = 256 << 20;
 
-/// A checkpoint's folder, or the one in the binary.
+/// The files of a checkpoint: in a folder, or embedded in the program.
 #[derive(Clone, Debug)]
 pub(super) enum Files {
     Embedded,
@@ -25,7 +25,7 @@ pub(super) enum Files {
 }
 
 impl Files {
-    /// The names of all files here.
+    /// The names of all files.
     pub fn names(&self) -> Result<Vec<String>> {
         match self {
             Files::Embedded => Ok(EMBEDDED.iter().map(|(name, _)| name.to_string()).collect()),
@@ -61,19 +61,19 @@ impl Files {
     }
 }
 
-/// A file of the model in the binary; the names come from [`Manifest`], which saw them in the list.
+/// The bytes of a file of the embedded model. The caller takes `name` from the list, so the file always exists.
 pub(super) fn embedded(name: &str) -> &'static [u8] {
     EMBEDDED.iter().find(|(n, _)| *n == name).map_or(&[], |(_, bytes)| bytes)
 }
 
-/// Which files of a folder or repository make up the model.
+/// The files of a folder or repository that make up the model.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Manifest {
     pub config: String,
     pub weights: Weights,
     pub tokenizer: Vocabulary,
-    /// Hugging Face's files of preprocessing: transformers 5 writes the first, earlier versions the second. open_clip keeps
-    /// it in its configuration.
+    /// Hugging Face's preprocessing files: `processor_config.json` of transformers 5, then `preprocessor_config.json`
+    /// of earlier versions. Empty for open_clip, which has the preprocessing in its configuration.
     pub preprocessors: Vec<String>,
 }
 
@@ -92,11 +92,11 @@ pub(super) enum Vocabulary {
 }
 
 impl Manifest {
-    /// Chooses among `names`: safetensors before pickles, and the open_clip files of a repository
-    /// before others (the `model.safetensors` beside them may be timm's image tower alone).
+    /// Chooses files from `names`. Safetensors come before pickles. The open_clip files of a repository come before
+    /// others, because `model.safetensors` beside them may hold only timm's image tower.
     ///
     /// # Errors
-    /// What is missing, in words.
+    /// A message that says what is missing.
     pub fn choose(names: &[String]) -> Result<Self, String> {
         let has = |name: &str| names.iter().any(|n| n == name);
         const OPEN_CLIP: &str = "open_clip_config.json";
@@ -138,8 +138,7 @@ impl Manifest {
         self.config.starts_with("open_clip")
     }
 
-    /// Every file that has to be there before the model can be read; the shards that an index names
-    /// come on top ([`shards`]).
+    /// All files that the model needs, without the shards that an index names ([`shards`]).
     #[cfg(feature = "hub")]
     pub fn files(&self) -> Vec<&str> {
         let weights = match &self.weights {
@@ -167,7 +166,7 @@ pub(super) fn shards(index: &[u8]) -> Result<Vec<String>, String> {
     let mut files: Vec<String> = index.weight_map.into_values().collect();
     files.sort();
     files.dedup();
-    // Names come from outside: they must stay in the folder.
+    // The names are untrusted. They must not lead out of the folder.
     if let Some(bad) = files.iter().find(|f| f.contains(['/', '\\']) || f.starts_with('.')) {
         return Err(format!("names a file outside its folder: {bad:?}"));
     }

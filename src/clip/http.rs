@@ -1,4 +1,5 @@
-//! Requests to a hub: bounded in time and bytes, with the machine's certificates, and the token for the hub alone.
+//! Requests to a hub. They are limited in time and bytes, and use the certificates of this machine. Only the hub gets
+//! the token.
 
 use std::io::Read;
 use std::time::Duration;
@@ -7,34 +8,34 @@ use ureq::http::{HeaderMap, StatusCode, Uri};
 use ureq::tls::{Certificate, RootCerts, TlsConfig};
 use ureq::{Agent, Body};
 
-/// Redirects that are followed.
+/// Largest number of redirects that are followed.
 const HOPS: usize = 8;
-/// What an answer about a repository may have.
+/// Largest answer about a repository, in bytes.
 const MOST_JSON: u64 = 16 << 20;
-/// What it has as a rule.
+/// Usual size of such an answer. The time limit of the request depends on it.
 const USUAL_JSON: u64 = 1 << 16;
-/// No download is slower than this, in bytes a second.
+/// Slowest download that is accepted, in bytes per second.
 const SLOWEST: u64 = 4096;
 
-/// A hub, and how it is spoken to.
+/// A client of one hub.
 pub(super) struct Client {
     agent: Agent,
     endpoint: String,
     token: Option<String>,
-    /// How long it may be silent.
+    /// How long the hub may send nothing.
     patience: Duration,
 }
 
-/// An answer: the headers of all hops, the last one's body.
+/// An answer: the headers of all redirects and of the last response, and the body of the last response.
 pub(super) struct Answer {
     hops: Vec<HeaderMap>,
     body: Body,
 }
 
-/// Why there is no answer.
+/// Why a request failed.
 pub(super) struct Failure {
     pub why: String,
-    /// Whether another try may help.
+    /// Whether a retry may help.
     pub may_pass: bool,
 }
 
@@ -45,7 +46,7 @@ impl Failure {
 }
 
 impl Client {
-    /// `Err`: what is wrong with the machine's certificates.
+    /// Makes a client. The error says why the certificates of this machine cannot be used.
     pub fn new(endpoint: &str, token: Option<String>, patience: Duration) -> Result<Self, String> {
         let tls = TlsConfig::builder().root_certs(root_certificates()?).build();
         let config = Agent::config_builder()
@@ -62,7 +63,7 @@ impl Client {
         Ok(Self { agent: config.into(), endpoint, token, patience })
     }
 
-    /// What the hub knows of something, as JSON.
+    /// Requests a path and reads the answer as JSON.
     pub fn json<T: serde::de::DeserializeOwned>(&self, path: &str) -> Result<T, Failure> {
         let mut answer = self.get(path, None, USUAL_JSON)?;
         let mut bytes = Vec::new();
@@ -76,7 +77,8 @@ impl Client {
             .map_err(|e| Failure::lasting(format!("the hub's answer is not understood ({e})")))
     }
 
-    /// The bytes of a path from an offset on, or a single one; `length`: how many there will be, as far as is known.
+    /// Requests a path. `range`: the first byte and the last byte (`None`: to the end). `length`: the expected number
+    /// of bytes, or 0 if it is not known. The time limit depends on it.
     pub fn get(
         &self,
         path: &str,
@@ -93,7 +95,7 @@ impl Client {
                 Some((start, None)) => request.header("Range", format!("bytes={start}-")),
                 None => request,
             };
-            // Another host learns nothing.
+            // Only the hub gets the token, not another host.
             let token = self.token.as_ref().filter(|_| origin(&url) == origin(&self.endpoint));
             let request = match token {
                 Some(token) => request.header("Authorization", format!("Bearer {token}")),
@@ -111,14 +113,14 @@ impl Client {
                 _ => return Err(refused(status)),
             }
         }
-        Err(Failure::lasting("the hub sends from one address to the next without end"))
+        Err(Failure::lasting("the hub redirects from address to address without end"))
     }
 
     fn unreachable(&self, error: &dyn std::fmt::Display) -> Failure {
         let why = error.to_string();
         let hint = match why.contains("ertificate") {
             true => "if a proxy opens TLS here, name its certificate with SSL_CERT_FILE",
-            false => "without a network use --model tiny, a folder, or a model that is cached",
+            false => "without a network use the model tiny, a folder, or a model that is cached",
         };
         if why.contains("timeout: global") {
             return Failure::lasting("the hub's answer comes too slowly; try again later");
@@ -132,17 +134,17 @@ impl Client {
 }
 
 impl Answer {
-    /// A header that the hub gives on the way or at the end: the first there is.
+    /// The first value of a header in the redirects and the last response.
     pub fn first(&self, name: &str) -> Option<&str> {
         self.hops.iter().find_map(|headers| headers.get(name)?.to_str().ok())
     }
 
-    /// A header of the last answer.
+    /// A header of the last response.
     pub fn last(&self, name: &str) -> Option<&str> {
         self.hops.last()?.get(name)?.to_str().ok()
     }
 
-    /// Refuses a web page where data is due.
+    /// Refuses a web page that came instead of data.
     pub fn refuse_page(&self, start: &[u8]) -> Result<(), Failure> {
         let is_page = self.last("content-type").is_some_and(|kind| kind.starts_with("text/html"))
             || start.trim_ascii_start().first() == Some(&b'<');
@@ -154,7 +156,7 @@ impl Answer {
         }
     }
 
-    /// Whether the last answer says how long it is; else its end may be a broken line.
+    /// Whether the last response states its length. If not, its end may be a broken connection.
     pub fn has_length(&self) -> bool {
         self.last("content-length").is_some()
     }
@@ -164,7 +166,8 @@ impl Answer {
     }
 }
 
-/// Those that this machine trusts (`SSL_CERT_FILE` and `SSL_CERT_DIR` name others); Mozilla's where it has none.
+/// The certificates that this machine trusts. `SSL_CERT_FILE` and `SSL_CERT_DIR` name others. If there are none,
+/// Mozilla's.
 fn root_certificates() -> Result<RootCerts, String> {
     let loaded = rustls_native_certs::load_native_certs();
     let named =
@@ -180,7 +183,7 @@ fn root_certificates() -> Result<RootCerts, String> {
     Ok(RootCerts::new_with_certs(&own.collect::<Vec<_>>()))
 }
 
-/// Scheme, host and port.
+/// Scheme, host and port of a URL.
 fn origin(url: &str) -> Option<(String, String, u16)> {
     let url: Uri = url.parse().ok()?;
     let scheme = url.scheme_str()?.to_lowercase();
@@ -188,7 +191,7 @@ fn origin(url: &str) -> Option<(String, String, u16)> {
     Some((scheme, url.host()?.to_lowercase(), port))
 }
 
-/// Where a redirect leads.
+/// The URL that a redirect leads to.
 fn redirected(from: &str, to: &str) -> Result<String, Failure> {
     let (scheme, rest) = from.split_once("://").unwrap_or(("https", from));
     let host = rest.split('/').next().unwrap_or_default();
@@ -201,10 +204,10 @@ fn redirected(from: &str, to: &str) -> Result<String, Failure> {
         _ => format!("{}/{to}", path.rsplit_once('/').map_or(path, |(folder, _)| folder)),
     };
     if !["https://", "http://"].iter().any(|start| url.to_lowercase().starts_with(start)) {
-        return Err(Failure::lasting(format!("the hub sends to {to:?}, which is no web address")));
+        return Err(Failure::lasting(format!("the hub redirects to {to:?}, not a web address")));
     }
     if scheme.eq_ignore_ascii_case("https") && !url.to_lowercase().starts_with("https://") {
-        return Err(Failure::lasting("the hub sends from https to an address without encryption"));
+        return Err(Failure::lasting("the hub redirects from https to an unencrypted address"));
     }
     Ok(url)
 }

@@ -1,9 +1,10 @@
-//! Downloads from the Hugging Face hub into the cache that Python uses too.
+//! Downloads from the Hugging Face hub into the cache that Python's `huggingface_hub` also uses.
 //!
-//! Environment, as `huggingface_hub` reads it: `HF_HUB_CACHE`, `HF_HOME`, `XDG_CACHE_HOME` (where the
-//! cache is), `HF_ENDPOINT` (a mirror), `HF_TOKEN` and `HF_TOKEN_PATH` (private repositories),
-//! `HF_HUB_OFFLINE` (never use the network), `HF_HUB_DOWNLOAD_TIMEOUT` (seconds without an answer). A file is in its place
-//! only when it is whole and has the hash that the hub promised.
+//! It reads the same environment variables as `huggingface_hub`: `HF_HUB_CACHE`, `HF_HOME` and `XDG_CACHE_HOME` (where
+//! the cache is), `HF_ENDPOINT` (a mirror), `HF_TOKEN` and `HF_TOKEN_PATH` (private repositories), `HF_HUB_OFFLINE`
+//! (never use the network), `HF_HUB_DOWNLOAD_TIMEOUT` (seconds without an answer).
+//!
+//! A file gets its final name only if it is complete and has the hash that the hub stated.
 
 use std::fs::{File, TryLockError};
 use std::io::{Read, Write};
@@ -20,30 +21,30 @@ use super::source::{Repository, Source, parse};
 use crate::error::{Error, Result};
 use crate::files::{below, files_sha256, hex};
 
-/// Tries after the first, each from where the last one broke off.
+/// Retries after the first try. Each one continues where the last one stopped.
 const RETRIES: u32 = 3;
-/// Seconds without an answer that end a request.
+/// Default timeout of a request: seconds without an answer.
 const PATIENCE: f64 = 30.0;
-/// No checkpoint that this program reads has more.
+/// Largest file that is downloaded. No supported checkpoint is larger.
 const MOST_BYTES: u64 = 64 << 30;
 
-/// How far a download has come.
+/// Progress of a download.
 #[derive(Clone, Debug)]
 pub struct Download<'a> {
-    /// The file that is coming.
+    /// The file that is being downloaded.
     pub file: &'a str,
-    /// Bytes that are there.
+    /// Bytes that have arrived.
     pub done: u64,
-    /// Bytes in all.
+    /// Bytes in total.
     pub total: u64,
 }
 
-/// Fetches a model by name and reports progress; checks for a newer revision of what is cached. Does
-/// nothing for `tiny` and for folders.
+/// Downloads a model by name and reports progress. If the model is cached, checks for a newer revision. Does nothing
+/// for `tiny` and for folders.
 ///
 /// # Errors
-/// [`Error::Setting`] for an unknown name, [`Error::Model`] when the hub cannot be reached, the
-/// repository is not there or a file arrives damaged.
+/// [`Error::Setting`] for an unknown name. [`Error::Model`] if the hub cannot be reached, the repository does not
+/// exist, or a file arrives damaged.
 pub fn pull(name: &str, progress: &mut dyn FnMut(Download)) -> Result<()> {
     match parse(name)? {
         Source::Repository(repository) => {
@@ -56,13 +57,13 @@ pub fn pull(name: &str, progress: &mut dyn FnMut(Download)) -> Result<()> {
     }
 }
 
-/// The cached snapshot of a repository, if everything the model needs is there.
+/// The folder of a repository's cached snapshot, if it has all files that the model needs.
 pub(super) fn cached(repository: &Repository) -> Option<PathBuf> {
     let repo = cache_repo(repository)?;
     let refs = cache_dir()?.join(repo_of(repository).folder_name()).join("refs");
     let snapshot = match crate::files::read(&refs.join(&repository.revision), 1024) {
         Ok(commit) => repo.pointer_path(String::from_utf8_lossy(&commit).trim()),
-        // A commit needs no reference.
+        // A revision that is a commit has no file in `refs`.
         Err(_) => repo.pointer_path(&repository.revision),
     };
     let files = Files::Folder(snapshot.clone());
@@ -71,7 +72,8 @@ pub(super) fn cached(repository: &Repository) -> Option<PathBuf> {
     if let Weights::Sharded(index) = &manifest.weights {
         needed.extend(shards(&files.read(index).ok()?).ok()?);
     }
-    // Python may have fetched only a part; without this file the wrong colours would be assumed.
+    // Python may have downloaded only some files. Without this file, the default mean and standard deviation would be
+    // used, and they may be wrong.
     let says_colours = |file: &String| {
         let json = files.read(file).ok();
         json.is_some_and(|json| !matches!(normalisation_from_hugging_face(file, &json), Ok(None)))
@@ -80,7 +82,7 @@ pub(super) fn cached(repository: &Repository) -> Option<PathBuf> {
     (complete && needed.iter().all(|file| snapshot.join(file).is_file())).then_some(snapshot)
 }
 
-/// Fetches what is missing of a repository; returns its snapshot folder.
+/// Downloads the missing files of a repository. Returns its snapshot folder.
 pub(super) fn download(
     repository: &Repository,
     progress: &mut dyn FnMut(Download),
@@ -91,7 +93,7 @@ pub(super) fn download(
     if is_offline() {
         return Err(fail(format!(
             "not in the cache {} and downloads are off; run `blemish models pull` with a network, or \
-             give a folder with --model",
+             give a folder as the model",
             cache.display()
         )));
     }
@@ -120,7 +122,7 @@ pub(super) fn download(
     let mut get = |file: &str| {
         let source = format!("{id}/resolve/{}/{file}", info.sha);
         let target = below(&snapshot, &[file.as_ref()])?;
-        // What lies here may have been damaged since, or come from another program.
+        // A file that is already here may be damaged, or come from another program.
         if is_as_named(&target) {
             return Ok(());
         }
@@ -141,19 +143,19 @@ pub(super) fn download(
     Ok(snapshot)
 }
 
-/// One file on its way.
+/// The download of one file.
 struct Fetch<'a> {
     client: &'a Client,
-    /// Its path on the hub.
+    /// The file's path on the hub.
     source: String,
     file: &'a str,
-    /// The cache's folder of contents.
+    /// The cache's folder `blobs`. It holds the content of files.
     blobs: &'a Path,
 }
 
 impl Fetch<'_> {
-    /// Fetches the file unless its content is there, and checks it; what fails its check is fetched once more. Returns where
-    /// the content is.
+    /// Downloads the file if its content is not in the cache, and checks it. If the check fails, downloads it once
+    /// more. Returns the path of the content.
     fn run(&self, progress: &mut dyn FnMut(Download)) -> Result<PathBuf, String> {
         let (etag, total) = tries(|| self.promise())?;
         let blob = below(self.blobs, &[etag.as_ref()]).map_err(|e| e.to_string())?;
@@ -161,12 +163,12 @@ impl Fetch<'_> {
         std::fs::create_dir_all(self.blobs).map_err(as_text)?;
         let _lock = Lock::take(blob.with_extension("lock"))?;
         if check(&blob, &etag, total).is_ok() {
-            // The same content in an older revision.
+            // An older revision has the same content.
             return Ok(blob);
         }
         let part = blob.with_extension("part");
         let mut last = String::new();
-        // What was there may have been damaged before: what fails its check is fetched once more.
+        // The partial file may have been damaged before this run. So if the check fails, download once more.
         for _ in 0..2 {
             tries(|| self.go_on(&part, total, progress))
                 .map_err(|why| format!("{why} (what has arrived is kept)"))?;
@@ -179,10 +181,10 @@ impl Fetch<'_> {
             }
             std::fs::remove_file(&part).map_err(as_text)?;
         }
-        Err(format!("{last}; it was thrown away: try again"))
+        Err(format!("{last}; it was deleted: try again"))
     }
 
-    /// The name of the file's content, and its length.
+    /// The etag of the file, which names its content, and its length in bytes.
     fn promise(&self) -> Result<(String, u64), Failure> {
         let answer = self.client.get(&self.source, Some((0, Some(0))), 0)?;
         answer.refuse_page(b"")?;
@@ -202,7 +204,7 @@ impl Fetch<'_> {
         }
     }
 
-    /// Adds the bytes that are missing to those that are there.
+    /// Downloads the missing bytes and appends them to the partial file.
     fn go_on(
         &self,
         part: &Path,
@@ -221,12 +223,12 @@ impl Fetch<'_> {
         }
         let answer = self.client.get(&self.source, Some((done, None)), total - done)?;
         if done > 0 && answer.last("content-range").is_none() {
-            // The whole file comes, not its rest.
+            // The server ignored the range and sends the whole file.
             file.set_len(0).map_err(fail)?;
             done = 0;
         }
         let has_length = answer.has_length();
-        // One byte more than was promised is enough to know.
+        // One byte more than expected is enough to detect that the answer is too long.
         let mut body = answer.into_reader().take(total - done + 1);
         let mut buffer = vec![0; 1 << 16];
         loop {
@@ -248,8 +250,8 @@ impl Fetch<'_> {
     }
 }
 
-/// Whether a file has the length and the hash that were promised. Large files are named by their SHA-256, small ones by
-/// git's hash of a blob; other names say nothing of the content.
+/// Checks that a file has the expected length and hash. The etag of a large file is its SHA-256. The etag of a small
+/// file is git's hash of the blob. Other etags say nothing about the content and are not checked.
 fn check(file: &Path, etag: &str, total: u64) -> Result<(), String> {
     let as_text = |e: std::io::Error| e.to_string();
     let length = file.metadata().map_err(as_text)?.len();
@@ -272,17 +274,17 @@ fn check(file: &Path, etag: &str, total: u64) -> Result<(), String> {
     }
 }
 
-/// Whether a snapshot's file is there, and has the hash that its content is named by.
+/// Whether a file of a snapshot exists and its content has the hash that is its name.
 fn is_as_named(pointer: &Path) -> bool {
     let Ok(blob) = pointer.canonicalize() else { return false };
     let name = blob.file_name().unwrap_or_default().to_string_lossy();
-    // A file that is no link to a content was put there by other means.
+    // A file that is not a link into `blobs` comes from another program. Its hash is not known.
     let is_content = blob.parent().and_then(Path::file_name).is_some_and(|name| name == "blobs");
     blob.is_file()
         && (!is_content || blob.metadata().is_ok_and(|m| check(&blob, &name, m.len()).is_ok()))
 }
 
-/// Kept while a file is fetched: two processes never write one part.
+/// A lock that is held during a download, so that two processes never write the same partial file.
 struct Lock {
     path: PathBuf,
     _file: File,
@@ -295,7 +297,7 @@ impl Lock {
             Err(TryLockError::WouldBlock) => {
                 Err("another process is downloading it: wait for that one".into())
             }
-            // Not every file system can.
+            // Some file systems do not support locks.
             Ok(()) | Err(TryLockError::Error(_)) => Ok(Self { path, _file: file }),
         }
     }
@@ -307,12 +309,12 @@ impl Drop for Lock {
     }
 }
 
-/// Makes a snapshot's file of a content.
+/// Adds a file to a snapshot, as a link to its content.
 fn link(blob: &Path, target: &Path) -> Result<(), String> {
     let folder = target.parent().unwrap_or(Path::new("."));
     let link = || -> std::io::Result<()> {
         std::fs::create_dir_all(folder)?;
-        // A link that leads nowhere would be in the way.
+        // An old broken link would make the new one fail.
         if target.is_symlink() {
             std::fs::remove_file(target)?;
         }
@@ -331,7 +333,7 @@ fn link(blob: &Path, target: &Path) -> Result<(), String> {
     link().map_err(|e| format!("cannot write {}: {e}", target.display()))
 }
 
-/// Tries again where that may help.
+/// Repeats failed work if a retry may help.
 fn tries<T>(mut work: impl FnMut() -> Result<T, Failure>) -> Result<T, String> {
     let mut tried = 0;
     loop {
@@ -349,7 +351,7 @@ fn tries<T>(mut work: impl FnMut() -> Result<T, Failure>) -> Result<T, String> {
     }
 }
 
-/// Whether a hub's name for a commit or a content is a plain word.
+/// Whether the hub's name of a commit or a content has only safe characters.
 fn is_name(text: &str) -> bool {
     let is_plain = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
     (1..=128).contains(&text.len()) && text.chars().all(is_plain)

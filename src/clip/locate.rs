@@ -1,4 +1,4 @@
-//! From the name of a model to its files.
+//! Finds the files of a model from its name.
 
 use super::files::Files;
 #[cfg(feature = "hub")]
@@ -6,7 +6,7 @@ use super::hub;
 use super::source::{Source, parse};
 use crate::error::Result;
 
-/// The model's files, downloaded where they have to be.
+/// The files of a model. Downloads them if they are not cached.
 pub(super) fn find(name: &str) -> Result<Files> {
     match parse(name)? {
         Source::Embedded => Ok(Files::Embedded),
@@ -30,7 +30,7 @@ pub fn is_cached(name: &str) -> bool {
     }
 }
 
-/// Stands in for downloads in a build without them.
+/// Replaces downloads in a build without the feature `hub`.
 #[cfg(not(feature = "hub"))]
 mod hub {
     use std::path::PathBuf;

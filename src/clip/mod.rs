@@ -1,4 +1,5 @@
-//! CLIP: an image tower and a text tower with one shared embedding, from any published checkpoint.
+//! CLIP: an image tower and a text tower that share one embedding. It reads published checkpoints of Hugging Face and
+//! of open_clip.
 
 mod checkpoint;
 mod config;
@@ -34,15 +35,15 @@ pub use models::{Alias, aliases};
 pub use tokenizer::Tokens;
 pub use vision::{Features, Taps};
 
-/// How to open a checkpoint, where its own settings are not wanted.
+/// Settings that replace a checkpoint's own.
 #[derive(Clone, Debug)]
 pub struct ModelOptions {
-    /// Side of the square input in pixels, a multiple of the patch size; the position embedding is
-    /// stretched to fit. The checkpoint's own by default.
+    /// Side of the square input in pixels, a multiple of the patch size. The position embedding is resized to fit.
+    /// Default: the checkpoint's own size.
     pub size: Option<usize>,
-    /// Nonlinearity of both towers; the checkpoint's own by default.
+    /// Nonlinearity of both towers. Default: the checkpoint's own.
     pub activation: Option<Activation>,
-    /// Where the arithmetic runs.
+    /// The device that computes.
     pub device: Device,
 }
 
@@ -52,22 +53,22 @@ impl Default for ModelOptions {
     }
 }
 
-/// What a checkpoint's configuration says of its image tower.
+/// The shape of a checkpoint's image tower, from its configuration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Shape {
     /// Width of the patch tokens.
     pub width: usize,
     /// Width of the embedding that photos and texts share.
     pub embedding: usize,
-    /// Transformer blocks.
+    /// Number of transformer blocks.
     pub blocks: usize,
-    /// Side of the square input it was trained at, in pixels.
+    /// Side of the square input during training, in pixels.
     pub size: usize,
     /// Side of a patch, in pixels.
     pub patch: usize,
 }
 
-/// The shape of a model, without reading its weights.
+/// The shape of a model. Its weights are not read.
 ///
 /// # Errors
 /// As [`Clip::load`].
@@ -77,7 +78,7 @@ pub fn shape(name: &str) -> Result<Shape> {
     Ok(config.shape())
 }
 
-/// A file that lies beside a model's own, if there is one.
+/// The content of another file in the model's folder, if it exists.
 pub(crate) fn companion(name: &str, file: &str) -> Result<Option<std::borrow::Cow<'static, [u8]>>> {
     let files = locate::find(name)?;
     let is_there = files.names()?.iter().any(|n| n == file);
@@ -99,13 +100,12 @@ pub struct Clip {
 }
 
 impl Clip {
-    /// Opens a model by name: `tiny` (in the binary), an alias ([`aliases`]), a Hugging Face repository
-    /// id (`owner/name` or `owner/name@revision`), or a folder. Downloads what
-    /// is not cached.
+    /// Opens a model by name: `tiny` (embedded in the program), an alias ([`aliases`]), a Hugging Face repository id
+    /// (`owner/name` or `owner/name@revision`), or a folder. Downloads files that are not cached.
     ///
     /// # Errors
-    /// [`Error::Setting`] for a name that is none of these, [`Error::Model`] for files that are missing
-    /// or damaged or cannot be downloaded.
+    /// [`Error::Setting`] if the name is none of these. [`Error::Model`] if files are missing or damaged, or cannot be
+    /// downloaded.
     pub fn load(name: &str) -> Result<Self> {
         Self::open(name, &ModelOptions::default())
     }
@@ -113,7 +113,7 @@ impl Clip {
     /// Opens a model by name, with other settings than its own.
     ///
     /// # Errors
-    /// As [`Clip::load`], and [`Error::Setting`] for a size the model cannot take.
+    /// As [`Clip::load`], and [`Error::Setting`] for a size that the model cannot use.
     pub fn open(name: &str, options: &ModelOptions) -> Result<Self> {
         let files = locate::find(name)?;
         let (manifest, mut config, normalisation) = configuration(name, &files)?;
@@ -124,7 +124,7 @@ impl Clip {
         let size = options.size.unwrap_or(config.image_size);
         check_size(size, config.patch_size)?;
         let device = &options.device;
-        // Hashing a large file takes about as long as loading it.
+        // Hashing a large file takes about as long as loading it, so both run at the same time.
         std::thread::scope(|scope| {
             let sha256 = scope.spawn(|| checkpoint::weights_sha256(&files, &manifest));
             let tokenizer =
@@ -149,17 +149,17 @@ impl Clip {
         })
     }
 
-    /// The name it was opened by.
+    /// The name that it was opened by.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// SHA-256 of the weights: of the file, or of all shards one after another in order of name.
+    /// SHA-256 of the weights file. If there are several shards: of all shards, one after another in order of name.
     pub fn sha256(&self) -> &str {
         &self.sha256
     }
 
-    /// What its configuration says of the image tower.
+    /// The shape of the image tower, from the configuration.
     pub fn shape(&self) -> Shape {
         self.shape
     }
@@ -169,18 +169,18 @@ impl Clip {
         self.activation
     }
 
-    /// What it was trained to multiply cosines by.
+    /// The factor that it multiplies cosines by, from training.
     pub fn logit_scale(&self) -> f32 {
         self.logit_scale
     }
 
-    /// Everything that text embeddings depend on besides the texts.
+    /// Identifies everything that text embeddings depend on, except the texts.
     pub(crate) fn text_identity(&self) -> String {
         let device = self.device().location();
         format!("{} {} {} {device:?}", self.sha256, self.tokenizer.sha256(), self.text_shape)
     }
 
-    /// Where the arithmetic runs.
+    /// The device that computes.
     pub fn device(&self) -> &Device {
         self.vision.device()
     }
@@ -190,27 +190,27 @@ impl Clip {
         self.vision.size()
     }
 
-    /// Patches along one side of the input.
+    /// Number of patches along one side of the input.
     pub fn grid(&self) -> usize {
         self.vision.grid()
     }
 
-    /// A photo as this model takes it.
+    /// Prepares a photo as input of this model.
     pub fn prepare(&self, photo: &Photo, fit: Fit) -> Prepared {
         photo.prepare(self.size(), fit, &self.normalisation)
     }
 
-    /// Whether the model can give what `taps` asks for at its input size.
+    /// Checks that the model can compute `taps` at its input size.
     ///
     /// # Errors
-    /// [`Error::Setting`] for windows larger than the grid or blocks the model does not have.
+    /// [`Error::Setting`] for a window that is larger than the grid, or a block that the model does not have.
     pub fn check(&self, taps: &Taps) -> Result<()> {
         let grid = self.grid();
         if let Some(window) = taps.windows.iter().find(|w| !(1..=grid).contains(*w)) {
             return Err(Error::setting(
                 format!("a window of {window}x{window} patches"),
                 format!(
-                    "does not fit the {grid}x{grid} grid of a {} pixel input; use a larger --size",
+                    "does not fit the {grid}x{grid} grid of a {} pixel input; use a larger size",
                     self.size()
                 ),
             ));
@@ -228,7 +228,7 @@ impl Clip {
     /// Encodes one photo. `pixels`: `[3, size, size]`, normalised ([`Prepared::pixels`]).
     ///
     /// # Errors
-    /// [`Error::Setting`] for pixels of another size, and as [`Clip::check`].
+    /// [`Error::Setting`] if `pixels` has another size, and as [`Clip::check`].
     pub fn encode_image(&self, pixels: &[f32], taps: &Taps) -> Result<Features> {
         let side = self.size();
         if pixels.len() != 3 * side * side {
@@ -238,10 +238,10 @@ impl Clip {
         Ok(self.vision.forward(pixels, taps)?)
     }
 
-    /// Splits texts into tokens, each cut to the model's context with its end-of-text token kept.
+    /// Splits texts into tokens. Each text is cut to the model's context and keeps its end-of-text token.
     ///
     /// # Errors
-    /// [`Error::Setting`] for a text the tokenizer refuses.
+    /// [`Error::Setting`] for a text that the tokenizer refuses.
     pub fn tokenize(&self, texts: &[String]) -> Result<Vec<Tokens>> {
         self.tokenizer.encode(texts)
     }

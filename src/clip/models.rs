@@ -3,9 +3,9 @@
 /// A published checkpoint under a short name.
 #[derive(Clone, Copy, Debug)]
 pub struct Alias {
-    /// What `--model` takes.
+    /// The name that `--model` takes.
     pub name: &'static str,
-    /// The Hugging Face repository; none for the model in the binary.
+    /// The Hugging Face repository. `None` for the embedded model.
     pub repository: Option<&'static str>,
     /// Parameters in millions.
     pub million_parameters: f32,
@@ -13,12 +13,12 @@ pub struct Alias {
     pub image_size: usize,
     /// Licence of the weights, as their publisher states it.
     pub licence: &'static str,
-    /// Who trained it, on what.
+    /// Who trained it, or on which data.
     pub origin: &'static str,
 }
 
 impl Alias {
-    /// About how large its weights are: float32, but float16 in the binary.
+    /// Approximate size of its weights in megabytes. They are float32, and float16 in the embedded model.
     pub fn megabytes(&self) -> u32 {
         let bytes = if self.repository.is_some() { 4.0 } else { 2.0 };
         (self.million_parameters * bytes).round() as u32
@@ -36,7 +36,7 @@ const fn alias(
     Alias { name, repository, million_parameters, image_size, licence: "MIT", origin }
 }
 
-/// OpenAI's checkpoint at 336 pixels has safetensors only in timm's copy.
+/// Only timm's copy of OpenAI's 336 pixel checkpoint has safetensors.
 const ALIASES: [Alias; 9] = [
     alias("tiny", "", 3.8, 240, "blemish, generated pictures and product photos; in the binary"),
     alias("ViT-B-32", "openai/clip-vit-base-patch32", 151.3, 224, "OpenAI"),
@@ -64,7 +64,7 @@ pub(super) fn by_name(name: &str) -> Option<&'static Alias> {
     ALIASES.iter().find(|a| a.name.eq_ignore_ascii_case(name))
 }
 
-/// The short names most like `name`, best first.
+/// The short names that are most similar to `name`, best first.
 pub(super) fn nearest(name: &str) -> Vec<&'static str> {
     let name = name.to_lowercase();
     let mut scored: Vec<(f64, &str)> = ALIASES

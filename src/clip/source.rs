@@ -29,7 +29,7 @@ impl std::fmt::Display for Repository {
     }
 }
 
-/// Short names first, then folders, then repository ids.
+/// Tries short names first, then folders, then repository ids.
 pub(super) fn parse(name: &str) -> Result<Source> {
     if let Some(alias) = by_name(name) {
         return Ok(match alias.repository {

@@ -1,4 +1,4 @@
-//! The text tower: a causal transformer, read out at the end-of-text token.
+//! The text tower: a causal transformer. Its output at the end-of-text token becomes the text embedding.
 
 use candle_core::{Device, Result, Tensor};
 
@@ -7,7 +7,7 @@ use super::config::Config;
 use super::transformer::{Blocks, Sequences};
 use crate::ops::{AttentionMask, LayerNorm, Linear};
 
-/// Texts that pass through the tower together: bounds memory, not the result.
+/// Number of texts in one batch. It limits the memory and does not change the result.
 const BATCH: usize = 128;
 
 pub(super) struct TextTower {
@@ -38,8 +38,8 @@ impl TextTower {
         })
     }
 
-    /// `texts`: token ids that each end with the end-of-text token; what stands after it could not reach
-    /// it through the causal mask, so there is no padding. Returns `[texts, embedding]`, not normalised.
+    /// `texts`: the token ids of each text. Each text ends with the end-of-text token. The causal mask would hide
+    /// everything after this token from it, so there is no padding. Returns `[texts, embedding]`, not normalised.
     pub fn forward(&self, texts: &[&[u32]]) -> Result<Tensor> {
         let parts = texts.chunks(BATCH).map(|t| self.batch(t)).collect::<Result<Vec<_>>>()?;
         Tensor::cat(&parts, 0)

@@ -18,12 +18,12 @@ use crate::error::{Error, Result};
 const START: &str = "<|startoftext|>";
 const END: &str = "<|endoftext|>";
 
-/// One text as token ids: start-of-text, the words, end-of-text, without padding.
+/// One text as token ids: the start-of-text token, the text, the end-of-text token. There is no padding.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tokens {
-    /// Token ids; the last is the end-of-text token.
+    /// Token ids. The last one is the end-of-text token.
     pub ids: Vec<u32>,
-    /// Whether the text was longer than the model's context and lost its end.
+    /// Whether the text was longer than the model's context, so that its end was cut off.
     pub cut: bool,
 }
 
@@ -44,7 +44,7 @@ impl Tokenizer {
             Vocabulary::TokenizerJson => files.path("tokenizer.json"),
             Vocabulary::VocabAndMerges => files.path("vocab.json"),
         };
-        // A vocabulary of half a character makes the tokenizer panic.
+        // A vocabulary with half of a surrogate pair makes the tokenizer panic.
         catch_panic(|| Self::build(files, vocabulary, context, size)).unwrap_or_else(|| {
             Err(Error::model(file.display(), "not a tokenizer: it cannot be built"))
         })
@@ -89,22 +89,22 @@ impl Tokenizer {
         Ok(Self { inner, end, sha256 })
     }
 
-    /// The part of a text that its embedding depends on: up to the first end-of-text token, which also
-    /// stands for characters that the vocabulary lacks.
+    /// The tokens that the embedding of a text depends on: those up to the first end-of-text token. This token also
+    /// stands for characters that the vocabulary does not have.
     pub fn read_part<'a>(&self, tokens: &'a Tokens) -> &'a [u32] {
         let end =
             tokens.ids.iter().position(|&id| id == self.end).map_or(tokens.ids.len(), |i| i + 1);
         &tokens.ids[..end]
     }
 
-    /// SHA-256 of the files the tokenizer was read from.
+    /// SHA-256 of the files that the tokenizer was read from.
     pub fn sha256(&self) -> &str {
         &self.sha256
     }
 
     pub fn encode(&self, texts: &[String]) -> Result<Vec<Tokens>> {
         let fail = |e| Error::setting("text", format!("cannot be tokenized: {e}"));
-        // One by one: a panic of another thread would not be caught here.
+        // Encode one text after another on this thread. `catch_panic` cannot catch a panic of another thread.
         let each = || texts.iter().map(|text| self.inner.encode(text.as_str(), true)).collect();
         let encodings: tokenizers::Result<Vec<_>> =
             catch_panic(each).unwrap_or_else(|| Err("the tokenizer failed on it".into()));
@@ -119,7 +119,7 @@ impl Tokenizer {
     }
 }
 
-/// The pipeline that transformers builds for CLIP's two text files.
+/// Builds the same pipeline that transformers builds from `vocab.json` and `merges.txt`.
 fn from_vocab_and_merges(vocab: &[u8], merges: &[u8]) -> Result<tokenizers::Tokenizer, String> {
     const WORDS: &str = r"'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+";
     let vocab: std::collections::HashMap<String, u32> =

@@ -1,4 +1,4 @@
-//! The pre-norm transformer that both towers are made of, run over many sequences at once.
+//! The pre-norm transformer of both towers. It runs over many sequences at once.
 
 use candle_core::{Result, Tensor};
 
@@ -8,14 +8,13 @@ use crate::ops::{AttentionMask, attention};
 
 /// How the rows of a `[tokens, width]` tensor form sequences.
 pub(super) struct Sequences {
-    /// Tokens of each sequence, one sequence after another.
+    /// Number of tokens of each sequence. The sequences follow one another.
     pub lengths: Vec<usize>,
     pub mask: AttentionMask,
-    /// Rows of the input that make up the sequences' rows, where some tokens stand in several
-    /// sequences (the windows of an image); everything up to the first attention is computed once
-    /// for each input row.
+    /// For each row of the sequences, its row in the input. Needed if a token is part of several sequences (the windows
+    /// of an image). Everything before the first attention is computed once for each input row.
     pub gather: Option<Tensor>,
-    /// Rows, one per sequence, that are all that is needed of the last block's output.
+    /// One row for each sequence, if only these rows of the last block's output are needed.
     pub pick: Option<Tensor>,
 }
 
@@ -41,8 +40,9 @@ impl Blocks {
         self.blocks.len()
     }
 
-    /// Runs all blocks; `tap` sees each block's number, from 1, and output (all rows, unless the
-    /// sequences pick some of the last block's). Returns the last block's output.
+    /// Runs all blocks. `tap` gets the number of each block, counted from 1, and its output. The output has all rows.
+    /// If `sequences` has `pick`, the output of the last block has only the picked rows. Returns the output of the last
+    /// block.
     pub fn forward(
         &self,
         x: &Tensor,
@@ -78,7 +78,7 @@ impl Blocks {
             (None, Some(pick)) => Some(pick.clone()),
             _ => None,
         };
-        // Picked rows are few: choose them first. Gathered ones repeat: multiply first.
+        // Picked rows are few, so select them before the product. Gathered rows repeat, so select them after it.
         let (q, x) = match &queries {
             Some(rows) => {
                 let rows = Some(rows);

@@ -1,4 +1,4 @@
-//! The image tower: a vision transformer over patches, and over small windows of them.
+//! The image tower: a vision transformer. It encodes all patches of an image, and small windows of patches.
 
 use candle_core::{Device, Result, Tensor};
 
@@ -8,30 +8,30 @@ use super::transformer::{Blocks, Sequences};
 use crate::image::resample_table;
 use crate::ops::{AttentionMask, LayerNorm, Linear};
 
-/// What to compute of a photo besides its image embedding.
+/// What to compute for a photo besides its image embedding.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Taps {
     /// Sides of the square windows to embed, in patches (WinCLIP: 2 and 3).
     pub windows: Vec<usize>,
-    /// Blocks whose output to keep; 0 is what goes into the first block.
+    /// Blocks whose output to keep, counted from 1. 0 is the input of the first block.
     pub blocks: Vec<usize>,
-    /// Whether to keep the patches as they leave the tower.
+    /// Whether to keep the patches after the last block and the last norm.
     pub patches: bool,
 }
 
-/// What the image tower says about one photo.
+/// The output of the image tower for one photo.
 #[derive(Clone, Debug)]
 pub struct Features {
     /// The image embedding, `[embedding]`, not normalised.
     pub image: Tensor,
-    /// For each window side of [`Taps::windows`] the windows' embeddings, row by row from the left
-    /// upper corner with stride 1: `[(grid - side + 1)^2, embedding]`.
+    /// For each window side of [`Taps::windows`]: the embeddings of the windows, `[(grid - side + 1)^2, embedding]`.
+    /// The windows are in rows from the upper left corner, with stride 1.
     pub windows: Vec<Tensor>,
-    /// For each block of [`Taps::blocks`] its output, class token first: `[1 + grid^2, width]`.
+    /// For each block of [`Taps::blocks`]: its output, class token first, `[1 + grid^2, width]`.
     pub blocks: Vec<Tensor>,
-    /// If [`Taps::patches`]: each patch after the last norm, not projected, `[grid^2, width]`.
+    /// If [`Taps::patches`] is set: the patches after the last norm, not projected, `[grid^2, width]`.
     pub patches: Option<Tensor>,
-    /// Patches along one side.
+    /// Number of patches along one side.
     pub grid: usize,
     /// The input's side in pixels.
     pub size: usize,
@@ -41,9 +41,9 @@ pub(super) struct VisionTower {
     patch_size: usize,
     size: usize,
     patches: Linear,
-    /// The class embedding with its position, `[1, width]`.
+    /// The class embedding plus its position embedding, `[1, width]`.
     class: Tensor,
-    /// The patches' positions, `[grid^2, width]`.
+    /// The position embeddings of the patches, `[grid^2, width]`.
     positions: Tensor,
     norm_before: LayerNorm,
     blocks: Blocks,
@@ -96,8 +96,7 @@ impl VisionTower {
         self.blocks.count()
     }
 
-    /// `pixels`: `[3, size, size]`, normalised. All windows and the whole image pass through the
-    /// tower as the sequences of one batch.
+    /// `pixels`: `[3, size, size]`, normalised. The whole image and all windows are the sequences of one batch.
     pub fn forward(&self, pixels: &[f32], taps: &Taps) -> Result<Features> {
         let grid = self.grid();
         let tokens = 1 + grid * grid;
@@ -115,7 +114,7 @@ impl VisionTower {
             .scan(0, |start, &length| Some(std::mem::replace(start, *start + length as u32)))
             .collect();
         let index = |rows: Vec<u32>| Tensor::new(rows, &self.device);
-        // The class tokens are all that is needed of the last block, unless it is tapped.
+        // Only the class tokens of the last block are needed, unless its output is kept.
         let last = self.blocks.count();
         let keeps_last = taps.patches || taps.blocks.contains(&last);
         let class_rows = index(starts)?;
@@ -128,7 +127,7 @@ impl VisionTower {
         let mut kept = vec![None; taps.blocks.len()];
         let mut keep = |block: usize, x: &Tensor| -> Result<()> {
             for (slot, _) in kept.iter_mut().zip(&taps.blocks).filter(|(_, b)| **b == block) {
-                // A copy: a view would keep the rows of all windows alive.
+                // Copy it. A view would keep the rows of all windows in memory.
                 *slot = Some(x.narrow(0, 0, tokens)?.force_contiguous()?);
             }
             Ok(())
@@ -162,7 +161,7 @@ impl VisionTower {
         })
     }
 
-    /// Patch and class embeddings with their positions, `[1 + grid^2, width]`.
+    /// Class and patch embeddings plus their position embeddings, `[1 + grid^2, width]`.
     fn embed(&self, pixels: &[f32]) -> Result<Tensor> {
         let (grid, patch) = (self.grid(), self.patch_size);
         let patches = Tensor::from_slice(pixels, (3, grid, patch, grid, patch), &self.device)?
@@ -173,12 +172,12 @@ impl VisionTower {
     }
 }
 
-/// Windows of `side` x `side` patches at stride 1 on a `grid` x `grid` grid.
+/// Number of windows of `side` x `side` patches on a `grid` x `grid` grid, with stride 1.
 fn window_count(grid: usize, side: usize) -> usize {
     (grid - side + 1) * (grid - side + 1)
 }
 
-/// For each window the rows of its tokens: the class token, then its patches.
+/// For each window: the rows of its tokens, first the class token, then its patches.
 fn window_rows(grid: usize, side: usize) -> Vec<u32> {
     let mut rows = Vec::with_capacity(window_count(grid, side) * (1 + side * side));
     for top in 0..=grid - side {
@@ -192,7 +191,7 @@ fn window_rows(grid: usize, side: usize) -> Vec<u32> {
     rows
 }
 
-/// Stretches the position table to another grid: bicubic with antialiasing, as open_clip does.
+/// Resizes the position table to another grid: bicubic with antialiasing, as open_clip does.
 fn resize_positions(table: &Tensor, from: usize, to: usize) -> Result<Tensor> {
     if from == to {
         return table.contiguous();

@@ -1,5 +1,5 @@
-//! Data sets of labelled photos in their published layouts: which photos there are, of what, and where their
-//! ground truth lies.
+//! Data sets of labelled photos in their published layouts: which photos there are, of which product and kind, and
+//! where their masks are.
 
 mod visa;
 
@@ -10,17 +10,17 @@ use walkdir::WalkDir;
 
 use crate::error::{Error, Result};
 
-/// How a data set's files are laid out.
+/// The layout of a data set's files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Layout {
-    /// `<product>/test/<kind>/<name>.png`, `<product>/ground_truth/<kind>/<name>_mask.png`; also VisA in this form,
-    /// whose masks are `<name>.png`, and AutoVI, with a folder of masks for each photo.
+    /// `<product>/test/<kind>/<name>.png` and `<product>/ground_truth/<kind>/<name>_mask.png`. Also VisA in this form,
+    /// with masks `<name>.png`, and AutoVI, with a folder of masks for each photo.
     Mvtec,
-    /// The same with a folder of masks for each photo: `ground_truth/<kind>/<name>/000.png`.
+    /// As [`Layout::Mvtec`], with a folder of masks for each photo: `ground_truth/<kind>/<name>/000.png`.
     Loco,
     /// VisA as published, with `split_csv/1cls.csv`.
     Visa,
-    /// `good` (or `ok`, `normal`) beside folders of defective photos; masks, where there are any, in
+    /// `good` (or `ok`, `normal`) beside folders of defective photos. Masks are optional, in
     /// `ground_truth/<kind>/<name>_mask.png`.
     Folder,
 }
@@ -43,29 +43,29 @@ impl Layout {
 /// A labelled photo.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Sample {
-    /// The photo.
+    /// The photo's file.
     pub photo: PathBuf,
-    /// The product's folder.
+    /// Name of the product's folder.
     pub product: String,
-    /// The folder of its kind; `good` for good ones.
+    /// Name of the folder of its kind. `good` for good photos.
     pub kind: String,
     /// Whether it is defective.
     pub is_anomalous: bool,
-    /// Its masks: the defect is what any of them marks. Empty for good photos.
+    /// The files of its masks. A pixel is defective if any mask marks it. Empty for good photos.
     pub masks: Vec<PathBuf>,
 }
 
-/// What good photos' folders are called.
+/// Names of the folders of good photos.
 const GOOD: [&str; 3] = ["good", "ok", "normal"];
-/// What photos' files end in.
+/// File endings of photos.
 pub const ENDINGS: [&str; 7] = ["png", "jpg", "jpeg", "bmp", "tif", "tiff", "webp"];
 
-/// The labelled photos of a data set (the test split, where there are several), in order of product, kind and
-/// name.
+/// The labelled photos of a data set, in order of product, kind and name. If there are several splits, only the test
+/// split. If `layout` is `None`, it is detected.
 ///
 /// # Errors
-/// [`Error::Data`] for a folder without photos, or of another layout; a defective photo without a mask is not an error
-/// here ([`require_masks`]).
+/// [`Error::Data`] if the folder has no photos, or another layout. A defective photo without a mask is not an error
+/// here (see [`require_masks`]).
 pub fn samples(root: &Path, layout: Option<Layout>) -> Result<Vec<Sample>> {
     let layout = match layout {
         Some(layout) => layout,
@@ -93,7 +93,7 @@ pub fn samples(root: &Path, layout: Option<Layout>) -> Result<Vec<Sample>> {
     Ok(samples)
 }
 
-/// The products' folders that hold no test photos.
+/// The folders of products without test photos.
 ///
 /// # Errors
 /// [`Error::Read`].
@@ -108,8 +108,9 @@ pub fn empty_products(root: &Path, layout: Layout) -> Result<Vec<PathBuf>> {
     Ok(empty)
 }
 
-/// What lies in the folders of these samples and is no part of the set: a file that is neither a photo nor a mask of
-/// one, and a folder without photos; relative to `root`. VisA's list names its files, so there is none.
+/// Files and folders beside these samples that are not part of the set: a file that is neither a photo nor a mask of a
+/// photo, and an empty folder. The paths are relative to `root`. VisA's list names its files, so nothing is found
+/// there.
 ///
 /// # Errors
 /// [`Error::Read`].
@@ -127,7 +128,7 @@ pub fn stray(root: &Path, layout: Layout, samples: &[Sample]) -> Result<Vec<Path
         samples.iter().flat_map(|s| s.masks.iter().chain([&s.photo])).map(|path| &**path).collect();
     let mut found = Vec::new();
     for folder in folders.iter().filter(|folder| folder.is_dir()) {
-        // Links are followed, and a link to a folder that holds it is an error.
+        // Links are followed. A link to a folder that contains the link is an error.
         let entries = WalkDir::new(folder).follow_links(true).sort_by_file_name().into_iter();
         for entry in entries.filter_entry(|e| e.depth() == 0 || !name(e.path()).starts_with('.')) {
             let entry = match entry {
@@ -135,7 +136,7 @@ pub fn stray(root: &Path, layout: Layout, samples: &[Sample]) -> Result<Vec<Path
                 Err(e) if e.loop_ancestor().is_some() => {
                     return Err(Error::data(folder, format!("cannot read: {e}")));
                 }
-                // Such as a link that leads nowhere.
+                // For example a broken link.
                 Err(e) => {
                     found.extend(e.path().map(PathBuf::from));
                     continue;
@@ -157,7 +158,7 @@ pub fn stray(root: &Path, layout: Layout, samples: &[Sample]) -> Result<Vec<Path
 /// The good photos of a product's training part, in order of name.
 ///
 /// # Errors
-/// [`Error::Data`] where a layout has no such part.
+/// [`Error::Data`] if there is no training part, or no good photo in it.
 pub fn good_training_photos(root: &Path, layout: Layout, product: &str) -> Result<Vec<PathBuf>> {
     let photos = match layout {
         Layout::Visa => visa::rows(root)?
@@ -187,7 +188,7 @@ pub fn good_training_photos(root: &Path, layout: Layout, product: &str) -> Resul
     Ok(photos)
 }
 
-/// Where good training photos lie in a folder of one's own: in it, or beside it.
+/// Where good training photos are in [`Layout::Folder`]: in the folder or beside it.
 fn training_folders(root: &Path) -> [PathBuf; 2] {
     let root = root.canonicalize().unwrap_or_else(|_| root.to_path_buf());
     [root.join("train/good"), root.with_file_name("train").join("good")]
@@ -196,7 +197,7 @@ fn training_folders(root: &Path) -> [PathBuf; 2] {
 /// Refuses defective photos without a mask.
 ///
 /// # Errors
-/// [`Error::Data`] that names the first.
+/// [`Error::Data`], which names the first such photo.
 pub fn require_masks<'a>(
     samples: impl IntoIterator<Item = &'a Sample, IntoIter: Clone>,
 ) -> Result<()> {
@@ -230,7 +231,7 @@ fn detect(root: &Path) -> Result<Layout> {
     Ok(if products.iter().any(is_loco) { Layout::Loco } else { Layout::Mvtec })
 }
 
-/// The folders that hold a product: `root` itself, or those in it that have a `test` folder.
+/// The folders of the products: `root` itself if it has a `test` folder, otherwise the folders in it that have one.
 fn products(root: &Path) -> Result<Vec<PathBuf>> {
     if root.join("test").is_dir() {
         return Ok(vec![root.to_path_buf()]);
@@ -252,7 +253,7 @@ fn mvtec(product: &Path, layout: Layout) -> Result<Vec<Sample>> {
 fn folder(root: &Path) -> Result<Vec<Sample>> {
     let (truth, training) = (root.join("ground_truth"), root.join("train"));
     let mut samples = Vec::new();
-    // A folder called train without good photos in it is a kind like others.
+    // A folder `train` without a folder `good` in it is a kind like others.
     let is_kind =
         |path: &PathBuf| *path != truth && !(*path == training && path.join("good").is_dir());
     for kind in unicode(folders(root)?.into_iter().filter(is_kind).collect())? {
@@ -300,7 +301,7 @@ fn kind_of(product: &Path, kind: &Path, masks: &Path, layout: Layout) -> Result<
     Ok(photos(kind)?.into_iter().map(sample).collect())
 }
 
-/// What is in a folder, in order of name, without hidden things.
+/// The content of a folder in order of name, without hidden files and folders.
 fn list(folder: &Path) -> Result<Vec<PathBuf>> {
     let entries = std::fs::read_dir(folder).map_err(Error::read(folder))?;
     let mut paths = Vec::new();
@@ -318,7 +319,7 @@ fn folders(folder: &Path) -> Result<Vec<PathBuf>> {
     Ok(list(folder)?.into_iter().filter(|path| path.is_dir()).collect())
 }
 
-/// Names of products and kinds stand in results, which are Unicode.
+/// Refuses names that are not Unicode. The names of products and kinds are written into results, which are Unicode.
 fn unicode(folders: Vec<PathBuf>) -> Result<Vec<PathBuf>> {
     match folders.iter().find(|path| path.to_str().is_none()) {
         Some(path) => Err(Error::data(path, "its name is not Unicode; rename it")),
@@ -334,13 +335,13 @@ fn is_photo(path: &Path) -> bool {
     has_photo_ending(path) && path.is_file()
 }
 
-/// Whether a file is called as a photo is.
+/// Whether a file has the ending of a photo.
 pub fn has_photo_ending(path: &Path) -> bool {
     let ending = path.extension().and_then(|e| e.to_str()).map(str::to_lowercase);
     ending.is_some_and(|ending| ENDINGS.contains(&ending.as_str()))
 }
 
-/// The last part of a path, `.` included: a product may be the folder one stands in.
+/// The last part of a path. Works for `.` too, because a product may be the current folder.
 fn name(path: &Path) -> String {
     let named = path.file_name().map(|n| n.to_string_lossy().into_owned());
     named
@@ -348,7 +349,7 @@ fn name(path: &Path) -> String {
         .unwrap_or_default()
 }
 
-/// A name without its ending, and without the end that masks have: as bytes, for not all names are Unicode.
+/// A name without its ending and without `end`, the suffix of masks. It is in bytes, because not all names are Unicode.
 fn stem_of(path: &Path, end: &[u8]) -> Vec<u8> {
     let name = if path.is_dir() { path.file_name() } else { path.file_stem() };
     let name = name.unwrap_or_default().as_encoded_bytes();

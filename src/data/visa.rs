@@ -6,7 +6,7 @@ use super::Sample;
 use crate::error::{Error, Result};
 use crate::files::{below, read};
 
-/// The list has a tenth of a megabyte.
+/// Largest list that is read. The real one has a tenth of a megabyte.
 const MOST_LIST: u64 = 64 << 20;
 
 /// A line of the list.
@@ -43,19 +43,19 @@ pub(super) fn rows(root: &Path) -> Result<Vec<Row>> {
             image: field("image")?,
             mask: field("mask").unwrap_or_default(),
         };
-        // Paths come from outside: they must stay in the folder.
+        // The paths are untrusted. They must not lead out of the folder.
         let leads_out = |path: &String| Path::new(path).is_absolute() || path.contains("..");
         if [&row.image, &row.mask].into_iter().any(leads_out) {
             return Err(fail(format!("names a file outside its folder: {}", row.image)));
         }
-        // Results lie in folders of these names.
+        // Results are written into folders of these names.
         below(root, &[row.object.as_ref()])?;
         rows.push(row);
     }
     Ok(rows)
 }
 
-/// The fields of a line of CSV; in quotes a comma is a letter, and two quotes are one.
+/// The fields of a CSV line. Inside quotes, a comma is part of the field, and two quotes stand for one.
 fn fields(line: &str) -> Vec<String> {
     let (mut fields, mut is_quoted) = (vec![String::new()], false);
     let mut letters = line.chars().peekable();

@@ -1,6 +1,5 @@
-//! April-GAN (Chen et al., arXiv 2305.17382, sections 3.1 and 3.2): the patches of some blocks of the image tower,
-//! brought into the shared embedding by an adapter, are compared with the normal and the anomalous prompts one by
-//! one.
+//! April-GAN (Chen et al., arXiv 2305.17382, sections 3.1 and 3.2). An adapter maps the patches of some blocks of the
+//! image tower into the shared embedding. Then each patch is compared with the normal and the anomalous prompts.
 
 use std::sync::Arc;
 
@@ -21,19 +20,19 @@ pub struct AprilGan {
     adapter: Arc<Adapter>,
 }
 
-/// For each kind its logit at each patch.
+/// The logit at each patch, for each kind: `[kinds][patches]`.
 type Logits = Vec<Vec<f32>>;
 
 impl AprilGan {
     pub(super) const NAME: &str = "april-gan";
 
-    /// With the layers of an adapter.
+    /// April-GAN with the layers of an adapter.
     pub fn new(adapter: Arc<Adapter>) -> Self {
         Self { adapter }
     }
 
-    /// For each kind how much nearer than the normal words it is to the photo, and to each patch in each layer,
-    /// in logits.
+    /// The logit of each kind against the normal prompts: `logit_scale` times the difference of the cosines. First the
+    /// logits of the whole photo, then the logits of the patches in each layer.
     fn logits(&self, photo: &Features, text: &Tensor) -> Result<(Vec<f32>, Vec<Logits>)> {
         let scale = f64::from(self.adapter.about().logit_scale);
         // `[kinds, rows]`.
@@ -49,7 +48,7 @@ impl AprilGan {
     fn score_one(&self, photo: &Features, text: &Tensor) -> Result<Vec<KindScore>> {
         let (image, layers) = self.logits(photo, text)?;
         let score_kind = |(kind, &logit): (usize, &f32)| {
-            // Enlarged before the softmax: a map at the input's own size.
+            // Logits are enlarged before the softmax. The map has the size of the input.
             let mut values = vec![0.0; photo.size * photo.size];
             for layer in &layers {
                 let logits = enlarge_to_corners(&layer[kind], photo.grid, photo.size);
@@ -61,7 +60,7 @@ impl AprilGan {
         Ok(image.par_iter().enumerate().map(score_kind).collect())
     }
 
-    /// The same at the patches' own size: the softmax of each patch, not of what lies between them.
+    /// Scores with one map value for each patch. The softmax is computed at the patches, and nothing is enlarged.
     pub(super) fn score_patches(
         &self,
         photo: &Features,
@@ -87,7 +86,7 @@ impl Method for AprilGan {
         self.adapter.taps()
     }
 
-    /// The blocks' tokens become the adapter's embeddings of their patches.
+    /// Replaces the tokens of the blocks with the adapter's embeddings of their patches.
     fn project(&self, photo: Features) -> Result<Features> {
         Ok(Features { blocks: self.adapter.project(&photo)?, ..photo })
     }

@@ -1,4 +1,5 @@
-//! A method by prompts, and something else that compares blocks: each photo is encoded once, for both.
+//! A method that scores by prompts, combined with another method that compares the patches of blocks. Each photo is
+//! encoded once for both.
 
 use std::sync::Arc;
 
@@ -9,13 +10,14 @@ use crate::prompt::Product;
 
 #[derive(Clone)]
 pub(crate) struct Combined {
-    /// The method by prompts.
+    /// The method that scores by prompts.
     pub prompts: Arc<dyn Method>,
-    /// What the other side needs.
+    /// The features that the other method needs.
     pub other: Taps,
 }
 
-/// It scores by prompts. It needs what both sides need: the blocks for the prompts first.
+/// The score comes from the prompts. The features are the union of what both sides need. The blocks for the prompts
+/// come first.
 impl Method for Combined {
     fn name(&self) -> &'static str {
         self.prompts.name()
@@ -24,7 +26,7 @@ impl Method for Combined {
     fn taps(&self) -> Taps {
         let (prompts, other) = (self.prompts.taps(), self.other.clone());
         Taps {
-            // Both are WinCLIP's where both have any.
+            // If both sides need windows, they need the same ones, WinCLIP's.
             windows: if prompts.windows.is_empty() { other.windows } else { prompts.windows },
             blocks: [prompts.blocks, other.blocks].concat(),
             patches: prompts.patches || other.patches,
@@ -46,7 +48,7 @@ impl Method for Combined {
 }
 
 impl Combined {
-    /// The features for the prompts, and those for the other side.
+    /// The features for the prompts, and the features for the other side.
     pub fn split(&self, photo: &Features) -> (Features, Features) {
         let (prompts, rest) = photo.blocks.split_at(photo.blocks.len() - self.other.blocks.len());
         let part = |blocks: &[_]| Features { blocks: blocks.to_vec(), ..photo.clone() };

@@ -1,4 +1,4 @@
-//! Why a photo has its score: each state, template and prompt left out in turn.
+//! Explains the score of a photo: leaves out each state, template and prompt in turn.
 
 use std::collections::HashSet;
 
@@ -7,50 +7,50 @@ use crate::error::Result;
 use crate::prompt::Product;
 use crate::prompt::{Kind, Prompt};
 
-/// A part of the words.
+/// A part of the prompts that can be left out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum PromptPart {
     /// All prompts of one state.
     State,
     /// All prompts of one template, in every group.
     Template,
-    /// One sentence; all of them, where it stands more than once in a group.
+    /// One prompt. If a group holds it several times, all of them.
     Prompt,
 }
 
-/// How much a part of the words moves a photo's score: the score with it less the score without it, so
-/// that a positive number means that it makes the photo look more anomalous.
+/// How much a state, template or prompt changes the score of a photo: the score with it minus the score without it. A
+/// positive number means that it makes the photo more anomalous.
 #[derive(Clone, Debug)]
 pub struct Effect {
     /// What was left out.
     pub part: PromptPart,
-    /// The group it belongs to; none for a template.
+    /// The group (kind) that it belongs to. None for a template.
     pub kind: Option<String>,
     /// Its text.
     pub text: String,
-    /// Effect on the photo's score.
+    /// Change of the photo's score.
     pub score: f32,
-    /// Effect on the map at its hottest patch.
+    /// Change of the map at its hottest patch.
     pub peak: f32,
 }
 
-/// Why a photo has its score.
+/// The effect of each state, template and prompt on the score of a photo.
 #[derive(Clone, Debug)]
 pub struct Explanation {
     /// The score, 0..1.
     pub score: f32,
-    /// The highest value of the map, on the grid of patches.
+    /// The highest value of the map on the grid of patches, 0..1.
     pub peak: f32,
-    /// Column and row of the hottest patch's centre on the photo, in pixels.
+    /// Column and row of the centre of the hottest patch, in pixels of the photo.
     pub peak_at: (usize, usize),
-    /// Each state, template and prompt, in the order of the prompt file. What is the only one of its kind
-    /// cannot be left out and is not here.
+    /// Each state, template and prompt, in the order of the prompt file. An entry is missing if a group would be empty
+    /// without it.
     pub effects: Vec<Effect>,
 }
 
 impl Detector {
-    /// Leaves out each state, template and prompt of a product's words, and judges again what was seen:
-    /// exact, and without passing the photo through the model again.
+    /// Leaves out each state, template and prompt of a product in turn, and scores the photo again. The result is
+    /// exact. The model does not encode the photo again.
     ///
     /// # Errors
     /// As [`Detector::score`].
@@ -92,7 +92,7 @@ fn text_of(part: PromptPart, prompt: &Prompt) -> &String {
     }
 }
 
-/// Every part of a product's words, each once.
+/// Every state, template and prompt of a product, each once.
 fn parts(product: &Product) -> Vec<(PromptPart, Option<String>, String)> {
     let mut seen = HashSet::new();
     let mut found = Vec::new();

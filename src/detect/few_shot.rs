@@ -1,4 +1,5 @@
-//! A method by prompts together with reference photos: fitted once, then a method like the others.
+//! A method that scores by prompts, together with reference photos. It is fitted once and is then a [`Method`] like the
+//! others.
 
 use std::sync::Arc;
 
@@ -11,10 +12,11 @@ use crate::error::{Error, Result};
 use crate::prompt::Product;
 use crate::reference::{Distances, FitOptions, Places, ReferenceEntry, ReferenceModel};
 
-/// Photos are held out one by one up to this many, and in as many groups when there are more.
+/// The number of hold-out groups. With at most this many reference photos, each photo is a group of its own.
 const GROUPS: usize = 16;
 
-/// A method by prompts and one by references. It scores by prompts alone until [`FewShotMethod::fit`].
+/// A method that scores by prompts, and a method that compares with reference photos. Until [`FewShotMethod::fit`] it
+/// scores by prompts alone.
 #[derive(Clone)]
 pub struct FewShotMethod {
     combined: Combined,
@@ -40,8 +42,8 @@ impl Method for FewShotMethod {
 }
 
 impl FewShotMethod {
-    /// `prompts`: the method by prompts. `blocks`: those whose patches the reference method compares
-    /// ([`ReferenceEntry::default_blocks`]).
+    /// `prompts`: the method that scores by prompts. `blocks`: the reference method compares the patches of these
+    /// blocks ([`ReferenceEntry::default_blocks`]).
     pub fn new(
         prompts: impl Into<Arc<dyn Method>>,
         references: &'static ReferenceEntry,
@@ -51,11 +53,11 @@ impl FewShotMethod {
         Self { combined: Combined { prompts: prompts.into(), other }, references }
     }
 
-    /// The same, fitted to reference photos: at least two, encoded through its [`Method::taps`] and projected.
-    /// Enrolment also takes a single one, and draws the line to defective parts.
+    /// The method, fitted to at least two reference photos. Encode them with [`Method::taps`] and then project them.
+    /// Enrolment (`profile::enroll`) also takes a single photo, and draws the line between ok and ng.
     ///
     /// # Errors
-    /// [`Error::Setting`] for fewer photos, and as [`Method::score`].
+    /// [`Error::Setting`] for fewer photos. Otherwise as [`Method::score`].
     pub fn fit(&self, references: &[&Features], product: &Product) -> Result<Box<dyn Method>> {
         if references.len() < 2 {
             return Err(Error::setting("references", "give at least two photos of good parts"));
@@ -85,16 +87,16 @@ impl FewShotMethod {
 #[derive(Clone, Debug)]
 pub(crate) struct HeldOutScore {
     pub score: f32,
-    /// The map's highest value.
+    /// The highest value of the map.
     pub peak: f32,
-    /// Where it is, 0..1 of the model's square.
+    /// The position of the highest value: x and y, 0..1 of the model's square input.
     pub peak_at: (f32, f32),
-    /// The map's median.
+    /// The median of the map.
     pub median: f32,
 }
 
 impl HeldOutScore {
-    /// Of what was found in a photo, in the places that count.
+    /// From the outcome of one photo. Only the places that count are used.
     pub fn new(outcome: &Outcome, places: &Places, grid: usize) -> Self {
         let (map, places) = (&outcome.map, places.at(grid, outcome.map.side));
         let mut values: Vec<f32> = values_inside(&map.values, &places).collect();
@@ -107,14 +109,14 @@ impl HeldOutScore {
     }
 }
 
-/// A further version of one of the reference photos, held out together with it.
+/// Another version of a reference photo. It is held out together with that photo.
 pub(crate) struct Variant {
-    /// Index of the reference photo.
+    /// The index of the reference photo.
     pub of: usize,
     pub features: Features,
 }
 
-/// A method that knows reference photos.
+/// A method after it was fitted to reference photos.
 pub(crate) struct FittedFewShot {
     pub pair: FewShotMethod,
     pub model: Box<dyn ReferenceModel>,
@@ -146,9 +148,11 @@ impl Method for FittedFewShot {
 }
 
 impl FittedFewShot {
-    /// Fits the reference method, and scores each reference photo and its variants as if they were not among the
-    /// references. A single photo cannot be held out: its variants, slightly other views of it, then say how far
-    /// reference photos lie, and no score is returned.
+    /// Fits the reference method. Scores each reference photo and its variants as if they were not among the
+    /// references.
+    ///
+    /// A single reference photo cannot be held out. Then its variants, which are slightly different views of it, give
+    /// the means and spreads, and no scores are returned.
     pub fn fit(
         pair: FewShotMethod,
         references: &[&Features],
@@ -187,8 +191,8 @@ impl FittedFewShot {
     }
 }
 
-/// Of each photo the distances from a model that does not know the reference photo that it is `of`. `known`: the
-/// reference photos.
+/// The distances of each photo from a model without its own reference photo. `known`: the reference photos. `of`: for
+/// each photo, the index of its own reference photo.
 fn held_out_distances(
     entry: &ReferenceEntry,
     model: &dyn ReferenceModel,

@@ -1,4 +1,4 @@
-//! From the score of every kind to one score and one map: what counts, and what is discounted.
+//! Turns the scores of all kinds into one score and one map. It decides which kinds count and what is discounted.
 
 use std::sync::Arc;
 
@@ -14,54 +14,54 @@ pub struct AnomalyMap {
     pub width: usize,
     /// Height of the photo in pixels.
     pub height: usize,
-    /// `[height, width]`, 0..1; NaN where the model did not look.
+    /// `[height, width]`, 0..1. NaN where the model saw nothing.
     pub values: Vec<f32>,
 }
 
 impl AnomalyMap {
-    /// Column, row and value of the most anomalous pixel; the first of several.
+    /// Column, row and value of the most anomalous pixel. If several are equal, the first of them.
     pub fn peak(&self) -> (usize, usize, f32) {
         let (pixel, value) = highest(self.values.iter().copied().enumerate());
         (pixel % self.width, pixel / self.width, value)
     }
 }
 
-/// What was found in a photo.
+/// The result for one photo.
 #[derive(Clone, Debug)]
 pub struct Finding {
-    /// 0..1, higher is more anomalous: the score of the kind that fits best, of those that count;
-    /// less where the photo as a whole fits an ignored thing better.
+    /// 0..1, higher is more anomalous. This is the highest score of the kinds that count. It is lower if the whole
+    /// photo fits an ignored thing better.
     pub score: f32,
-    /// The score if nothing were ignored.
+    /// The score if nothing were ignored, 0..1.
     pub score_before_ignoring: f32,
-    /// What discounts the score, if anything does; an index of `ignored`.
+    /// The ignored thing that discounts the score, if any: an index into `ignored`.
     pub discounted_by: Option<usize>,
-    /// Where, at the photo's own size.
+    /// The anomaly map at the photo's own size.
     pub map: AnomalyMap,
-    /// The share of the photo that was looked at, 0..1; below 1 only with [`crate::image::Fit::Crop`] or a region of
-    /// interest.
+    /// The share of the photo that the model saw, 0..1. It is below 1 only with [`crate::image::Fit::Crop`] or a region
+    /// of interest.
     pub coverage: f64,
-    /// The kind that fits the photo best, of those that count; an index of `kinds`.
+    /// The kind with the highest score, of the kinds that count: an index into `kinds`.
     pub kind: usize,
-    /// Every kind of anomaly that the product has words for, in the order of [`Product::kinds`].
+    /// Every kind of anomaly that the product has prompts for, in the order of [`Product::kinds`].
     pub kinds: Vec<KindResult>,
-    /// Every ignored thing.
+    /// Every ignored thing, in the same order.
     pub ignored: Vec<Ignored>,
     square: Square,
 }
 
-/// The square that the model saw, on a photo.
+/// The square input of the model, and where it lies on the photo.
 #[derive(Clone, Debug)]
 pub(crate) struct Square {
     pub placement: Placement,
     /// Its side in pixels.
     pub size: usize,
-    /// Which of its pixels count, `[size, size]`.
+    /// Which pixels count, `[size, size]`.
     pub region: Option<Arc<[bool]>>,
 }
 
 impl Square {
-    /// A map of the square, laid over the photo.
+    /// Enlarges a map of the square and places it on the photo.
     fn place(&self, map: &PatchMap) -> AnomalyMap {
         let (width, height) = self.placement.photo_size();
         let mut values = map.enlarge(self.size);
@@ -80,30 +80,30 @@ pub struct KindResult {
     pub name: String,
     /// The name in English.
     pub english: String,
-    /// Whether this is an entry with a name, or the list `anomalous`.
+    /// True for an entry with a name. False for the list `anomalous`.
     pub is_defect: bool,
     /// Whether it counts towards the photo's score.
     pub counts: bool,
-    /// 0..1, of the whole photo.
+    /// The score of the whole photo, 0..1.
     pub score: f32,
-    /// Of each place, before anything is ignored.
+    /// The map, before anything is ignored.
     pub map: PatchMap,
 }
 
-/// How much of a photo is discounted as a harmless thing.
+/// How much of a photo is discounted because it fits a harmless thing.
 #[derive(Clone, Debug)]
 pub struct Ignored {
     /// The entry's name in the prompt file.
     pub name: String,
     /// The name in English.
     pub english: String,
-    /// Whether it was asked for.
+    /// Whether it is discounted (it can be named and still not count).
     pub counts: bool,
-    /// 0..1, of the whole photo.
+    /// The score of the whole photo, 0..1.
     pub score: f32,
-    /// The share of what was looked at that is discounted, 0..1.
+    /// The discounted share of what the model saw, 0..1.
     pub area: f64,
-    /// `[height, width]` of the photo: the discounted pixels. Empty when there are none.
+    /// The discounted pixels of the photo, `[height, width]`. Empty if there are none.
     pub mask: Vec<bool>,
 }
 
@@ -165,18 +165,18 @@ impl Finding {
     }
 }
 
-/// The scores of one photo by kind, put together at the model's own resolution.
+/// The scores of one photo by kind, combined at the model's own resolution.
 pub(crate) struct Outcome {
     pub scores: Vec<KindScore>,
     pub score: f32,
     pub score_before_ignoring: f32,
-    /// Which kind discounts the score.
+    /// The kind that discounts the score.
     pub discounted_by: Option<usize>,
-    /// The highest value of all kinds that count, discounted where an ignored thing fits better.
+    /// The highest value of all kinds that count. It is discounted where an ignored thing fits better.
     pub map: PatchMap,
-    /// Which kind discounts each place.
+    /// For each place, the kind that discounts it.
     pub ignored: Vec<Option<usize>>,
-    /// The kind whose score is highest.
+    /// The kind with the highest score.
     pub kind: usize,
 }
 
@@ -199,19 +199,19 @@ impl Outcome {
     }
 }
 
-/// Which kinds count, by their index.
+/// The indices of the kinds that count.
 struct Weighing<'a> {
     kinds: &'a [Kind],
     anomalies: Vec<usize>,
     harmless: Vec<usize>,
 }
 
-/// One place, or the whole photo.
+/// The result for one place, or for the whole photo.
 struct Weighed {
-    /// The kind of anomaly that fits best, and its score.
+    /// The kind of anomaly with the highest score, and this score.
     kind: usize,
     anomaly: f32,
-    /// What is left of it after ignoring, and the kind that discounts it.
+    /// The score after ignoring, and the kind that discounts it.
     left: f32,
     by: Option<usize>,
 }
@@ -229,7 +229,7 @@ impl<'a> Weighing<'a> {
             of.map(|i| (i, value(i))).reduce(|best, next| if next.1 > best.1 { next } else { best })
         };
         let (kind, anomaly) = best(&mut self.anomalies.iter().copied()).unwrap_or((0, 0.0));
-        // A score is the softmax against the normal prompts, `share` the one against the anomaly.
+        // The value is the softmax against the normal prompts. `share` is the softmax against the anomaly.
         let fits = |i: &usize| {
             let enough = 0.5 + self.kinds[*i].margin;
             value(*i) >= enough && share(value(*i), anomaly) >= enough
@@ -240,15 +240,15 @@ impl<'a> Weighing<'a> {
     }
 }
 
-/// The softmax over normal, anomaly and a harmless thing, from the two-class scores of the last two: the
-/// harmless thing competes with the anomaly instead of being subtracted from it. At most 0.5
-/// whenever the harmless thing fits better.
+/// The share of the anomaly in the softmax over three classes: normal, anomaly and harmless. The inputs are the
+/// two-class scores of anomaly and harmless, each against normal. So the harmless thing competes with the anomaly and
+/// is not subtracted from it. The result is at most 0.5 if the harmless thing fits better.
 fn discounted(anomaly: f32, harmless: f32) -> f32 {
     let (a, h) = (odds(anomaly), odds(harmless));
     a / (1.0 + a + h)
 }
 
-/// The softmax over two things alone, from the score of each against the normal words: the first's share.
+/// The share of `of` in the softmax over `of` and `against`. Both inputs are scores against the normal prompts.
 fn share(of: f32, against: f32) -> f32 {
     odds(of) / (odds(of) + odds(against)).max(f32::MIN_POSITIVE)
 }
@@ -304,7 +304,7 @@ mod tests {
     fn an_ignored_thing_discounts_what_it_fits_better_by_the_margin() {
         let found = outcome(&KINDS, &[0.6, 0.7, 0.8]);
         assert_eq!((found.score_before_ignoring, found.ignored[0]), (0.7, Some(2)));
-        // Odds 7/3 and 4.
+        // The odds are 7/3 and 4.
         let expected = (7.0 / 3.0) / (1.0 + 7.0 / 3.0 + 4.0);
         assert!(
             (found.score - expected).abs() < 1e-6 && (found.map.values[0] - expected).abs() < 1e-6

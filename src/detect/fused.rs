@@ -1,5 +1,4 @@
-//! WinCLIP and April-GAN together: WinCLIP's windows see what is odd about an area, April-GAN's adapters draw
-//! its outline.
+//! WinCLIP and April-GAN together. WinCLIP's windows see that an area is odd. April-GAN's adapter draws its outline.
 
 use std::sync::Arc;
 
@@ -12,23 +11,23 @@ use crate::image::{BitDepth, Fit, Photo};
 use crate::prompt::{Product, Prompts, TextCache};
 use crate::stats::{log_odds, logistic, population_deviation};
 
-/// The two methods' log-odds of each patch, each divided by how far it spreads over good photos, so that neither swamps the
-/// other, and averaged. The spreads stand in adapters that blemish trained; of others all that is known is what
-/// each method multiplies its cosines by, so that stands in for them.
+/// The mean of the log-odds of both methods at each patch. Each is first divided by its spread over good photos, so
+/// that neither method dominates. Adapters that blemish trained store these spreads. For other adapters only the
+/// factors on the cosines are known, and they are used instead.
 #[derive(Clone, Debug)]
 pub struct Fused {
     win_clip: WinClip,
     april_gan: AprilGan,
-    /// Of the windows' maps and of the layers'.
+    /// The spread of the log-odds: WinCLIP's maps, April-GAN's maps.
     spread: (f32, f32),
-    /// What either multiplies its cosines by.
+    /// The factor on the cosines: WinCLIP, April-GAN.
     scales: (f32, f32),
 }
 
 impl Fused {
     pub(super) const NAME: &str = "fused";
 
-    /// With the layers of an adapter.
+    /// Both methods, with the layers of an adapter.
     pub fn new(adapter: Arc<Adapter>) -> Self {
         let win_clip = WinClip::default();
         let scales = (win_clip.logit_scale(), adapter.about().logit_scale);
@@ -64,31 +63,32 @@ impl Fused {
     fn fuse(&self, windows: &KindScore, layers: &KindScore) -> KindScore {
         let both = windows.map.values.iter().zip(&layers.map.values);
         let values = both.map(|(w, l)| mean(*w, *l, self.spread)).collect();
-        // The photo's scores are of one kind: both compare its embedding with the words.
+        // Both image scores compare the photo's embedding with the prompts. They differ only in the factor on the
+        // cosines.
         let score = mean(windows.score, layers.score, self.scales);
         KindScore { score, map: PatchMap { side: windows.map.side, values } }
     }
 }
 
-/// The mean of two log-odds, each brought to the mean of their two spreads.
+/// The mean of two log-odds. Each is first scaled to the mean of the two spreads. Takes and returns probabilities.
 fn mean(a: f32, b: f32, (spread_a, spread_b): (f32, f32)) -> f32 {
     let spread = (spread_a + spread_b) / 2.0;
     let odds = (log_odds(a) / spread_a + log_odds(b) / spread_b) * spread / 2.0;
     logistic(odds)
 }
 
-/// How far the log-odds of both methods' maps spread over good photos of the products that an adapter was trained
-/// on; none without photos.
+/// The spread of the log-odds over good photos: of WinCLIP's maps and of April-GAN's maps. The photos show products
+/// that the adapter was trained on. None without photos.
 pub(crate) fn spread(
     clip: &Clip,
     adapter: &Adapter,
     samples: &[&Sample],
     depth: BitDepth,
 ) -> Result<Option<(f32, f32)>> {
-    /// Enough for a second digit.
+    /// Enough for two digits.
     const PHOTOS: usize = 48;
     let method = Fused::new(Arc::new(adapter.clone()));
-    // The words that the method is used with.
+    // The same prompts as in later use.
     let prompts = Prompts::default();
     let cache = TextCache::from_env();
     let (mut windows, mut layers) = (Vec::new(), Vec::new());
@@ -117,7 +117,7 @@ mod tests {
     #[test]
     fn neither_method_swamps_the_other() {
         let p = logistic;
-        // A tenth of the spread, a tenth of the log-odds: both say the same.
+        // A tenth of the log-odds counts the same if the spread is a tenth too.
         assert!((mean(p(0.3), p(0.0), (0.1, 1.0)) - mean(p(0.0), p(3.0), (0.1, 1.0))).abs() < 1e-6);
         assert!((mean(p(2.0), p(2.0), (1.0, 1.0)) - p(2.0)).abs() < 1e-6);
         assert_eq!(mean(p(1.0), p(-1.0), (1.0, 1.0)), 0.5);

@@ -1,7 +1,7 @@
-//! How prompts and reference photos come together in one score and one map. The papers' own pairs are averaged as the
-//! papers say. All others are put on the scale of the reference photos: a place by how far its patches and its prompts lie
-//! from theirs, the whole photo by its distance. The prompts then say which kind of defect it is, and whether it is
-//! harmless.
+//! Joins the scores by prompts and by reference photos into one score and one map. The pairs of the papers are averaged
+//! as the papers say. All other pairs are put on the scale of the reference photos. A place is scored by how far its
+//! distance and its log-odds lie above the reference photos. The whole photo is scored by its distance. The prompts
+//! then choose the kind of defect and decide what is harmless.
 
 use serde::{Deserialize, Serialize};
 
@@ -11,18 +11,18 @@ use crate::prompt::{Kind, Product, Role};
 use crate::reference::{Distances, Places};
 use crate::stats::{log_odds, logistic, mean_and_spread, signed_expm1, signed_log1p};
 
-/// How prompts and references are joined. All means and spreads are measured on reference photos, each compared with the
-/// others.
+/// How prompts and references are joined. All means and spreads are measured on reference photos, each compared with
+/// the others.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Fusion {
-    /// The weighed mean of the maps, the plain mean of the scores (WinCLIP, section 4.3; April-GAN, section 3.2).
+    /// The weighted mean of the maps and the plain mean of the scores (WinCLIP, section 4.3; April-GAN, section 3.2).
     Mean {
         #[serde(rename = "words")]
         prompts: f32,
         references: f32,
-        /// April-GAN divides the highest distance by the range over a whole test set. Here a photo whose distance is
-        /// this value counts as one half instead.
+        /// April-GAN scales the highest distance by its range over a whole test set. blemish uses `d / (d + line)`
+        /// instead, so a distance of `line` gives 0.5. None for WinCLIP.
         line: Option<f32>,
     },
     Balanced(FusionStats),
@@ -34,23 +34,23 @@ impl Default for Fusion {
     }
 }
 
-/// Where reference photos lie, and how far they spread: mean and standard deviation.
+/// Mean and standard deviation over the reference photos.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct FusionStats {
-    /// The prompts' log-odds over all places.
+    /// The log-odds by prompts, over all places.
     #[serde(rename = "words")]
     prompts: (f32, f32),
     /// The distances over all places.
     distances: (f32, f32),
-    /// The mean of the photos' highest places, as [`FusionStats::place`] counts.
+    /// The mean over the photos of the highest [`FusionStats::place`].
     peak: f32,
-    /// The photos' distances.
+    /// The distances of whole photos.
     score: (f32, f32),
 }
 
-/// What was measured on reference photos.
+/// The scores and distances of the reference photos.
 pub(super) struct Measured<'a> {
-    /// By prompts: of each photo the score of every kind.
+    /// By prompts: for each photo the score of every kind.
     pub prompts: &'a [Vec<KindScore>],
     /// By references: each photo compared with the others.
     pub distances: &'a [Distances],
@@ -72,11 +72,12 @@ impl Fusion {
     /// The rule for methods that no paper pairs.
     pub(super) fn balanced(on: &Measured) -> Self {
         let (mean, spread) = on.score();
-        // A few photos may agree by chance.
+        // A few photos may have nearly the same distance by chance. So the spread has a lower limit.
         Self::Balanced(FusionStats::measure(on, (mean, spread.max(0.05 * mean))))
     }
 
-    /// A score on the scale of distances: undoes [`signed_log1p`] where it was applied.
+    /// The score as a z-score of the distance: undoes the logistic function and [`signed_log1p`]. A score of
+    /// [`Fusion::Mean`] stays as it is.
     pub fn spread_out(&self, score: f32) -> f32 {
         match self {
             Self::Mean { .. } => score,
@@ -84,7 +85,7 @@ impl Fusion {
         }
     }
 
-    /// The prompts' scores of one photo, joined with the references' distances.
+    /// Joins the scores of one photo by prompts with its distances from the references.
     pub(super) fn join(
         &self,
         mut scores: Vec<KindScore>,
@@ -147,23 +148,23 @@ impl FusionStats {
         stats
     }
 
-    /// How odd a place is, in standard deviations of the references, by its prompts and its distance.
+    /// How odd a place is: the z-score of its log-odds plus the z-score of its distance.
     fn place(&self, odds: f32, distance: f32) -> f32 {
         (odds - self.prompts.0) / self.prompts.1 + (distance - self.distances.0) / self.distances.1
     }
 
-    /// 0 where the references' highest places lie on the mean.
+    /// The log-odds of a map value: 0 if [`FusionStats::place`] is equal to `peak`.
     fn map_log_odds(&self, odds: f32, distance: f32) -> f32 {
         signed_log1p(3.0 * (self.place(odds, distance) / self.peak - 1.0))
     }
 
-    /// 0 for the mean reference photo.
+    /// The log-odds of a photo's score: 0 for the mean reference photo.
     fn score_log_odds(&self, distance: f32) -> f32 {
         signed_log1p((distance - self.score.0) / self.score.1)
     }
 }
 
-/// The values of a map in the places that count.
+/// The values of a map at the places that count.
 pub(crate) fn values_inside<'a>(
     map: &'a [f32],
     places: &'a Places,
@@ -171,12 +172,12 @@ pub(crate) fn values_inside<'a>(
     map.iter().enumerate().filter(|(i, _)| places.holds(*i)).map(|(_, value)| *value)
 }
 
-/// A map of patches at the side of the prompts' maps: April-GAN draws at the size of the input.
+/// Enlarges a map of patches to the side of the prompts' maps. April-GAN's maps have the size of the input.
 pub(crate) fn at_side(map: &[f32], grid: usize, side: usize) -> Vec<f32> {
     if side == grid { map.to_vec() } else { enlarge_to_corners(map, grid, side) }
 }
 
-/// Of the kinds of anomaly that count the highest log-odds: of the photo, and at each place.
+/// The highest log-odds of the kinds of anomaly that count: for the whole photo, and at each place.
 pub(crate) struct LogOdds {
     pub score: f32,
     pub map: Vec<f32>,
@@ -205,8 +206,8 @@ impl LogOdds {
     }
 }
 
-/// Moves a photo's scores by prompts to where prompts and distances together put it: every kind by the same log-odds, so that
-/// kinds stay as far from each other as the prompts say. Outside the places that count the map is 0.
+/// Shifts the scores by prompts from `from` to `to`. All kinds are shifted by the same log-odds, so the differences
+/// between kinds stay as the prompts say. Map values outside the places that count become 0.
 pub(crate) fn shift(
     scores: &mut [KindScore],
     product: &Product,
@@ -223,8 +224,8 @@ pub(crate) fn shift(
     blank_outside(scores, inside);
 }
 
-/// What prompts say of a kind, moved by so many log-odds. An ignored thing that does not win against the normal prompts
-/// does not win because the whole scale moved.
+/// Shifts the score of a kind by `by` log-odds. An ignored thing must win against the normal prompts by prompts alone.
+/// If it does not, the shift cannot raise it above 0.5.
 fn shift_logit(kind: &Kind, score: f32, by: f32) -> f32 {
     let shifted = logistic(log_odds(score) + by);
     let is_harmless = kind.role == Role::Ignore && score < 0.5 + kind.margin;

@@ -1,4 +1,4 @@
-//! From features and words to an anomaly map and a score.
+//! From features and prompts to an anomaly map and a score.
 
 mod april_gan;
 mod combined;
@@ -31,16 +31,16 @@ pub(crate) use fused::spread;
 pub(crate) use fusion::{Fusion, LogOdds, at_side, shift, values_inside};
 pub use winclip::WinClip;
 
-/// A way to tell good from defective in photos by themselves: it says what it needs of each photo's features first, and
-/// judges one or many afterwards. Photos of a folder are scored by each other in `mutual`.
+/// A method that scores each photo by itself. It first says which features it needs. Then it scores one photo or many.
+/// [`crate::mutual`] scores the photos of a folder by each other.
 pub trait Method: Send + Sync {
     /// The name that `--method` takes.
     fn name(&self) -> &'static str;
 
-    /// What it needs of the image tower.
+    /// The features that it needs from the image tower.
     fn taps(&self) -> Taps;
 
-    /// What can be worked out of a photo before the words are known, once.
+    /// Computes everything about a photo that does not depend on the prompts. It runs once for each photo.
     ///
     /// # Errors
     /// As [`Method::score`].
@@ -48,20 +48,21 @@ pub trait Method: Send + Sync {
         Ok(photo)
     }
 
-    /// How much of a map is the words' where a paper adds one of references to it, as one map each.
+    /// Weight of the text map when it is averaged with the reference map. It is the number of maps in the text map:
+    /// one, or for April-GAN one for each block.
     fn prompt_weight(&self) -> f32 {
         1.0
     }
 
-    /// For each photo, in order, a verdict on each of the product's kinds, in theirs: how much it
-    /// resembles that kind, as against the normal words.
+    /// For each photo, in order, one [`KindScore`] for each of [`Product::kinds`], in order. It says how much better
+    /// that kind fits than the normal prompts.
     ///
     /// # Errors
-    /// [`Error::Tensor`] when the features are not those asked for by [`Method::taps`], and then digested.
+    /// [`Error::Tensor`] if the features do not come from [`Method::taps`] and [`Method::project`].
     fn score(&self, photos: &[&Features], product: &Product) -> Result<Vec<Vec<KindScore>>>;
 }
 
-/// What a method says about one photo and one kind, as the model saw them.
+/// The score of one kind for one photo, on the model's square input.
 #[derive(Clone, Debug)]
 pub struct KindScore {
     /// 0..1, higher is more like the kind.
@@ -70,7 +71,7 @@ pub struct KindScore {
     pub map: PatchMap,
 }
 
-/// A square map of the model's input: a value per patch, or any other square number of them.
+/// A square map of the model's input: one value per patch, or any other square number of values.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PatchMap {
     /// Values along one side.
@@ -80,18 +81,18 @@ pub struct PatchMap {
 }
 
 impl PatchMap {
-    /// Index and value of the largest value; the first of several.
+    /// Index and value of the largest value. If several are equal, the first of them.
     pub fn peak(&self) -> (usize, f32) {
         highest(self.values.iter().copied().enumerate())
     }
 
-    /// At the model's input size, `[size, size]`: bilinear between the values' centres.
+    /// The map at the model's input size, `[size, size]`: bilinear between the centres of the values.
     pub fn enlarge(&self, size: usize) -> Vec<f32> {
         enlarge(&self.values, self.side, size)
     }
 }
 
-/// What methods are made of, besides a model.
+/// What a method is made of, besides a model.
 #[derive(Clone, Debug, Default)]
 pub struct MethodInputs {
     /// The layers of [`AprilGan`] and [`Fused`].
@@ -115,7 +116,7 @@ pub struct MethodEntry {
     pub about: &'static str,
     /// The prompt file of its paper.
     pub prompts: &'static str,
-    /// Whether it is made of an adapter.
+    /// Whether it needs an adapter.
     pub takes_adapter: bool,
     make: fn(&MethodInputs) -> Result<Box<dyn Method>>,
 }
@@ -124,31 +125,31 @@ pub struct MethodEntry {
 pub const METHODS: &[MethodEntry] = &[
     MethodEntry {
         name: WinClip::NAME,
-        about: "WinCLIP: words against windows of 2x2 and 3x3 patches and the whole photo",
+        about: "WinCLIP: compares prompts with windows of 2x2 and 3x3 patches and the whole photo",
         prompts: "winclip",
         takes_adapter: false,
         make: |_| Ok(Box::new(WinClip::default())),
     },
     MethodEntry {
         name: AprilGan::NAME,
-        about: "April-GAN: words against single patches, through the trained layers of an adapter",
+        about: "April-GAN: compares prompts with single patches, through the trained layers of an adapter",
         prompts: "april-gan",
         takes_adapter: true,
         make: |parts| Ok(Box::new(AprilGan::new(parts.adapter(AprilGan::NAME)?))),
     },
     MethodEntry {
         name: Fused::NAME,
-        about: "Both, weighed alike",
+        about: "Both, with equal weight",
         prompts: "winclip",
         takes_adapter: true,
         make: |parts| Ok(Box::new(Fused::new(parts.adapter(Fused::NAME)?))),
     },
 ];
 
-/// What is known of a method, by its name.
+/// Finds a method by its name.
 ///
 /// # Errors
-/// [`Error::Setting`] that lists the names.
+/// [`Error::Setting`] for an unknown name. It lists the known names.
 pub fn method(name: &str) -> Result<&'static MethodEntry> {
     METHODS.iter().find(|entry| entry.name == name).ok_or_else(|| {
         let names: Vec<&str> = METHODS.iter().map(|entry| entry.name).collect();
@@ -156,7 +157,7 @@ pub fn method(name: &str) -> Result<&'static MethodEntry> {
     })
 }
 
-/// The best method of those that need no adapter, or of all: measured in `docs/measured.md`.
+/// The best method: of all with an adapter, of those that need none without one. `docs/measured.md` has the numbers.
 pub fn default_method(has_adapter: bool) -> &'static MethodEntry {
     let best =
         |entry: &&MethodEntry| entry.name == if has_adapter { Fused::NAME } else { WinClip::NAME };
@@ -164,16 +165,16 @@ pub fn default_method(has_adapter: bool) -> &'static MethodEntry {
 }
 
 impl MethodEntry {
-    /// The method, ready to be used.
+    /// Makes the method.
     ///
     /// # Errors
-    /// [`Error::Setting`] when a part is missing.
+    /// [`Error::Setting`] if an input is missing.
     pub fn make(&self, parts: &MethodInputs) -> Result<Box<dyn Method>> {
         (self.make)(parts)
     }
 }
 
-/// The image side of a model, so that detectors can be tested with a made-up one.
+/// The image side of a model. It is a trait so that tests can replace the model.
 trait Encoder: Send + Sync {
     fn prepare(&self, photo: &Photo, fit: Fit) -> Prepared;
     fn encode(&self, pixels: &[f32], taps: &Taps) -> Result<Features>;
@@ -188,14 +189,14 @@ impl Encoder for Clip {
     }
 }
 
-/// A photo as the image tower saw it: what can be judged again and again, with other words.
+/// The features of a photo. They can be scored again and again, with other prompts.
 #[derive(Clone, Debug)]
 pub struct EncodedPhoto {
     pub(crate) features: Features,
     pub(crate) placement: Placement,
 }
 
-/// A model with a method: finds defects in photos.
+/// A model with a method. It finds defects in photos.
 pub struct Detector {
     encoder: Arc<dyn Encoder>,
     method: Box<dyn Method>,
@@ -209,17 +210,18 @@ impl Detector {
         Self::with(clip, Box::new(WinClip::default()), Fit::default())
     }
 
-    /// A model (or a share of one, when its text side is needed elsewhere too) with a method ([`method`]).
+    /// A model with a method ([`method`]). Share the model through an `Arc` if you also need its text tower.
     pub fn with(clip: impl Into<Arc<Clip>>, method: Box<dyn Method>, fit: Fit) -> Self {
         Self { encoder: clip.into(), method, fit, region: None }
     }
 
-    /// The same, but only a region counts: `[size, size]` of the model's input.
+    /// The same detector, but only a region counts: `[size, size]` of the model's input.
     pub(crate) fn with_region(self, region: Option<Arc<[bool]>>) -> Self {
         Self { region, ..self }
     }
 
-    /// The same, but only a region counts; photos have to have its shape ([`RegionAbout::check`](crate::reference::RegionAbout::check)).
+    /// The same detector, but only a region counts. Photos must have its aspect ratio
+    /// ([`RegionAbout::check`](crate::reference::RegionAbout::check)).
     pub fn within(self, region: &Region) -> Self {
         self.with_region(Some(region.pixels.clone()))
     }
@@ -229,33 +231,33 @@ impl Detector {
         &*self.method
     }
 
-    /// A photo as the model takes it. Costs far less than [`Detector::encode`], so that one thread can
-    /// read photos ahead of another that inspects them.
+    /// The photo as the model's input. This costs far less than [`Detector::encode`]. So one thread can prepare photos
+    /// ahead of another thread that encodes them.
     pub fn prepare(&self, photo: &Photo) -> Prepared {
         let mut prepared = self.encoder.prepare(photo, self.fit);
         if let Some(region) = &self.region {
-            // What does not count is not seen either.
+            // The model must not see what does not count.
             prepared.blank_outside(region);
         }
         prepared
     }
 
-    /// Passes a photo through the image tower: nearly all of the time that a photo takes.
+    /// Passes a photo through the image tower. This takes nearly all of the time of a photo.
     ///
     /// # Errors
-    /// [`Error::Setting`] when the model's input is too small for the method's windows.
+    /// [`Error::Setting`] if the model's input is too small for the method's windows.
     pub fn encode(&self, prepared: &Prepared) -> Result<EncodedPhoto> {
         let features = self.encoder.encode(&prepared.pixels, &self.method.taps())?;
         Ok(EncodedPhoto { features: self.method.project(features)?, placement: prepared.placement })
     }
 
-    /// Compares what was seen with a product's words.
+    /// Compares an encoded photo with the prompts of a product.
     ///
     /// # Errors
-    /// [`Error::Model`] when a score is not a number.
+    /// [`Error::Model`] if a score is not a number.
     ///
     /// # Panics
-    /// If the method breaks its promise of one verdict per kind.
+    /// If the method does not return one score per kind.
     pub fn score(&self, photo: &EncodedPhoto, product: &Product) -> Result<Finding> {
         let outcome = self.outcome(photo, product)?;
         let square = Square {
@@ -266,7 +268,7 @@ impl Detector {
         Ok(Finding::new(outcome, product, square))
     }
 
-    /// The photo's score alone, without the work of laying maps over it.
+    /// The photo's score alone. No map is placed on the photo, which saves time.
     ///
     /// # Errors
     /// As [`Detector::score`].
@@ -274,7 +276,7 @@ impl Detector {
         Ok(self.outcome(photo, product)?.score)
     }
 
-    /// Looks for defects in one photo.
+    /// Looks for defects in one photo: prepares, encodes and scores it.
     ///
     /// # Errors
     /// As [`Detector::encode`] and [`Detector::score`].
@@ -295,7 +297,7 @@ pub(crate) fn check_numbers(scores: &[KindScore], method: &str) -> Result<()> {
     if scores.iter().all(finite) {
         return Ok(());
     }
-    let why = "gave a score that is no number: the model's weights are not usable";
+    let why = "gave a score that is not a number: the model's weights are not usable";
     Err(Error::model(method, why))
 }
 
@@ -305,7 +307,7 @@ mod tests {
     use crate::image::Normalisation;
     use candle_core::{Device, Tensor};
 
-    /// Sees every window as good, except those that hold one patch.
+    /// Every window is normal, except those that contain one patch.
     struct OneBadPatch {
         column: usize,
         row: usize,
@@ -351,7 +353,7 @@ mod tests {
                 fit,
                 region: None,
             };
-            // The patch's centre: (3.5, 2.5) of 6 patches; a crop of 600x200 is the middle third.
+            // The centre of the patch is (3.5, 2.5) of 6 patches. A crop of 600x200 is the middle third.
             let photo = Photo::from_rgb(600, 200, vec![0; 600 * 200 * 3]).unwrap();
             let finding = detector.inspect(&photo, &product).unwrap();
             assert_eq!(finding.score, 0.5, "the whole photo is as near to good as to bad");

@@ -1,4 +1,4 @@
-//! WinCLIP (Jeong et al., arXiv 2303.14814, section 4): each window of 2x2 and 3x3 patches, and the whole photo, is
+//! WinCLIP (Jeong et al., arXiv 2303.14814, section 4). Each window of 2x2 and 3x3 patches, and the whole photo, is
 //! compared with the normal and the anomalous prompts.
 
 use candle_core::Tensor;
@@ -13,14 +13,14 @@ use crate::reference::{WINDOWS, harmonic_mean_of_windows};
 /// WinCLIP, zero-shot.
 #[derive(Clone, Debug)]
 pub struct WinClip {
-    /// Divides the cosines before the softmax.
+    /// The cosines are divided by it before the softmax.
     temperature: f64,
 }
 
 impl WinClip {
     pub(super) const NAME: &str = "winclip";
 
-    /// What cosines are multiplied by.
+    /// The factor on the cosines.
     pub(super) fn logit_scale(&self) -> f32 {
         (1.0 / self.temperature) as f32
     }
@@ -42,7 +42,7 @@ impl Method for WinClip {
     }
 
     fn score(&self, photos: &[&Features], product: &Product) -> Result<Vec<Vec<KindScore>>> {
-        // A set's embedding is the mean of its prompts', not normalised one by one.
+        // The embedding of a prompt ensemble is the mean of its prompts. Their embeddings are not normalised first.
         let sets = product.all_kinds();
         let means =
             sets.map(|set| set.embeddings.mean(0)).collect::<candle_core::Result<Vec<_>>>()?;
@@ -60,7 +60,7 @@ impl WinClip {
         let scales = 1.0 + windows.len() as f32;
         let scores = image.iter().enumerate().map(|(kind, score)| {
             let score = score[0];
-            // The whole photo is the third scale, the same at every patch.
+            // The whole photo is the third scale. Its score is the same at every patch.
             let mut inverse = vec![1.0 / score; grid * grid];
             for (&side, scores) in WINDOWS.iter().zip(&windows) {
                 let map = harmonic_mean_of_windows(&scores[kind], grid, side);
@@ -72,7 +72,7 @@ impl WinClip {
         Ok(scores.collect())
     }
 
-    /// For each kind, `softmax([cos(e, normal), cos(e, kind)] / temperature)[kind]` of each row `e`.
+    /// `softmax([cos(e, normal), cos(e, kind)] / temperature)[kind]` for each kind and each row `e`: `[kinds][rows]`.
     fn class_scores(&self, embeddings: &Tensor, text: &Tensor) -> Result<Vec<Vec<f32>>> {
         let cosines = text.matmul(&unit_rows(embeddings)?.t()?)?;
         let kinds = cosines.narrow(0, 1, cosines.dim(0)? - 1)?;

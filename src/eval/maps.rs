@@ -1,4 +1,4 @@
-//! Anomaly maps on disk, in the layout that MVTec's evaluation scripts read: `<maps>/<product>/test/<kind>/<photo>.tiff`.
+//! Anomaly maps on disk, in the layout of MVTec's evaluation scripts: `<maps>/<product>/test/<kind>/<photo>.tiff`.
 
 use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
@@ -13,10 +13,10 @@ use crate::error::{Error, Result};
 use crate::files::below;
 use crate::image::Photo;
 
-/// 128 megapixels in float64.
+/// Enough for 128 megapixels in float64.
 const MOST_BYTES: u64 = 2 << 30;
 
-/// What maps' files end in.
+/// File endings of maps.
 const ENDINGS: [&str; 4] = ["tiff", "tif", "TIFF", "TIF"];
 
 /// A folder of maps.
@@ -25,31 +25,31 @@ pub struct Maps {
 }
 
 impl Maps {
-    /// In this folder.
+    /// The maps in this folder.
     pub fn new(folder: impl Into<PathBuf>) -> Self {
         Self { folder: folder.into() }
     }
 
-    /// Where a photo's map lies, without its ending.
+    /// The path of a photo's map, without its ending.
     ///
     /// # Errors
-    /// [`Error::Data`] for a product or a photo whose name leads elsewhere.
+    /// [`Error::Data`] if the name of a product or a photo leads out of the folder.
     pub fn stem(&self, sample: &Sample) -> Result<PathBuf> {
         let name = sample.photo.file_stem().unwrap_or_default();
         let kind = sample.photo.parent().and_then(Path::file_name).unwrap_or_default();
         below(&self.folder, &[sample.product.as_ref(), "test".as_ref(), kind, name])
     }
 
-    /// The photos by where their maps lie.
+    /// The photos by the paths of their maps, without the endings.
     ///
     /// # Errors
-    /// As [`Maps::stem`], and [`Error::Data`] for two photos that would share a map.
+    /// As [`Maps::stem`], and [`Error::Data`] if two photos would share a map.
     pub fn stems<'a>(&self, samples: &'a [Sample]) -> Result<HashMap<PathBuf, &'a Sample>> {
         let mut stems = HashMap::new();
         for sample in samples {
             if let Some(other) = stems.insert(self.stem(sample)?, sample) {
                 let why = format!(
-                    "would share its map with {}: names of maps have no ending of the photo's; rename one",
+                    "would share its map with {}: the name of a map is the photo's without its ending; rename one",
                     other.photo.display()
                 );
                 return Err(Error::data(&sample.photo, why));
@@ -58,7 +58,8 @@ impl Maps {
         Ok(stems)
     }
 
-    /// Files in the folders of these samples' products that are no map of theirs. MVTec's scripts stop at some of them.
+    /// Files in the product folders of these samples that are not a map of a sample. MVTec's scripts stop at some of
+    /// them.
     ///
     /// # Errors
     /// [`Error::Read`], and as [`Maps::stems`].
@@ -85,7 +86,7 @@ impl Maps {
     /// The file of a photo's map.
     ///
     /// # Errors
-    /// [`Error::Photo`] for a map that is missing or there twice.
+    /// [`Error::Photo`] if the map is missing, or if there are two.
     pub fn file(&self, sample: &Sample) -> Result<PathBuf> {
         let stem = self.stem(sample)?;
         let with = |ending: &&str| {
@@ -95,7 +96,7 @@ impl Maps {
         };
         let mut found: Vec<PathBuf> =
             ENDINGS.iter().map(with).filter(|path| path.is_file()).collect();
-        // On some disks capitals make no other name.
+        // On some file systems, names that differ only in case are the same file.
         found.dedup_by_key(|path| path.canonicalize().ok());
         match &found[..] {
             [_] => Ok(found.remove(0)),
@@ -107,11 +108,11 @@ impl Maps {
         }
     }
 
-    /// A photo's map, and its highest value as the score.
+    /// Reads a photo's map. The score is the highest value of the map.
     ///
     /// # Errors
-    /// As [`Maps::file`], and [`Error::Photo`] for one that is not a picture of one number a pixel, or not of the
-    /// photo's size.
+    /// As [`Maps::file`], and [`Error::Photo`] if the map is not a picture with one number per pixel, or does not have
+    /// the photo's size.
     pub fn read(&self, sample: &Sample) -> Result<EvalPrediction> {
         let path = self.file(sample)?;
         let fail = |why: String| Error::photo(&path, why);
@@ -121,7 +122,7 @@ impl Maps {
         let (width, height) = Photo::size(&sample.photo)?;
         if (map.width, map.height) != (width, height) {
             return Err(fail(format!(
-                "the map has {}x{} pixels and its photo {width}x{height}; they must be of one size",
+                "the map has {}x{} pixels and its photo {width}x{height}; their sizes must be equal",
                 map.width, map.height
             )));
         }
@@ -131,7 +132,7 @@ impl Maps {
 }
 
 fn read_map(bytes: &[u8]) -> Result<AnomalyMap, String> {
-    let fail = |e: &dyn std::fmt::Display| format!("not a TIFF of one number a pixel ({e})");
+    let fail = |e: &dyn std::fmt::Display| format!("not a TIFF with one number per pixel ({e})");
     let mut limits = Limits::default();
     limits.decoding_buffer_size = MOST_BYTES as usize;
     limits.intermediate_buffer_size = MOST_BYTES as usize;
@@ -147,7 +148,7 @@ fn read_map(bytes: &[u8]) -> Result<AnomalyMap, String> {
     };
     let (width, height) = (width as usize, height as usize);
     if values.len() != width * height {
-        return Err(fail(&"several numbers a pixel"));
+        return Err(fail(&"several numbers per pixel"));
     }
     Ok(AnomalyMap { width, height, values })
 }

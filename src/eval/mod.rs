@@ -1,4 +1,4 @@
-//! How well a detector, or maps that another program made, do on labelled photos.
+//! Measures a detector, or the maps of another program, on labelled photos.
 
 mod maps;
 mod run;
@@ -22,16 +22,16 @@ use truth::Truth;
 pub use maps::Maps;
 pub use run::{Run, RunAbout, merge};
 
-/// The false-positive rates that AU-PRO is integrated up to; AU-sPRO has [`LIMITS`].
+/// The false-positive rates that AU-PRO is integrated up to. AU-sPRO uses [`LIMITS`].
 const PRO_LIMITS: [f64; 3] = [0.05, 0.3, 1.0];
 
-/// Which thresholds the curves of MVTec LOCO are drawn at.
+/// The thresholds of MVTec LOCO's curves.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Curve {
-    /// Every score.
+    /// Every score is a threshold.
     #[default]
     Exact,
-    /// Those that MVTec's evaluation script chooses; the image AUROC with its way with equal scores, too.
+    /// The thresholds that MVTec's evaluation script chooses. The image AUROC treats equal scores as the script does.
     Official,
 }
 
@@ -45,7 +45,7 @@ impl Curve {
     }
 }
 
-/// What was found in a photo.
+/// The result for one photo.
 pub struct EvalPrediction {
     /// The photo's score.
     pub score: f32,
@@ -53,34 +53,36 @@ pub struct EvalPrediction {
     pub map: AnomalyMap,
 }
 
-/// What came out on one product. A metric is none where it is not defined: without good photos or without defective
-/// ones, and of pixels where a mask is missing.
+/// The measured numbers of one product. A metric is `None` if it is not defined: without good photos or without
+/// defective photos, and for pixels if a mask is missing.
 #[derive(Clone, Debug, Serialize)]
 pub struct Scores {
-    /// The product's folder.
+    /// Name of the product's folder.
     pub product: String,
-    /// Good photos.
+    /// Number of good photos.
     pub good: usize,
-    /// Defective photos.
+    /// Number of defective photos.
     pub anomalous: usize,
-    /// Over all photos; of MVTec LOCO the mean of both kinds, as its authors have it.
+    /// Over all photos. For MVTec LOCO: the mean of its two kinds, as its authors define it.
     #[serde(flatten)]
     pub all: Metrics,
     /// Each kind of defect against the good photos.
     pub kinds: BTreeMap<String, Metrics>,
-    /// On MVTec LOCO a score that so many pixels share that its script stops at such maps.
+    /// For MVTec LOCO: a score that more than one in fifty pixels share, if there is one. MVTec's script stops at such
+    /// maps.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub plateau: Option<f32>,
-    /// Whether defects are marked; without masks photos are measured, and not their pixels.
+    /// Whether all defective photos have masks. Without masks, photos are measured and pixels are not.
     #[serde(skip)]
     pub has_masks: bool,
-    /// What is doubtful about masks, one by one.
+    /// What is doubtful about the masks, one entry for each doubtful mask.
     #[serde(skip)]
     pub doubtful_masks: Vec<String>,
     /// Each photo's score, in the order of the photos.
     #[serde(skip)]
     pub photo_scores: Vec<f32>,
-    /// The curve whose area is AU-PRO, at two hundred thresholds; empty without masks.
+    /// The curve of per-region overlap over the false-positive rate, at about 200 thresholds. AU-PRO is the area under
+    /// the exact curve. Empty without masks.
     #[serde(skip)]
     pub overlap: Vec<(f64, f64)>,
 }
@@ -88,14 +90,13 @@ pub struct Scores {
 /// Metrics over photos and over pixels at the photos' own sizes.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Metrics {
-    /// Defective photos.
+    /// Number of defective photos.
     pub photos: usize,
     /// AUROC over the photos' scores.
     pub image_auroc: Option<f64>,
-    /// Where 95 % of the AUROCs lie when the photos are drawn anew, good and defective ones apart (percentile
-    /// bootstrap).
+    /// 95 % interval of `image_auroc`: good and defective photos are drawn again, separately (percentile bootstrap).
     pub image_auroc_95: Option<(f64, f64)>,
-    /// AUROC over the highest values of the photos' maps, which MVTec LOCO's script takes for their scores.
+    /// AUROC if a photo's score is the highest value of its map, as in MVTec LOCO's script.
     pub map_maximum_auroc: Option<f64>,
     /// Average precision over the photos' scores.
     pub image_ap: Option<f64>,
@@ -107,28 +108,28 @@ pub struct Metrics {
     pub pixel_ap: Option<f64>,
     /// Highest F1 over all pixels.
     pub pixel_f1_max: Option<f64>,
-    /// AU-PRO, or AU-sPRO on MVTec LOCO, by the false-positive rate that it is integrated up to.
+    /// AU-PRO, or AU-sPRO on MVTec LOCO. The key is the false-positive rate that it is integrated up to.
     pub au_pro: BTreeMap<String, f64>,
 }
 
 impl Metrics {
-    /// The area up to one of the limits.
+    /// The AU-PRO up to a false-positive rate.
     pub fn au_pro(&self, limit: f64) -> Option<f64> {
         self.au_pro.get(&limit_name(limit)).copied()
     }
 }
 
-/// As MVTec's scripts spell limits: 0.05, 1.0.
+/// A false-positive rate as MVTec's scripts write it: 0.05, 1.0.
 fn limit_name(limit: f64) -> String {
     format!("{limit:?}")
 }
 
-/// Measures what `look` finds in the labelled photos of one product; it is called for each in order.
+/// Measures the photos of one product. `look` returns the result for one photo. It is called for each photo in order.
 ///
 /// # Errors
-/// What `look` says, [`Error::Photo`] for a mask that cannot be used and for a score that is no number; but in folders of
-/// one's own [`Error::Data`] for a mask that is missing where others are there: metrics over a part of a set would not
-/// be comparable.
+/// The errors of `look`. [`Error::Photo`] if a mask cannot be used, or if a score or a map has a value that is not a
+/// number. [`Error::Data`] if only some defective photos have masks, because metrics over a part of a set are not
+/// comparable ([`Layout::Folder`] allows it). [`Error::Data`] if the pixels do not fit into the memory.
 pub fn evaluate(
     samples: &[&Sample],
     layout: Layout,
@@ -190,16 +191,16 @@ pub fn evaluate(
     })
 }
 
-/// The photos of one kind, and their pixels.
+/// The scores of the photos of one kind, and their pixels.
 type SortedKind = (PhotoScores, SortedPixels);
 
-/// How kinds of defect are measured against the good photos.
+/// Measures kinds of defect against the good photos.
 struct Measuring<'a> {
     good: Vec<&'a SortedKind>,
     /// False-positive rates that areas are integrated up to.
     limits: &'a [f64],
     has_masks: bool,
-    /// The thresholds of MVTec's script, where its way is followed.
+    /// The thresholds of MVTec's script, for [`Curve::Official`].
     official: Option<Vec<f64>>,
 }
 
@@ -243,13 +244,13 @@ impl Measuring<'_> {
     }
 }
 
-/// Scores one after another, each with whether it is of a defective photo.
+/// All scores, and for each whether its photo is defective.
 fn labelled(good: &[f32], bad: &[f32]) -> (Vec<f32>, Vec<bool>) {
     let labels = (0..good.len() + bad.len()).map(|i| i >= good.len());
     ([good, bad].concat(), labels.collect())
 }
 
-/// Refuses results that are no numbers.
+/// Refuses a score or a map with a value that is not a number.
 fn check_numbers(sample: &Sample, score: f32, map: &AnomalyMap) -> Result<()> {
     let Some(at) = map.values.iter().position(|value| !value.is_finite()) else {
         return match score.is_finite() {
@@ -259,13 +260,13 @@ fn check_numbers(sample: &Sample, score: f32, map: &AnomalyMap) -> Result<()> {
     };
     let (x, y) = (at % map.width, at / map.width);
     let why = format!(
-        "its map is no number at {x}, {y}: a part was not looked at (fit crop, a region of interest) or \
+        "its map is no number at {x}, {y}: a part was not inspected (fit crop, a region of interest) or \
          the map is damaged"
     );
     Err(Error::photo(&sample.photo, why))
 }
 
-/// Refuses what cannot fit: every pixel of a product is held at once, four bytes each.
+/// Refuses a product whose pixels do not fit into the memory. All its pixels are held at once, four bytes each.
 fn check_memory(samples: &[&Sample], pixels: usize, free: Option<u64>) -> Result<()> {
     let gigabytes = |bytes: u64| bytes as f64 / 1e9;
     let needed = samples.len() as u64 * pixels as u64 * 4;
@@ -280,28 +281,28 @@ fn check_memory(samples: &[&Sample], pixels: usize, free: Option<u64>) -> Result
     Err(Error::data(&samples[0].photo, why))
 }
 
-/// Bytes that this program may still take; none where the system does not say.
+/// The memory that this program can still use, in bytes. `None` if the system does not say.
 fn available_memory() -> Option<u64> {
     let mut system = sysinfo::System::new();
     system.refresh_memory();
     if system.total_memory() == 0 {
         return None;
     }
-    // What a group has read from disk counts as its memory, and is given back.
+    // Count only `rss`. The files that a cgroup has read also count as its memory, but the system frees them.
     let limits = system.cgroup_limits();
     let free = limits.map_or(u64::MAX, |limits| limits.total_memory.saturating_sub(limits.rss));
     Some(system.available_memory().min(free)).filter(|free| *free > 0)
 }
 
-/// The photos of one kind.
+/// The scores of the photos of one kind.
 #[derive(Default)]
 struct PhotoScores {
     scores: Vec<f32>,
-    /// The highest values of their maps.
+    /// The highest value of each photo's map.
     maxima: Vec<f32>,
 }
 
-/// The percentile bootstrap's 95 % of the AUROC, from 1,000 draws with a seed of their own.
+/// 95 % interval of the AUROC by percentile bootstrap, with 1,000 draws and a fixed seed.
 fn interval(good: &[f32], bad: &[f32]) -> Option<(f64, f64)> {
     const DRAWS: usize = 1000;
     if good.is_empty() || bad.is_empty() {
@@ -324,7 +325,7 @@ fn interval(good: &[f32], bad: &[f32]) -> Option<(f64, f64)> {
     Some((at(0.025), at(0.975)))
 }
 
-/// The unweighted mean of some metrics; none where one of them is none.
+/// The unweighted mean of each metric. `None` if one of its values is `None`.
 pub fn mean(all: &BTreeMap<String, Metrics>) -> Metrics {
     let of = |get: fn(&Metrics) -> Option<f64>| {
         let values: Option<Vec<f64>> = all.values().map(get).collect();
@@ -341,7 +342,7 @@ pub fn mean(all: &BTreeMap<String, Metrics>) -> Metrics {
         photos: all.values().map(|metrics| metrics.photos).sum(),
         image_auroc: of(|m| m.image_auroc),
         map_maximum_auroc: of(|m| m.map_maximum_auroc),
-        // Of a mean there are no photos to draw from.
+        // A mean has no photos to draw from.
         image_auroc_95: None,
         image_ap: of(|m| m.image_ap),
         image_f1_max: of(|m| m.image_f1_max),

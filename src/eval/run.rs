@@ -1,8 +1,8 @@
-//! A run's folder: every photo's result is kept as soon as it is there, so that a run that was stopped goes on, and
-//! parts that ran elsewhere are put together.
+//! The folder of a run. The result of each photo is written as soon as it is known. So a run that was stopped can
+//! continue, and the parts of a run from several machines can be merged.
 //!
-//! `run.json` says what was run, `photos.jsonl` each photo's score, `maps/` its map as a float32 TIFF. A result holds as
-//! long as photo, line and map are as they were when it was written.
+//! `run.json` says what was measured. `photos.jsonl` has the score of each photo. `maps/` has its map as a float32
+//! TIFF. A result is valid as long as its photo, its line and its map are unchanged.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fs::{File, TryLockError};
@@ -19,30 +19,30 @@ use crate::detect::AnomalyMap;
 use crate::error::{Error, Result};
 use crate::files::{self, append, files_sha256, write_whole};
 
-/// What is read of `run.json` and `photos.jsonl` at most.
+/// Largest `run.json` or `photos.jsonl` that is read, in bytes.
 const MOST_BYTES: u64 = 1 << 30;
 
-/// What is run: results of two runs belong together where these are equal.
+/// What is measured. Results of two runs belong together if these values are equal.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RunAbout {
-    /// The photos' folder.
+    /// Folder of the photos.
     pub root: PathBuf,
-    /// How they are laid out.
+    /// Layout of this folder.
     pub layout: String,
-    /// The products that are measured, each with what else is known of it.
+    /// The products that are measured. The value is what else is known about a product.
     pub products: BTreeMap<String, Value>,
-    /// Model, method and whatever else the numbers depend on.
+    /// Model, method and everything else that the numbers depend on.
     pub settings: Value,
-    /// Which part of the photos, from 0, of how many.
+    /// The part of the photos, counted from 0, and the number of parts.
     pub shard: Option<(usize, usize)>,
 }
 
-/// What `run.json` holds.
+/// The content of `run.json`.
 #[derive(Serialize, Deserialize)]
 struct Checked {
     #[serde(flatten)]
     about: RunAbout,
-    /// The beginning of the hash of all that.
+    /// The first 16 digits of a SHA-256 of everything above.
     check: String,
 }
 
@@ -64,32 +64,32 @@ impl RunAbout {
 struct Line {
     photo: String,
     score: f32,
-    /// The hash of the photo's file.
+    /// SHA-256 of the photo's file.
     sha256: String,
-    /// The hash of its map's file.
+    /// SHA-256 of the file of its map.
     map_sha256: String,
-    /// The beginning of the hash of all that.
+    /// The first 16 digits of a SHA-256 of everything above.
     check: String,
 }
 
-/// A run's folder.
+/// A run in its folder.
 pub struct Run {
     folder: PathBuf,
-    /// The photos' folder, as the photos' paths have it.
+    /// Folder of the photos, as written in the paths of the photos.
     root: PathBuf,
     maps: Maps,
     lines: HashMap<String, Line>,
     stale: usize,
-    /// With the lock that is held; none where nothing is written.
+    /// The open `photos.jsonl`, and the lock. `None` if the run is only read.
     log: Option<(File, File)>,
 }
 
 impl Run {
-    /// Begins a run of photos below `root`, or goes on with it.
+    /// Begins a run over photos below `root`, or continues it.
     ///
     /// # Errors
-    /// [`Error::Setting`] where the folder holds a run and `resume` is not given, one of other settings, or one that
-    /// another process works on; [`Error::Data`] for two photos that would share a map.
+    /// [`Error::Setting`] if the folder holds a run and `resume` is false, holds a run of other photos or settings, or
+    /// is used by another process. [`Error::Data`] if two photos would share a map.
     pub fn begin(
         folder: &Path,
         about: &RunAbout,
@@ -104,7 +104,7 @@ impl Run {
         if is_there && !resume {
             return refuse("holds a run; resume it, or give another folder");
         }
-        // A set may have moved: each photo is known by its hash.
+        // The folder of photos may have moved, so it is not compared. Each photo is recognised by its hash.
         if is_there && (RunAbout { root: about.root.clone(), ..Self::about(folder)? } != *about) {
             return refuse(
                 "holds a run of other photos or settings (run.json); give another folder",
@@ -121,7 +121,7 @@ impl Run {
         }
         about.write(&file)?;
         if run.stale > 0 {
-            // What is of no photo here may be of one that is missing for a while.
+            // Keep the lines of photos that are not here. They may be missing only for a while.
             let keys: HashSet<String> = samples.iter().map(|sample| run.key(sample)).collect();
             let mut elsewhere: Vec<&Line> =
                 lines.values().filter(|line| !keys.contains(&line.photo)).collect();
@@ -135,7 +135,7 @@ impl Run {
         Ok(run)
     }
 
-    /// The results of a run that are in its folder, to be read only.
+    /// The results of a run, for reading only.
     fn open(folder: &Path, root: &Path, samples: &[Sample]) -> Result<Self> {
         let path = folder.join("photos.jsonl");
         let log = files::open(&path, MOST_BYTES).map_err(Error::read(&path))?;
@@ -143,7 +143,7 @@ impl Run {
         Ok(Self::of(folder, root, samples, &lines)?.0)
     }
 
-    /// A run with those of its results that still hold, and whether one is of these photos as they are.
+    /// A run with its valid results, and whether one of these photos is unchanged since its result was written.
     fn of(
         folder: &Path,
         root: &Path,
@@ -174,15 +174,15 @@ impl Run {
         Ok((run, knows_photos))
     }
 
-    /// What was run in a folder.
+    /// What the run in a folder measures.
     ///
     /// # Errors
-    /// [`Error::Data`] where there is none.
+    /// [`Error::Read`] if there is no `run.json`. [`Error::Data`] if it is not of a run, or was changed.
     pub fn about(folder: &Path) -> Result<RunAbout> {
         let file = folder.join("run.json");
         let bytes = files::read(&file, MOST_BYTES).map_err(Error::read(&file))?;
         let checked: Checked = serde_json::from_slice(&bytes)
-            .map_err(|e| Error::data(&file, format!("is no run's ({e}); run again elsewhere")))?;
+            .map_err(|e| Error::data(&file, format!("is of no run ({e}); run again elsewhere")))?;
         if checked.check != checked.about.check() {
             return Err(Error::data(
                 &file,
@@ -192,37 +192,37 @@ impl Run {
         Ok(checked.about)
     }
 
-    /// Its folder.
+    /// The folder of the run.
     pub fn folder(&self) -> &Path {
         &self.folder
     }
 
-    /// Results that no longer held when the run was gone on with: of photos or maps that changed, or in lines that were
-    /// cut or altered.
+    /// The number of results that were no longer valid when the run continued. Their photo or map changed, or their
+    /// line was cut or changed.
     pub fn stale(&self) -> usize {
         self.stale
     }
 
-    /// Whether a photo's result is there.
+    /// Whether a photo has a valid result.
     pub fn has(&self, sample: &Sample) -> bool {
         self.lines.contains_key(&self.key(sample))
     }
 
-    /// What is known of a photo already.
+    /// The valid result of a photo, if there is one.
     ///
     /// # Errors
-    /// [`Error::Photo`] for a map that cannot be read.
+    /// [`Error::Photo`] if the map cannot be read.
     pub fn known(&self, sample: &Sample) -> Result<Option<EvalPrediction>> {
         let Some(line) = self.lines.get(&self.key(sample)) else { return Ok(None) };
         let EvalPrediction { map, .. } = self.maps.read(sample)?;
         Ok(Some(EvalPrediction { score: line.score, map }))
     }
 
-    /// Keeps a photo's result: its map first, so that a score stands for a whole map. `sha256`: the hash of the photo's
-    /// file, taken before it was looked at. `encode` makes a map's file.
+    /// Writes the result of a photo. The map is written first, so every written score has a complete map. `sha256`:
+    /// SHA-256 of the photo's file, taken before the photo was scored. `encode`: makes the file of a map.
     ///
     /// # Errors
-    /// [`Error::Write`].
+    /// [`Error::Write`] if a file cannot be written. [`Error::Data`] if the run is open for reading only.
     pub fn keep(
         &mut self,
         sample: &Sample,
@@ -243,14 +243,14 @@ impl Run {
         };
         let line = Line { check: line.checked(), ..line };
         let path = self.folder.join("photos.jsonl");
-        // One write, so that a stop leaves whole lines or a last one that is cut.
-        let log = self.log.as_mut().ok_or_else(|| Error::data(&path, "is open to be read only"))?;
+        // Write each line at once. If the program is stopped, only the last line can be cut.
+        let log = self.log.as_mut().ok_or_else(|| Error::data(&path, "is open read-only"))?;
         log.0.write_all(line.text().as_bytes()).map_err(Error::write(&path))?;
         self.lines.insert(line.photo.clone(), line);
         Ok(())
     }
 
-    /// Whether photo and map are as they were.
+    /// Whether the photo and the map are unchanged.
     fn holds(&self, sample: &Sample, line: &Line) -> Result<(bool, bool)> {
         let same = |path: PathBuf, sha256: &str| match files_sha256(&[path]) {
             Ok(hash) => Ok(hash == sha256),
@@ -262,12 +262,13 @@ impl Run {
         Ok((same(sample.photo.clone(), &line.sha256)?, same_map))
     }
 
-    /// A photo's path below the photos' folder: the same however that is spelled, and another for every photo.
+    /// A photo's path below the folder of the photos. It does not depend on how that folder is written, and is
+    /// different for every photo.
     fn key(&self, sample: &Sample) -> String {
         let path = sample.photo.strip_prefix(&self.root).unwrap_or(&sample.photo);
         match path.to_str() {
             Some(text) => text.replace(std::path::MAIN_SEPARATOR, "/"),
-            // No path begins like this.
+            // No other key begins with `//`.
             None => format!("//{}", files::hex(path.as_os_str().as_encoded_bytes())),
         }
     }
@@ -287,7 +288,7 @@ impl Line {
     }
 }
 
-/// Held as long as a run is written: two never write into one folder.
+/// A lock that is held while a run is written, so that two runs never write into one folder.
 fn lock(folder: &Path) -> Result<File> {
     let path = folder.join(".lock");
     let file = append(&path)?;
@@ -296,12 +297,12 @@ fn lock(folder: &Path) -> Result<File> {
             format!("out {}", folder.display()),
             "is being written by another run; wait for its end, or give another folder",
         )),
-        // Not every file system can.
+        // Some file systems do not support locks.
         Ok(()) | Err(TryLockError::Error(_)) => Ok(file),
     }
 }
 
-/// By photo its last line that is whole and unaltered, and how many others there are.
+/// The last complete and unchanged line of each photo, and the number of all other lines.
 fn read_lines(log: &File) -> std::io::Result<(HashMap<String, Line>, usize)> {
     let mut bytes = Vec::new();
     log.take(MOST_BYTES).read_to_end(&mut bytes)?;
@@ -319,11 +320,12 @@ fn read_lines(log: &File) -> std::io::Result<(HashMap<String, Line>, usize)> {
     Ok((lines, others))
 }
 
-/// Puts the parts of a run together in a folder: what they are of, with their shards gone. The parts stay as they are; a
-/// merge that was stopped goes on.
+/// Merges the parts of a run into a folder. Returns the whole run and what it measures, without a shard. `samples`
+/// lists the photos of a run. `encode`: as in [`Run::keep`]. The parts are only read. A merge that was stopped can be
+/// called again and continues.
 ///
 /// # Errors
-/// [`Error::Data`] for parts of different runs, and for those that are missing or there twice.
+/// [`Error::Data`] if parts are of different runs, are missing, are there twice, or lack a result.
 pub fn merge(
     parts: &[PathBuf],
     out: &Path,
@@ -338,7 +340,7 @@ pub fn merge(
         let Some((shard, of)) = about.shard else {
             return Err(Error::data(part, "is a whole run, not a part of one"));
         };
-        // The parts may lie on other machines' paths.
+        // The folder of photos may have another path on each machine.
         let root = whole.as_ref().map_or(&about.root, |first| &first.root).clone();
         let unsharded = RunAbout { shard: None, root, ..about.clone() };
         match &whole {
@@ -369,7 +371,7 @@ pub fn merge(
         let part = &opened[i % count];
         if !part.has(sample) {
             let why = format!(
-                "has no result of {}, or of another state of it: resume that part first",
+                "has no valid result of {}: resume that part first",
                 sample.photo.display()
             );
             return Err(Error::data(&part.folder, why));

@@ -1,4 +1,5 @@
-//! Ground truth as regions: 8-connected ones of a mask, or in MVTec LOCO one a file, each with what has to be found of it.
+//! Ground truth as regions: the 8-connected regions of a mask, or one region per file in MVTec LOCO. Each region has a
+//! number of pixels that have to be found.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -13,11 +14,11 @@ use crate::metrics::Pixels;
 
 const MOST_CONFIG: u64 = 1 << 20;
 
-/// What masks mean.
+/// What the masks of a product mean.
 pub(super) enum Truth {
-    /// A mask's regions are to be found whole.
+    /// Each 8-connected region of a mask has to be found as a whole.
     Regions,
-    /// By the mask's value what has to be found of it.
+    /// Each file holds one region. The value of its mask says how much of the region has to be found.
     Loco(BTreeMap<u8, Saturation>),
 }
 
@@ -38,7 +39,7 @@ pub(super) enum Saturation {
 }
 
 impl Truth {
-    /// Of the photos of one product, which have masks.
+    /// The ground truth of the photos of one product. Reads `defects_config.json` for MVTec LOCO.
     pub fn of(samples: &[&Sample], layout: Layout) -> Result<Self> {
         let (Layout::Loco, Some(sample)) = (layout, samples.first()) else {
             return Ok(Self::Regions);
@@ -50,7 +51,7 @@ impl Truth {
         Ok(Self::Loco(config(&bytes).map_err(|why| Error::data(&file, why))?))
     }
 
-    /// Adds a photo's map to the pixels of its kind; returns what is doubtful about its mask.
+    /// Adds a photo's map to the pixels of its kind. Returns what is doubtful about its mask.
     pub fn add(
         &self,
         sample: &Sample,
@@ -81,7 +82,7 @@ impl Truth {
 }
 
 impl Saturation {
-    /// Of a region of this many pixels.
+    /// How many pixels of a region have to be found. `area`: pixels of the region.
     fn of(self, area: usize) -> usize {
         match self {
             Self::Share(share) => (share * area as f64) as usize,
@@ -90,7 +91,7 @@ impl Saturation {
     }
 }
 
-/// The official script's own checks, and its words for them.
+/// Reads `defects_config.json`, with the checks and the terms of the official script.
 fn config(bytes: &[u8]) -> Result<BTreeMap<u8, Saturation>, String> {
     let entries: Vec<Entry> = serde_json::from_slice(bytes)
         .map_err(|e| format!("not MVTec LOCO's list of defects ({e})"))?;
@@ -102,7 +103,7 @@ fn config(bytes: &[u8]) -> Result<BTreeMap<u8, Saturation>, String> {
             (false, Some(pixels)) => Saturation::Pixels(pixels as usize),
             (true, None) => match saturation_threshold.as_f64() {
                 Some(share) if share > 0.0 && share <= 1.0 => Saturation::Share(share),
-                _ => return fail("a relative saturation_threshold lies in 0..1"),
+                _ => return fail("a relative saturation_threshold must be in 0..1"),
             },
             (false, None) => return fail("an absolute saturation_threshold counts pixels"),
             (true, Some(_)) => {
@@ -113,7 +114,7 @@ fn config(bytes: &[u8]) -> Result<BTreeMap<u8, Saturation>, String> {
             return fail("pixel_value 0 stands for good pixels");
         }
         if saturations.insert(pixel_value, saturation).is_some() {
-            return fail("its pixel_value is another's too");
+            return fail("another defect has the same pixel_value");
         }
     }
     Ok(saturations)

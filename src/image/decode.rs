@@ -1,4 +1,4 @@
-//! Any picture file to pixels, upright: what photos and masks share.
+//! Decodes any picture file to upright pixels, for photos and masks.
 
 use std::borrow::Cow;
 use std::io::Cursor;
@@ -11,23 +11,24 @@ use super::jpeg;
 use super::tiff::{self, Tiff};
 use crate::error::{Error, Result, catch_panic};
 
-/// 128 megapixels: above the largest line-scan frames, below what would exhaust a plain PC.
+/// 128 megapixels: more than the largest line-scan frames, less than what exhausts the memory of a normal PC.
 const MAX_PIXELS: u64 = 128 << 20;
 const MAX_BYTES: u64 = 2 << 30;
 
 /// A decoded picture, upright.
 pub(super) struct Picture {
     pub image: DynamicImage,
-    /// What its user should know of how it was read.
+    /// What the user should know about how the file was read.
     pub note: Option<String>,
 }
 
-/// Reads a PNG, JPEG, BMP, TIFF or WebP file, whatever its name ends in; `min_side`: the shortest side that will do.
+/// Reads a PNG, JPEG, BMP, TIFF or WebP file. The ending of its name does not matter. `min_side`: the shortest accepted
+/// side, in pixels.
 pub(super) fn open(path: &Path, min_side: u32) -> Result<Picture> {
     with_bytes(path, |bytes, format| decode(bytes, format, min_side))
 }
 
-/// Width and height of such a file, upright, without decoding its pixels.
+/// Width and height of a picture file in pixels, upright. Its pixels are not decoded.
 pub(super) fn size(path: &Path) -> Result<(usize, usize)> {
     let ((width, height), orientation) = with_bytes(path, |bytes, format| match format {
         ImageFormat::Tiff => {
@@ -74,7 +75,7 @@ fn on_bytes<T>(
         ImageFormat::Jpeg => jpeg::readable(bytes),
         _ => Cow::Borrowed(bytes),
     };
-    // A decoder that panics must not take the other photos of the run with it.
+    // A panic of the decoder must not stop the other photos of the run.
     catch_panic(|| work(&bytes, format))
         .unwrap_or_else(|| Err("the decoder failed on it; save it as PNG".into()))
 }
@@ -111,7 +112,7 @@ fn decode(bytes: &[u8], format: ImageFormat, min_side: u32) -> Result<Picture, S
     Ok(Picture { image, note: None })
 }
 
-/// Whether a picture of this size can be worked with.
+/// Checks that a picture is neither too small nor too large.
 pub(super) fn check_size((width, height): (u32, u32), min_side: u32) -> Result<(), String> {
     if width.min(height) < min_side {
         return Err(format!(

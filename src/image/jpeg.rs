@@ -1,21 +1,21 @@
-//! What JPEG's segments say before the pixels are decoded.
+//! Reads the segments of a JPEG file before its pixels are decoded.
 
 use std::borrow::Cow;
 use std::ops::Range;
 
 const END: u8 = 0xd9;
 const JFIF: u8 = 0xe0;
-/// Adobe's segment: how colours are transformed.
+/// Adobe's segment. It says how colours are transformed.
 const ADOBE: u8 = 0xee;
 
-/// Whether a JPEG's end-of-image marker is there. The decoder fills in what is missing, and a grey half must
-/// not pass for a photo. What follows the marker (a phone's video, a maker's data) does not matter.
+/// Whether a JPEG has its end-of-image marker. The decoder fills the missing part of a cut file with grey, so a cut
+/// file has to be detected here. Data after the marker, such as a phone's video, does not matter.
 pub(super) fn is_whole(bytes: &[u8]) -> bool {
     segments(bytes).any(|(marker, _)| marker == END)
 }
 
-/// The same without Adobe's segments where these do not hold, as libjpeg has it: a grey picture has no colours to be
-/// transformed, and one with JFIF's segment has JFIF's colours. The decoder would follow them all the same.
+/// The file without Adobe's segments, if they do not apply. libjpeg ignores them in two cases: a grey picture has no
+/// colours to transform, and a picture with a JFIF segment has JFIF's colours. The decoder would use them.
 pub(super) fn readable(bytes: &[u8]) -> Cow<'_, [u8]> {
     let is_frame = |marker| matches!(marker, 0xc0..=0xcf) && !matches!(marker, 0xc4 | 0xc8 | 0xcc);
     let frame = segments(bytes).find(|(marker, _)| is_frame(*marker));
@@ -38,7 +38,7 @@ pub(super) fn readable(bytes: &[u8]) -> Cow<'_, [u8]> {
     whole
 }
 
-/// Markers with the places of their segments, up to the end-of-image marker or to where the file is cut.
+/// The markers and the byte ranges of their segments, up to the end-of-image marker or the end of a cut file.
 fn segments(bytes: &[u8]) -> impl Iterator<Item = (u8, Range<usize>)> {
     let mut position = 2;
     std::iter::from_fn(move || {
@@ -53,7 +53,7 @@ fn segments(bytes: &[u8]) -> impl Iterator<Item = (u8, Range<usize>)> {
                 }
                 // Compressed data, stuffed bytes, restarts: no segment begins here.
                 (0xff, 0x00 | 0x01 | 0xd0..=0xd8 | 0xff) | (..0xff, _) => {}
-                // A segment with its length, which may hold a preview with an end of its own.
+                // Skip a segment by its length. It may hold a preview with an end-of-image marker of its own.
                 (0xff, _) => {
                     let &[high, low] = bytes.get(start + 2..start + 4)? else { return None };
                     position = start + 2 + usize::from(high) * 256 + usize::from(low);

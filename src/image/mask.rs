@@ -10,7 +10,7 @@ use super::prepare::{lay_out, resize};
 use super::resample::Filter;
 use crate::error::{Error, Result};
 
-/// Half of white, in 16 bits.
+/// Half of white in 16 bits, as 128 is in 8 bits.
 const HALF: u16 = 128 * 257;
 
 /// Which pixels of a photo are defective.
@@ -22,28 +22,29 @@ pub struct Mask {
     pub height: usize,
     /// `[height, width]`.
     pub pixels: Vec<bool>,
-    /// What is doubtful about its files, if anything.
+    /// What is doubtful about the mask files, if anything.
     pub note: Option<String>,
 }
 
 impl Mask {
-    /// No pixel at all.
+    /// A mask that marks no pixel.
     pub fn empty(width: usize, height: usize) -> Self {
         Self::new(width, height, vec![false; width * height])
     }
 
-    /// Of pixels that are known.
+    /// A mask with these pixels, `[height, width]`.
     pub(crate) fn new(width: usize, height: usize, pixels: Vec<bool>) -> Self {
         Self { width, height, pixels, note: None }
     }
 
-    /// The pixels that any of some mask files marks; all of a photo's size. Where the largest value is at least 128 of
-    /// 255, those of at least 128 are marked: soft edges and JPEG's noise are cut at half. Else all but 0 are: VisA
-    /// numbers the kinds of defect from 1. What is see-through is not marked; in a picture that is black on nothing,
-    /// what is painted is marked.
+    /// Reads the mask files of one photo, all of the photo's size. A pixel is marked if any file marks it. If the
+    /// largest value of a file is 128 or more (of 255), the pixels of 128 or more are marked. This cuts soft edges and
+    /// JPEG noise at half. If the largest value is below 128, all pixels except 0 are marked, because VisA numbers the
+    /// kinds of defect from 1. Transparent pixels are not marked. If a picture is black on a transparent background,
+    /// the painted pixels are marked.
     ///
     /// # Errors
-    /// [`Error::Photo`] for a file that cannot be read or has another size, and when the files mark no pixel.
+    /// [`Error::Photo`] if a file cannot be read or has another size, or if the files mark no pixel.
     pub fn open(files: &[PathBuf], width: usize, height: usize) -> Result<Self> {
         let mut mask = Self::empty(width, height);
         for file in files {
@@ -64,11 +65,12 @@ impl Mask {
         }
     }
 
-    /// The one value but 0 that a mask file holds, and its pixels as indices (MVTec LOCO: a file for each region, which
-    /// may be the whole picture).
+    /// Reads a mask file that holds one region. Returns its only value except 0, and the indices of its pixels. (MVTec
+    /// LOCO has one file for each region. The region may be the whole picture.)
     ///
     /// # Errors
-    /// [`Error::Photo`] for a file that cannot be read, has another size, more than 8 bits or not just one value.
+    /// [`Error::Photo`] if the file cannot be read, has another size, is not grey with 8 bits, or does not have exactly
+    /// one value except 0.
     pub fn one_value(file: &Path, width: usize, height: usize) -> Result<(u8, Vec<usize>)> {
         let fail = |why: String| Error::photo(file, why);
         let DynamicImage::ImageLuma8(picture) = decoded(file)? else {
@@ -86,21 +88,21 @@ impl Mask {
         match marked.iter().find(|pixel| values[**pixel] != values[first]) {
             Some(&other) => {
                 let (a, b) = (values[first], values[other]);
-                Err(fail(format!("the mask marks with {a} and with {b}: a file holds one region")))
+                Err(fail(format!("the mask has the values {a} and {b}: a file holds one region")))
             }
             None => Ok((values[first], marked)),
         }
     }
 
-    /// The pixels of a picture that are white rather than black or transparent; where none is, those that are not black
-    /// (a mask of 0 and 1).
+    /// Marks the pixels of a picture that are white, and not black or transparent. If there are none, marks the pixels
+    /// that are not black (a mask of 0 and 1).
     ///
     /// # Errors
-    /// [`Error::Photo`] for a file that cannot be read.
+    /// [`Error::Photo`] if the file cannot be read.
     pub fn white(file: &Path) -> Result<Self> {
         let picture = decoded(file)?;
         let grey = picture.to_luma_alpha8();
-        // What is see-through is not painted.
+        // Transparent pixels are not marked.
         let pixels: Vec<bool> = grey.pixels().map(|p| p.0[0] >= 128 && p.0[1] >= 128).collect();
         if !pixels.contains(&true) && grey.pixels().any(|p| p.0[0] > 0 && p.0[1] >= 128) {
             return Ok(marked(picture));
@@ -111,13 +113,13 @@ impl Mask {
         Ok(Self { note, ..mask })
     }
 
-    /// Stretched to a square as April-GAN does it: bilinear, equal to Pillow's bit for bit, then
-    /// every pixel above one half.
+    /// Resizes the mask to a square, as April-GAN does. The resize is bilinear and equals Pillow's bit for bit. Then
+    /// every pixel above one half is marked.
     pub fn squash(&self, size: usize) -> Self {
         Self::new(size, size, self.resized(size, size))
     }
 
-    /// Four masks in one, as [`Photo::mosaic`] lays their photos out.
+    /// Joins four masks into one, as [`Photo::mosaic`] joins their photos.
     pub fn mosaic(masks: [&Mask; 4]) -> Self {
         let (width, height) = (masks[0].width, masks[0].height);
         let parts: Vec<Vec<bool>> = masks.iter().map(|m| m.resized(width, height)).collect();
@@ -143,7 +145,7 @@ fn decoded(file: &Path) -> Result<DynamicImage> {
 }
 
 fn marked(picture: DynamicImage) -> Mask {
-    // In 16 bits, so that small labels do not round to nothing.
+    // In 16 bits, so that small values are not rounded to 0.
     let picture = picture.into_rgba16();
     let is_painted = |alpha: u16| alpha >= HALF;
     let value =
@@ -160,7 +162,7 @@ fn marked(picture: DynamicImage) -> Mask {
     let is_soft =
         largest >= HALF && picture.pixels().any(|p| !matches!(value(p), 0) && value(p) != largest);
     let note = if 2 * count > pixels.len() {
-        Some("the mask marks most of its photo; is it the wrong way round?")
+        Some("the mask marks most of its photo; is it inverted?")
     } else if is_soft {
         Some("the mask has more than two values; it was cut at half")
     } else {
@@ -172,7 +174,7 @@ fn marked(picture: DynamicImage) -> Mask {
 
 fn size_mismatch(file: &Path, mask: (usize, usize), photo: (usize, usize)) -> Error {
     let why = format!(
-        "the mask has {}x{} pixels and its photo {}x{}; they must be of one size",
+        "the mask has {}x{} pixels and its photo {}x{}; their sizes must be equal",
         mask.0, mask.1, photo.0, photo.1
     );
     Error::photo(file, why)

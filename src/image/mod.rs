@@ -1,5 +1,5 @@
-//! From a photo's file to what a model sees, and back: decoding, resampling that agrees with Pillow
-//! bit for bit, normalisation, and the geometry that places a map on the photo again.
+//! From a photo's file to the input of a model, and back: decoding, resampling that equals Pillow's bit for bit,
+//! normalisation, and the geometry that places a map on the photo.
 
 mod decode;
 mod jpeg;

@@ -1,4 +1,4 @@
-//! Decoding: any image file to 8-bit RGB, upright.
+//! Photos: any image file, decoded to upright 8-bit RGB.
 
 use std::path::Path;
 
@@ -7,7 +7,7 @@ use image::DynamicImage;
 use super::decode::{self, Picture, check_size};
 use crate::error::{Error, Result};
 
-/// The shortest side that is worth looking at, in pixels.
+/// The shortest accepted side of a photo, in pixels.
 const MIN_SIDE: u32 = 16;
 
 /// A decoded photo: 8-bit RGB, rows from the top, EXIF rotation applied.
@@ -19,13 +19,13 @@ pub struct Photo {
     note: Option<String>,
 }
 
-/// How many bits of a 16-bit file the camera filled. A 12-bit camera leaves values up to 4,095,
-/// which would look almost black if they were read as parts of 65,535.
+/// How many bits of a 16-bit file the camera uses. A 12-bit camera writes values up to 4,095. With a range of 0..65,535
+/// such a photo would be almost black.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BitDepth(u8);
 
 impl BitDepth {
-    /// Between 8 and 16 bits.
+    /// A depth of 8 to 16 bits.
     ///
     /// # Errors
     /// [`Error::Setting`] for any other number.
@@ -36,7 +36,7 @@ impl BitDepth {
         Ok(Self(bits))
     }
 
-    /// The number.
+    /// The number of bits.
     pub fn bits(self) -> u8 {
         self.0
     }
@@ -53,14 +53,14 @@ impl Default for BitDepth {
 }
 
 impl Photo {
-    /// Reads a PNG, JPEG, BMP, TIFF or WebP file, whatever its name ends in.
+    /// Reads a PNG, JPEG, BMP, TIFF or WebP file. The ending of its name does not matter.
     ///
-    /// Alpha is dropped, as Pillow's `convert("RGB")` does; 16-bit values are scaled by `depth`
-    /// (8-bit files do not look at it).
+    /// Alpha is dropped, as in Pillow's `convert("RGB")`. 16-bit values are scaled by `depth`. For 8-bit files `depth`
+    /// does not matter.
     ///
     /// # Errors
-    /// [`Error::Read`] for a file that is missing; [`Error::Photo`] for one that is damaged, no image, smaller than 16 pixels on a
-    /// side or larger than 128 megapixels.
+    /// [`Error::Read`] if the file is missing. [`Error::Photo`] if it is damaged, is not an image, is smaller than 16
+    /// pixels on a side, or is larger than 128 megapixels.
     pub fn open(path: impl AsRef<Path>, depth: BitDepth) -> Result<Self> {
         let path = path.as_ref();
         let Picture { mut image, note } = decode::open(path, MIN_SIDE)?;
@@ -70,7 +70,7 @@ impl Photo {
         Ok(Self { width, height, rgb: rgb.into_raw(), note })
     }
 
-    /// Width and height of a photo's file in pixels, upright, without decoding it.
+    /// Width and height of a photo's file in pixels, upright. The photo is not decoded.
     ///
     /// # Errors
     /// As [`Photo::open`].
@@ -82,7 +82,8 @@ impl Photo {
     /// A photo from memory: `rgb` holds `width * height` pixels of 3 bytes, rows from the top.
     ///
     /// # Errors
-    /// [`Error::Setting`] when the length does not fit or a side is under 16 pixels.
+    /// [`Error::Setting`] if the length does not fit, a side is under 16 pixels, or the photo is larger than 128
+    /// megapixels.
     pub fn from_rgb(width: usize, height: usize, rgb: Vec<u8>) -> Result<Self> {
         let setting = || format!("a photo of {width}x{height}");
         if width.checked_mul(height).and_then(|n| n.checked_mul(3)) != Some(rgb.len()) {
@@ -94,7 +95,7 @@ impl Photo {
         Ok(Self { width, height, rgb, note: None })
     }
 
-    /// As [`Photo::from_rgb`], of any size that fits.
+    /// As [`Photo::from_rgb`], without any check.
     pub(super) fn unchecked(width: usize, height: usize, rgb: Vec<u8>) -> Self {
         Self { width, height, rgb, note: None }
     }
@@ -120,7 +121,8 @@ impl Photo {
     }
 }
 
-/// Stretches `depth` bits to 16, and says so when the values suggest a smaller depth than was given.
+/// Scales values of `depth` bits to 16 bits. Returns a note if `depth` is the default and the values suggest a smaller
+/// one.
 fn rescale_16_bit(image: &mut DynamicImage, depth: BitDepth) -> Option<String> {
     let samples: &mut [u16] = match image {
         DynamicImage::ImageLuma16(b) => b,
@@ -137,12 +139,12 @@ fn rescale_16_bit(image: &mut DynamicImage, depth: BitDepth) -> Option<String> {
             *sample = (value * u32::from(u16::MAX) / u32::from(maximum)) as u16;
         }
     }
-    // Cameras fill their bits from below.
+    // A camera with fewer bits uses the lower ones.
     let bits = [8, 10, 12, 14].into_iter().find(|bits| brightest < 1 << bits);
     bits.filter(|_| depth == BitDepth::default()).map(|bits| {
         format!(
-            "a 16-bit file whose brightest value is {brightest}, as of a camera with {bits} bits: pass the camera's \
-             bits, as with --bit-depth {bits}"
+            "the brightest value of this 16-bit file is {brightest}, as from a camera with {bits} bits: give the \
+             camera's bits, for example --bit-depth {bits}"
         )
     })
 }

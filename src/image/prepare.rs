@@ -1,4 +1,4 @@
-//! From a photo to the square that a model sees, and from a map of that square back to the photo.
+//! From a photo to the square input of a model, and from a map of that square back to the photo.
 
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
@@ -7,18 +7,17 @@ use super::photo::Photo;
 use super::resample::{Axis, Filter, resize_rgb};
 use crate::error::Result;
 
-/// How a photo that is not square becomes the model's square.
+/// How a photo that is not square is fitted to the square input of a model.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Fit {
-    /// The whole photo, stretched to the square. What the reference implementations of WinCLIP and
-    /// April-GAN do.
+    /// The whole photo is stretched to the square, as in the reference implementations of WinCLIP and April-GAN.
     #[default]
     Squash,
-    /// The middle of the photo: shorter side to the square's side, the rest cut away. What CLIP's
-    /// own preprocessing does. What was cut away is not inspected, and maps say so with NaN.
+    /// The shorter side is resized to the side of the square, and the middle is used, as in CLIP's own preprocessing.
+    /// The rest is not inspected. Maps have NaN there.
     Crop,
-    /// The whole photo at its own aspect ratio, the rest of the square filled with the mean colour.
+    /// The whole photo is resized at its own aspect ratio. The rest of the square has the mean colour.
     Letterbox,
 }
 
@@ -33,7 +32,7 @@ impl Fit {
     }
 }
 
-/// The per-channel mean and standard deviation a checkpoint was trained with, on values of 0..1.
+/// Mean and standard deviation of each channel that a checkpoint was trained with, on values of 0..1.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Normalisation {
     /// Mean of red, green and blue.
@@ -52,7 +51,7 @@ impl Default for Normalisation {
     }
 }
 
-/// A photo as a model takes it.
+/// A photo as input of a model.
 #[derive(Clone, Debug)]
 pub struct Prepared {
     /// `[3, size, size]`: red, green, blue planes, normalised.
@@ -62,7 +61,7 @@ pub struct Prepared {
 }
 
 impl Prepared {
-    /// Fills what lies outside a region, `[size, size]`, with the mean colour.
+    /// Fills the pixels outside a region, `[size, size]`, with the mean colour.
     pub(crate) fn blank_outside(&mut self, region: &[bool]) {
         for plane in self.pixels.chunks_exact_mut(region.len()) {
             let outside = plane.iter_mut().zip(region).filter(|(_, inside)| !**inside);
@@ -76,22 +75,22 @@ impl Prepared {
 pub struct Placement {
     size: usize,
     photo: (usize, usize),
-    /// The photo resized as a whole, in pixels of the square.
+    /// Width and height of the whole photo after resizing, in pixels of the square.
     resized: (usize, usize),
-    /// The resized photo's left upper corner on the square: negative where it was cut, positive
-    /// where it was padded.
+    /// The upper left corner of the resized photo on the square. Negative if the photo is cut, positive if it is
+    /// padded.
     corner: (isize, isize),
 }
 
 impl Placement {
-    /// Of a photo of this width and height.
+    /// `photo`: width and height in pixels. `size`: side of the square in pixels.
     pub(crate) fn new(photo: (usize, usize), size: usize, fit: Fit) -> Self {
         let (w, h) = photo;
         let (short, long) = (w.min(h), w.max(h));
         let (resized, corner) = match fit {
             Fit::Squash => ((size, size), (0, 0)),
             Fit::Crop => {
-                // torchvision's Resize truncates the longer side; its CenterCrop rounds half to even.
+                // torchvision's Resize truncates the longer side. Its CenterCrop rounds half to even.
                 let longer = (size as u64 * long as u64 / short as u64) as usize;
                 let resized = if w <= h { (size, longer) } else { (longer, size) };
                 let cut = |n: usize| -(((n - size) as f64 / 2.0).round_ties_even() as isize);
@@ -114,7 +113,7 @@ impl Placement {
         self.photo
     }
 
-    /// The pixel of the photo that lies under a point of the square, or the nearest to it.
+    /// The photo's pixel at a point of the square, or the nearest pixel.
     pub fn on_photo(&self, x: f64, y: f64) -> (usize, usize) {
         let pixel = |at: f64, corner: isize, resized: usize, photo: usize| {
             let position = (at - corner as f64) * photo as f64 / resized as f64;
@@ -126,7 +125,7 @@ impl Placement {
         )
     }
 
-    /// Whether a point of the square lies on the photo, and not on what was filled up.
+    /// Whether a point of the square lies on the photo, and not on the padding.
     pub(crate) fn is_on_photo(&self, x: f64, y: f64) -> bool {
         let on = |at: f64, corner: isize, resized: usize| {
             (0.0..=resized as f64).contains(&(at - corner as f64))
@@ -134,15 +133,15 @@ impl Placement {
         on(x, self.corner.0, self.resized.0) && on(y, self.corner.1, self.resized.1)
     }
 
-    /// Lays a map of the square (`[size, size]`) over the photo: `[height, width]` at the photo's
-    /// own size, bilinear between the map's pixel centres, NaN where the model saw nothing.
+    /// Places a map of the square, `[size, size]`, on the photo. Returns `[height, width]` at the photo's own size.
+    /// Values are bilinear between the map's pixel centres. NaN where the model did not see the photo.
     pub fn place(&self, map: &[f32]) -> Vec<f32> {
         let columns = samples(self.photo.0, self.resized.0, self.corner.0, self.size);
         let rows = samples(self.photo.1, self.resized.1, self.corner.1, self.size);
         bilinear(map, self.size, &columns, &rows)
     }
 
-    /// The share of the photo that the model saw, 0..1: below 1 only where a crop cut something away.
+    /// The share of the photo that the model saw, 0..1. It is below 1 only if [`Fit::Crop`] cut something away.
     pub fn coverage(&self) -> f64 {
         let seen = |photo, resized, corner| {
             let samples = samples(photo, resized, corner, self.size);
@@ -153,22 +152,22 @@ impl Placement {
     }
 }
 
-/// Enlarges a square map, `[from, from]` to `[to, to]`: PyTorch's `interpolate(mode="bilinear",
-/// align_corners=False)`.
+/// Enlarges a square map, `[from, from]` to `[to, to]`, as PyTorch's `interpolate(mode="bilinear",
+/// align_corners=False)` does.
 pub(crate) fn enlarge(map: &[f32], from: usize, to: usize) -> Vec<f32> {
     let axis = samples(to, from, 0, from);
     bilinear(map, from, &axis, &axis)
 }
 
-/// Enlarges a square map, `[from, from]` to `[to, to]`: PyTorch's `interpolate(mode="bilinear",
-/// align_corners=True)`, which lays the outermost values on the outermost pixels.
+/// Enlarges a square map, `[from, from]` to `[to, to]`, as PyTorch's `interpolate(mode="bilinear", align_corners=True)`
+/// does. The outermost values are at the outermost pixels.
 pub(crate) fn enlarge_to_corners(map: &[f32], from: usize, to: usize) -> Vec<f32> {
     let scale = (from - 1) as f64 / (to - 1).max(1) as f64;
     let axis: Vec<_> = (0..to).map(|i| Some(Sample::at(i as f64 * scale, from))).collect();
     bilinear(map, from, &axis, &axis)
 }
 
-/// For each of `photo` pixels along one axis, the two map pixels it lies between; none outside the map's
+/// For each of `photo` pixels along one axis: the two map pixels that it lies between, or `None` outside the map's
 /// `side`. The photo covers `resized` map pixels from `corner` on.
 fn samples(photo: usize, resized: usize, corner: isize, side: usize) -> Vec<Option<Sample>> {
     let scale = resized as f64 / photo as f64;
@@ -183,7 +182,7 @@ fn samples(photo: usize, resized: usize, corner: isize, side: usize) -> Vec<Opti
         .collect()
 }
 
-/// Samples a `[side, side]` map at every row and column, NaN where there is none.
+/// Samples a `[side, side]` map at every row and column. NaN if the row or the column is `None`.
 fn bilinear(
     map: &[f32],
     side: usize,
@@ -213,7 +212,7 @@ struct Sample {
 }
 
 impl Sample {
-    /// `position` counts from the first of `side` pixels' centres.
+    /// `position`: distance in pixels from the centre of the first of `side` pixels.
     fn at(position: f64, side: usize) -> Self {
         let last = side - 1;
         let position = position.clamp(0.0, last as f64);
@@ -227,7 +226,7 @@ impl Sample {
 }
 
 impl Photo {
-    /// Resizes to `size` x `size` as `fit` says (bicubic, equal to Pillow's bit for bit) and normalises.
+    /// Resizes to `size` x `size` as `fit` says, and normalises. The resize is bicubic and equals Pillow's bit for bit.
     pub fn prepare(&self, size: usize, fit: Fit, normalisation: &Normalisation) -> Prepared {
         let placement = Placement::new((self.width(), self.height()), size, fit);
         let axis = |from, to: usize, corner: isize| Axis {
@@ -256,7 +255,7 @@ impl Photo {
         Prepared { pixels, placement }
     }
 
-    /// Four photos in one, two above two, each at the first one's size.
+    /// Joins four photos into a 2x2 mosaic, each at the size of the first.
     ///
     /// # Errors
     /// As [`Photo::from_rgb`].
@@ -268,7 +267,7 @@ impl Photo {
     }
 }
 
-/// Two pictures above two, each with `stride` values a row.
+/// Joins four pictures into a 2x2 mosaic. Each has `stride` values per row.
 pub(super) fn lay_out<T: Copy>(parts: &[Vec<T>], stride: usize) -> Vec<T> {
     let pairs = parts.chunks_exact(2);
     pairs
@@ -306,7 +305,7 @@ mod tests {
 
     #[test]
     fn a_hot_pixel_returns_to_where_it_was() {
-        // Photo pixel (200, 50) of 400x200: where it lies on a square of 100.
+        // The pixel (200, 50) of a 400x200 photo lies in this row of a square of 100.
         for (fit, row) in [(Fit::Squash, 25), (Fit::Crop, 25), (Fit::Letterbox, 37)] {
             let placement = Placement::new((400, 200), 100, fit);
             let mut map = vec![0.0; 100 * 100];

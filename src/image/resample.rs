@@ -1,7 +1,9 @@
-//! Bicubic resampling with antialiasing, bit for bit as Pillow's `Image.resize(..., BICUBIC)` does
-//! it on 8-bit images (an independent implementation of the algorithm of its `Resample.c`): a
-//! separable kernel with a = -0.5, widened when shrinking, cut at the borders and renormalised;
-//! weights in 22-bit fixed point; one pass per axis, rounded to 8 bits between them.
+//! Bicubic resampling with antialiasing. On 8-bit images it equals Pillow's `Image.resize(..., BICUBIC)` bit for bit.
+//! It is an independent implementation of the algorithm of Pillow's `Resample.c`:
+//!
+//! - The kernel is separable, with a = -0.5. It is widened when shrinking. At the borders it is cut and renormalised.
+//! - The weights are fixed-point numbers of 22 bits.
+//! - There is one pass per axis. Values are rounded to 8 bits between the passes.
 
 use std::ops::Range;
 
@@ -9,7 +11,7 @@ use rayon::prelude::*;
 
 const FRACTION_BITS: u32 = 22;
 
-/// The kernel that a resize weighs its samples with.
+/// The kernel of a resize.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Filter {
     /// For photos.
@@ -19,7 +21,7 @@ pub(super) enum Filter {
 }
 
 impl Filter {
-    /// How far it reaches, in samples.
+    /// How far the kernel reaches to each side, in samples.
     fn support(self) -> f64 {
         match self {
             Filter::Bicubic => 2.0,
@@ -35,7 +37,7 @@ impl Filter {
     }
 }
 
-/// The input samples that make one output sample, and their weights (which sum to 1).
+/// The input samples of one output sample, and their weights. The weights sum to 1.
 struct Taps {
     start: usize,
     weights: Vec<f64>,
@@ -74,7 +76,7 @@ fn taps(filter: Filter, input: usize, output: usize, range: Range<usize>) -> Vec
         .collect()
 }
 
-/// One axis of a resize: from how many samples to how many, and which of those are wanted.
+/// One axis of a resize: the number of samples before and after, and the range of samples that is computed.
 pub(super) struct Axis {
     pub filter: Filter,
     pub from: usize,
@@ -106,19 +108,19 @@ fn round_to_byte(sum: i32) -> u8 {
     (sum >> FRACTION_BITS).clamp(0, 255) as u8
 }
 
-/// Resizes `rgb` `[rows.from, columns.from, 3]` to `[rows.to, columns.to, 3]`, of which only what is wanted
-/// is computed: `[rows.wanted, columns.wanted, 3]`.
+/// Resizes `rgb`, `[rows.from, columns.from, 3]`, to `[rows.to, columns.to, 3]`. Only the wanted part is computed and
+/// returned: `[rows.wanted, columns.wanted, 3]`.
 pub(super) fn resize_rgb(rgb: &[u8], columns: &Axis, rows: &Axis) -> Vec<u8> {
-    // Rounding between the passes makes their order matter. Pillow 13 shrinks the height first where it
-    // loses more than twice the pixels that the width does (found by trying: 5,879 random sizes without
-    // an exception).
+    // The order of the passes matters, because values are rounded between them. Pillow 13 shrinks the height first if
+    // it loses more than twice as many pixels as the width. We found this by trying 5,879 random sizes: there was no
+    // exception.
     let rows_first = rows.to < rows.from
         && (rows.from - rows.to) as i64 > 2 * (columns.from as i64 - columns.to as i64);
     let mut row_taps = rows.fixed_taps();
     if rows_first {
         return resize_columns(&resize_rows(rgb, columns.from, &row_taps), columns);
     }
-    // Only the rows that the second pass reads.
+    // Keep only the rows that the second pass reads.
     let first = row_taps.first().map_or(0, |(start, _)| *start);
     let end = row_taps.last().map_or(0, |(start, weights)| start + weights.len());
     row_taps.iter_mut().for_each(|(start, _)| *start -= first);
@@ -174,12 +176,13 @@ fn resize_rows(rgb: &[u8], width: usize, taps: &[(usize, Vec<i32>)]) -> Vec<u8> 
     out
 }
 
-/// Resizes a square table `[from, from, width]` to `[to, to, width]` with the same kernel, which is
-/// what PyTorch's `interpolate(mode="bicubic", antialias=True, align_corners=False)` computes;
-/// open_clip resizes position embeddings that way.
+/// Resizes a square table `[from, from, width]` to `[to, to, width]` with the same kernel. This equals PyTorch's
+/// `interpolate(mode="bicubic", antialias=True, align_corners=False)`. open_clip resizes position embeddings in this
+/// way.
 pub(crate) fn resample_table(table: &[f32], from: usize, to: usize, width: usize) -> Vec<f32> {
     let taps = taps(Filter::Bicubic, from, to, 0..to);
-    // Each pass resamples the first axis of [from, rest] and leaves it last: two passes restore the order.
+    // Each pass resamples the first axis of [from, rest] and moves it to the end. Two passes restore the order of the
+    // axes.
     let pass = |input: &[f32], rest: usize| -> Vec<f32> {
         let mut out = vec![0f32; to * rest * width];
         for (i, t) in taps.iter().enumerate() {

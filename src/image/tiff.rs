@@ -1,4 +1,4 @@
-//! TIFF as scientific cameras write it: kinds that the `image` crate does not read, or reads without a look at the
+//! TIFF files of scientific cameras: the kinds that the `image` crate does not read, or reads without checking the
 //! values.
 
 use std::io::Cursor;
@@ -18,7 +18,7 @@ pub(super) struct Tiff<'a> {
     pub orientation: Orientation,
     colour: ColorType,
     is_float: bool,
-    /// Colours are multiplied by their alpha.
+    /// Whether colours are multiplied by their alpha.
     pub is_premultiplied: bool,
 }
 
@@ -65,7 +65,7 @@ impl<'a> Tiff<'a> {
         }
         let mut tag = |tag| decoder.find_tag_unsigned::<u16>(tag).ok().flatten();
         let (compression, predictor) = (tag(Tag::Compression), tag(Tag::Predictor));
-        // The decoder would undo a predictor that these codecs do not have.
+        // The decoder would undo a predictor even if the compression has none.
         let has_predictor = matches!(compression, Some(5 | 8 | 32946));
         if predictor.is_some_and(|predictor| predictor != 1) && !has_predictor {
             return Err(format!("a TIFF whose predictor does not fit its compression; {SAVE}"));
@@ -86,14 +86,14 @@ impl<'a> Tiff<'a> {
         })
     }
 
-    /// Whether the `image` crate reads it, and right.
+    /// Whether the `image` crate reads it correctly.
     pub fn is_plain(&self) -> bool {
         use ColorType::{CMYK, Gray, RGB, RGBA};
         !self.is_float
             && matches!(self.colour, Gray(1 | 8 | 16) | RGB(8 | 16) | RGBA(8 | 16) | CMYK(8 | 16))
     }
 
-    /// The pixels of one that is not plain, and what its user should know of them.
+    /// Decodes a TIFF that is not plain. Returns its pixels, and what the user should know about them.
     pub fn decode(mut self) -> Result<(DynamicImage, Option<String>), String> {
         let (width, height) = self.size;
         let refuse = || format!("a TIFF of this kind ({:?}) is not read; {SAVE}", self.colour);
@@ -128,7 +128,8 @@ impl<'a> Tiff<'a> {
     }
 }
 
-/// Floats of 0..1, or of 0..255, with some overshoot as filters leave it. Nothing says which range others have.
+/// Reads floats of 0..1 or of 0..255. They may be slightly outside, as filters leave them. Other values are refused,
+/// because their range is unknown.
 fn floats(
     values: Vec<f32>,
     channels: usize,
@@ -137,7 +138,7 @@ fn floats(
     if values.iter().any(|v| !v.is_finite()) {
         return Err(format!("a float TIFF that holds NaN or infinity; {SAVE}"));
     }
-    // Transparency has a range of its own.
+    // Alpha may have another range.
     let colours = values.chunks_exact(channels).flat_map(|pixel| &pixel[..channels.min(3)]);
     let (low, high) = colours.fold((0f32, 0f32), |(low, high), v| (low.min(*v), high.max(*v)));
     let scale = match (low, high) {
@@ -145,7 +146,7 @@ fn floats(
         (-1.0.., 16.0..=256.0) => 255.0,
         _ => {
             return Err(format!(
-                "a float TIFF with values from {low} to {high}, and only 0..1 and 0..255 are read; {SAVE}"
+                "a float TIFF with values from {low} to {high}, but only 0..1 and 0..255 are read; {SAVE}"
             ));
         }
     };

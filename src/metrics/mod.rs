@@ -1,5 +1,5 @@
-//! How well scores and maps separate good from defective: pure functions on numbers, exact (every distinct score is a
-//! threshold) but for [`official_thresholds`], which chooses its thresholds as MVTec's script does.
+//! How well scores and maps separate good from defective. All functions here are pure. They are exact: every distinct
+//! score is a threshold. Only [`official_thresholds`] chooses thresholds, as MVTec's script does.
 
 mod pixels;
 mod spro;
@@ -10,8 +10,8 @@ pub use spro::{
     spro_curve,
 };
 
-/// The area under the ROC curve: the probability that a defective one scores higher than a good one, ties counted
-/// half. None without both, and where a score is NaN.
+/// The area under the ROC curve: the probability that a defective item has a higher score than a good one. Equal scores
+/// count half. `None` without both good and defective items, and if a score is NaN.
 ///
 /// # Panics
 /// If the lengths differ.
@@ -19,8 +19,8 @@ pub fn auroc(scores: &[f32], is_anomalous: &[bool]) -> Option<f64> {
     measured(scores, is_anomalous).auroc
 }
 
-/// The area under the precision-recall curve, as steps: the mean precision over the defective ones. None without
-/// both good and defective ones, and where a score is NaN.
+/// The area under the precision-recall curve, as steps: the mean precision at the defective items. `None` without both
+/// good and defective items, and if a score is NaN.
 ///
 /// # Panics
 /// If the lengths differ.
@@ -28,8 +28,7 @@ pub fn average_precision(scores: &[f32], is_anomalous: &[bool]) -> Option<f64> {
     measured(scores, is_anomalous).average_precision
 }
 
-/// The highest F1 of all thresholds. None without both good and defective ones, and where a score
-/// is NaN.
+/// The highest F1 of all thresholds. `None` without both good and defective items, and if a score is NaN.
 ///
 /// # Panics
 /// If the lengths differ.
@@ -37,7 +36,7 @@ pub fn f1_max(scores: &[f32], is_anomalous: &[bool]) -> Option<f64> {
     measured(scores, is_anomalous).f1_max
 }
 
-/// Photos are judged like the pixels of one picture.
+/// Photos are measured like the pixels of one picture.
 fn measured(scores: &[f32], is_anomalous: &[bool]) -> Measured {
     assert_eq!(scores.len(), is_anomalous.len(), "a label for each score");
     let mut all = Pixels::default();
@@ -45,7 +44,8 @@ fn measured(scores: &[f32], is_anomalous: &[bool]) -> Measured {
     measure(&[&all.sorted()], &[])
 }
 
-/// The pixels of each 8-connected region of equal labels, in the order of their first pixels; none for those labelled 0.
+/// The pixels of each 8-connected region of equal labels. The regions are in the order of their first pixels. Label 0
+/// is not a region.
 pub fn regions(labels: &[u32], width: usize) -> Vec<Vec<usize>> {
     let height = labels.len() / width.max(1);
     let mut free: Vec<bool> = labels.iter().map(|label| *label != 0).collect();
@@ -89,7 +89,8 @@ mod tests {
 
     #[test]
     fn precision_and_f1_are_those_of_scikit_learn() {
-        // average_precision_score and the maximum over precision_recall_curve; two scores are tied.
+        // From scikit-learn's average_precision_score, and the maximum over precision_recall_curve. Two scores are
+        // tied.
         let scores = [0.1, 0.4, 0.35, 0.8, 0.4, 0.9];
         let labels = [false, false, true, true, true, false];
         let ap = average_precision(&scores, &labels).unwrap();
@@ -100,7 +101,7 @@ mod tests {
     #[test]
     fn regions_touch_at_corners() {
         let labels: Vec<u32> = "#..#.#..##......".bytes().map(|b| u32::from(b == b'#')).collect();
-        // Rows: #..# / .#.. / ##.. / ....: the left one hangs together over corners.
+        // Rows: #..# / .#.. / ##.. / ....: the left region is connected at corners.
         let found: Vec<usize> = regions(&labels, 4).iter().map(Vec::len).collect();
         assert_eq!(found, [4, 1]);
     }

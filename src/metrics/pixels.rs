@@ -1,8 +1,8 @@
-//! Pixels of many photos, four bytes each, and every metric over them in one walk down the scores.
+//! Pixels of many photos, four bytes each. All metrics are computed in one pass from the highest score to the lowest.
 
 use rayon::slice::ParallelSliceMut;
 
-/// The scores of the pixels of some photos, those of good pixels apart from those of defective ones.
+/// The scores of the pixels of some photos. Good and defective pixels are kept apart.
 #[derive(Clone, Debug, Default)]
 pub struct Pixels {
     good: Vec<f32>,
@@ -13,17 +13,18 @@ pub struct Pixels {
 /// A defective region.
 #[derive(Clone, Debug)]
 struct Region {
-    /// In ascending order, once sorted.
+    /// The scores of its pixels, in ascending order after [`Pixels::sorted`].
     scores: Vec<f32>,
     /// How many pixels have to be found.
     saturation: usize,
 }
 
-/// The same in ascending order of their scores.
+/// [`Pixels`] in ascending order of their scores.
 #[derive(Clone, Debug)]
 pub struct SortedPixels(Pixels);
 
-/// How well the scores of pixels separate good from defective. None where there are not both, and where a score is NaN.
+/// How well the scores of pixels separate good from defective. `None` without both good and defective pixels, and if a
+/// score is NaN.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Measured {
     /// Area under the ROC curve.
@@ -32,14 +33,15 @@ pub struct Measured {
     pub average_precision: Option<f64>,
     /// The highest F1 of all thresholds.
     pub f1_max: Option<f64>,
-    /// For each limit the area under the curve of (saturated) per-region overlap up to that false-positive rate, divided
-    /// by it; none without regions.
+    /// For each limit: the area under the curve of (saturated) per-region overlap up to this false-positive rate,
+    /// divided by this rate. `None` without regions.
     pub au_pro: Option<Vec<f64>>,
 }
 
 impl Pixels {
-    /// Adds a photo's map, with the pixels that are defective, and of each region its pixels (indices into the map) and
-    /// how many of them have to be found for it to count as found: all, or fewer in MVTec LOCO.
+    /// Adds a photo's map. `is_defective`: which pixels are defective. `regions`: the pixels of each region (indices
+    /// into the map), and how many of them have to be found so that it counts as found. That is all of them, or fewer
+    /// in MVTec LOCO.
     ///
     /// # Panics
     /// If the mask is not of the map's size.
@@ -59,8 +61,8 @@ impl Pixels {
         }
     }
 
-    /// The same for a mask whose 8-connected regions are to be found whole (PRO: Bergmann et al., IJCV 2021, section
-    /// 5.2).
+    /// Adds a photo's map. Each 8-connected region of the mask has to be found as a whole (PRO: Bergmann et al., IJCV
+    /// 2021, section 5.2).
     ///
     /// # Panics
     /// If the mask is not of the map's size.
@@ -73,7 +75,7 @@ impl Pixels {
         self.add(map, is_defective, super::regions(&labels, width).into_iter().map(whole));
     }
 
-    /// Ready to be measured.
+    /// Sorts the pixels, so that they can be measured.
     pub fn sorted(mut self) -> SortedPixels {
         self.good.par_sort_unstable_by(f32::total_cmp);
         self.bad.par_sort_unstable_by(f32::total_cmp);
@@ -85,40 +87,40 @@ impl Pixels {
 }
 
 impl SortedPixels {
-    /// Scores of good pixels and of defective ones, in ascending order.
+    /// The scores of good pixels and of defective pixels, in ascending order.
     pub(super) fn scores(&self) -> (&[f32], &[f32]) {
         (&self.0.good, &self.0.bad)
     }
 
-    /// Of each region the scores in ascending order, and how many have to be found.
+    /// For each region: its scores in ascending order, and how many pixels have to be found.
     pub(super) fn regions(&self) -> impl Iterator<Item = (&[f32], usize)> {
         self.0.regions.iter().map(|region| (&region.scores[..], region.saturation))
     }
 
-    /// Whether one of them is no number: then nothing can be measured.
+    /// Whether a score is NaN. Then nothing can be measured. The sort puts NaN at an end.
     fn has_nan(&self) -> bool {
         let ends = |scores: &[f32]| [scores.first().copied(), scores.last().copied()];
         let (good, bad) = self.scores();
         [ends(good), ends(bad)].iter().flatten().flatten().any(|score| score.is_nan())
     }
 
-    /// How many pixels there are.
+    /// The number of pixels.
     pub fn count(&self) -> usize {
         self.0.good.len() + self.0.bad.len()
     }
 }
 
-/// What lies at one score, over all parts.
+/// The pixels with one score, over all parts.
 #[derive(Default)]
 struct Step {
     good: f64,
     bad: f64,
-    /// By how much the sum of the regions' overlaps grows.
+    /// How much the sum of the regions' overlaps grows.
     overlap: f64,
 }
 
-/// Every metric over the pixels of some parts together; `limits`: false-positive rates that AU-PRO is integrated up to,
-/// in ascending order.
+/// Computes every metric over the pixels of all parts. `limits`: the false-positive rates that AU-PRO is integrated up
+/// to, in ascending order.
 pub fn measure(parts: &[&SortedPixels], limits: &[f64]) -> Measured {
     if parts.iter().any(|part| part.has_nan()) {
         return Measured::default();
@@ -130,7 +132,8 @@ pub fn measure(parts: &[&SortedPixels], limits: &[f64]) -> Measured {
     let (mut wins, mut precision, mut f1) = (0.0, 0.0, 0.0f64);
     let mut pro = Area::new(limits);
     walk(parts, |step| {
-        // Each of these wins against the good ones below, and half against those beside.
+        // Each of these defective pixels wins against every good pixel with a lower score, and half against those with
+        // the same score.
         wins += step.bad * (good - seen_good - step.good / 2.0);
         seen_good += step.good;
         seen_bad += step.bad;
@@ -151,7 +154,7 @@ pub fn measure(parts: &[&SortedPixels], limits: &[f64]) -> Measured {
 /// Calls `step` for each distinct score, from the highest down.
 fn walk(parts: &[&SortedPixels], mut step: impl FnMut(Step)) {
     let mut lists: Vec<(&[f32], bool)> = Vec::new();
-    // A region that is found grows no more.
+    // The overlap of a region does not grow any more when the region counts as found.
     let mut growth: Vec<(f32, f64)> = Vec::new();
     for part in parts {
         lists.extend([(part.scores().0, false), (part.scores().1, true)]);
@@ -177,7 +180,7 @@ fn walk(parts: &[&SortedPixels], mut step: impl FnMut(Step)) {
     }
 }
 
-/// The area under a rising curve from (0, 0) by trapezoids, up to each of some limits.
+/// The area under a rising curve from (0, 0) up to each limit, by trapezoids.
 pub(super) struct Area<'a> {
     limits: &'a [f64],
     found: Vec<f64>,
@@ -190,11 +193,11 @@ impl<'a> Area<'a> {
         Self { limits, found: vec![], at: (0.0, 0.0), area: 0.0 }
     }
 
-    /// The curve's next point.
+    /// Adds the next point of the curve.
     pub fn to(&mut self, x: f64, y: f64) {
         let (from_x, from_y) = self.at;
         while let Some(&limit) = self.limits.get(self.found.len()).filter(|limit| x > **limit) {
-            // The step reaches beyond the limit: as much of it as lies before.
+            // The step crosses the limit. Add the part before the limit.
             let rest = limit - from_x;
             let reached = from_y + (y - from_y) * rest / (x - from_x);
             self.found.push((self.area + rest * (from_y + reached) / 2.0) / limit);
@@ -203,7 +206,7 @@ impl<'a> Area<'a> {
         self.at = (x, y);
     }
 
-    /// For each limit the area, divided by the limit.
+    /// For each limit: the area up to it, divided by the limit.
     pub fn finish(mut self) -> Vec<f64> {
         while let Some(limit) = self.limits.get(self.found.len()) {
             self.found.push(self.area / limit);
@@ -251,7 +254,7 @@ mod tests {
         let limits = [0.1, 0.5, 1.0];
         let together = measure(&[&both.sorted()], &limits);
         assert_eq!(measure(&[&one.sorted(), &other.sorted()], &limits), together);
-        // The first region is found at 0.9, the second with 0.8 and 0.4; of three good pixels two score 0.4.
+        // The first region is found at 0.9, the second at 0.8 and 0.4. Two of the three good pixels score 0.4.
         let pro = together.au_pro.unwrap();
         assert!((pro[2] - (2.0 / 3.0 * (0.75 + 1.0) / 2.0 + 1.0 / 3.0)).abs() < 1e-12, "{pro:?}");
     }

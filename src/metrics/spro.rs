@@ -1,21 +1,21 @@
-//! Saturated per-region overlap as the official MVTec LOCO AD evaluation computes it (Bergmann et al., IJCV 2022,
-//! section 4.2, and its evaluation code 2.0): at thresholds that are chosen until the curve is fine enough.
+//! Saturated per-region overlap (sPRO), as in the official MVTec LOCO AD evaluation (Bergmann et al., IJCV 2022,
+//! section 4.2, and its evaluation code 2.0). Thresholds are added until the curve is fine enough.
 
 use super::pixels::{Area, SortedPixels};
 
 /// False-positive rates that AU-sPRO is integrated up to.
 pub const LIMITS: [f64; 5] = [0.01, 0.05, 0.1, 0.3, 1.0];
 
-/// The thresholds that MVTec's script evaluates on a category, in descending order; `parts`: its good photos and those of
-/// both kinds of anomaly. The script draws its first thresholds from a random sample of the pixels when there are more
-/// than ten million; here they are the quantiles of all pixels, which are the same for fewer. Equal
-/// thresholds, at which the script stops, count once.
+/// The thresholds that MVTec's script uses for a category, in descending order. `parts`: its good photos and the photos
+/// of both kinds of anomaly. For more than ten million pixels, the script draws its first thresholds from a random
+/// sample. Here they are the quantiles of all pixels, as in the script for fewer pixels. The script stops at equal
+/// thresholds. Here they count once.
 pub fn official_thresholds(parts: &[&SortedPixels]) -> Vec<f64> {
     const ROUNDS: usize = 10;
-    /// Gaps that a round closes at most, and thresholds that it puts into fewer gaps at least.
+    /// A round closes at most `MOST` gaps, and adds at least `LEAST` thresholds.
     const MOST: usize = 100;
     const LEAST: usize = 20;
-    /// Points of the curve may lie as far from each other.
+    /// Largest allowed distance of two neighbouring points of the curve.
     const DISTANCE: f64 = 0.001;
     let mut thresholds = first_thresholds(parts);
     if thresholds.is_empty() {
@@ -54,14 +54,14 @@ pub fn official_thresholds(parts: &[&SortedPixels]) -> Vec<f64> {
     thresholds
 }
 
-/// A score that so many pixels share (more than one in fifty) that MVTec's script would begin with equal thresholds, and
-/// stops. None where it runs.
+/// A score that more than one in fifty pixels share. MVTec's script would begin with equal thresholds, and stop. `None`
+/// if there is no such score.
 pub fn plateau(parts: &[&SortedPixels]) -> Option<f32> {
     let thresholds = first_thresholds(parts);
     thresholds.windows(2).find(|pair| pair[0] == pair[1]).map(|pair| pair[0] as f32)
 }
 
-/// Fifty quantiles of all pixels in descending order, the first and the last beyond every score.
+/// Fifty quantiles of all pixels in descending order. The first is above every score, the last is below every score.
 fn first_thresholds(parts: &[&SortedPixels]) -> Vec<f64> {
     const COUNT: usize = 50;
     const EPSILON: f64 = 1e-6;
@@ -77,8 +77,8 @@ fn first_thresholds(parts: &[&SortedPixels]) -> Vec<f64> {
     thresholds
 }
 
-/// The curve of [`spro_curve`] from (0, 0) to (1, 1) at some two hundred thresholds, closer where they are high: to be
-/// looked at.
+/// The curve of [`spro_curve`] from (0, 0) to (1, 1) at about 200 thresholds, for display. High thresholds are closer
+/// together.
 pub fn coarse_curve(parts: &[&SortedPixels]) -> Vec<(f64, f64)> {
     const POINTS: usize = 200;
     let total: usize = parts.iter().map(|part| part.count()).sum();
@@ -94,7 +94,7 @@ pub fn coarse_curve(parts: &[&SortedPixels]) -> Vec<(f64, f64)> {
     spro_curve(parts, &thresholds)
 }
 
-/// False-positive rate and mean saturated per-region overlap of what lies above each threshold.
+/// For each threshold: the false-positive rate and the mean saturated per-region overlap of the pixels above it.
 pub fn spro_curve(parts: &[&SortedPixels], thresholds: &[f64]) -> Vec<(f64, f64)> {
     let good: usize = parts.iter().map(|part| part.scores().0.len()).sum();
     let regions: usize = parts.iter().map(|part| part.regions().count()).sum();
@@ -111,15 +111,15 @@ pub fn spro_curve(parts: &[&SortedPixels], thresholds: &[f64]) -> Vec<(f64, f64)
     thresholds.iter().map(point).collect()
 }
 
-/// The area under a curve up to each false-positive rate, divided by it.
+/// The area under a curve up to each false-positive rate, divided by that rate.
 pub fn area_up_to(curve: &[(f64, f64)], limits: &[f64]) -> Vec<f64> {
     let mut area = Area::new(limits);
     curve.iter().for_each(|(x, y)| area.to(*x, *y));
     area.finish()
 }
 
-/// The area under the ROC curve of photos as MVTec's script 2.0 draws it: of photos with equal scores it takes the first
-/// alone for a point of the curve, good ones before defective ones. Without equal scores it is [`super::auroc`].
+/// The area under the ROC curve of photos, as MVTec's script 2.0 computes it. Of photos with equal scores, only the
+/// first is a point of the curve, and good photos come first. Without equal scores it equals [`super::auroc`].
 pub fn official_image_auroc(good: &[f32], bad: &[f32]) -> Option<f64> {
     let mut order: Vec<(f32, bool)> = good.iter().map(|score| (*score, false)).collect();
     order.extend(bad.iter().map(|score| (*score, true)));
@@ -137,9 +137,9 @@ pub fn official_image_auroc(good: &[f32], bad: &[f32]) -> Option<f64> {
     (!good.is_empty() && !bad.is_empty()).then(|| steps.sum())
 }
 
-/// The score of a rank, from 0 for the lowest, over all pixels.
+/// The score at a rank among all pixels. Rank 0 is the lowest score.
 fn ranked(parts: &[&SortedPixels], rank: usize) -> f32 {
-    // Ordered as integers, as `total_cmp` orders floats.
+    // Integers in the order in which `total_cmp` orders the floats.
     let key = |score: f32| {
         let bits = score.to_bits() as i32;
         bits ^ (((bits >> 31) as u32) >> 1) as i32

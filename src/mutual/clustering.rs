@@ -1,19 +1,19 @@
-//! Whether numbers, or points, fall into two groups.
+//! Tests whether numbers or points fall into two groups.
 
-/// Sorted scores cut in two where the halves explain most of their spread (Otsu's cut): how many are in the upper half, and
-/// that share of the variance, 0..1.
+/// Cuts sorted scores into two groups where this explains most of their variance (Otsu's method). Returns how many
+/// scores are in the upper group, and the explained share of the variance, 0..1.
 pub(super) fn two_groups(mut scores: Vec<f32>) -> (usize, f64) {
     scores.sort_by(f32::total_cmp);
     let count = scores.len();
     let mean = scores.iter().map(|v| f64::from(*v)).sum::<f64>() / count.max(1) as f64;
-    // Around the mean, so that little is lost in the differences below.
+    // Values around the mean keep the rounding errors of the sums small.
     let values: Vec<f64> = scores.iter().map(|v| f64::from(*v) - mean).collect();
     let all: f64 = values.iter().map(|v| v * v).sum();
-    // Of equal scores nothing is to be explained.
+    // Equal scores have no variance to explain.
     if count < 2 || all < 1e-12 * count as f64 {
         return (0, 0.0);
     }
-    // A cut explains the squared differences between its halves: those sum to the same, one above and one below 0.
+    // The variance between the groups. All values sum to 0, so the sums of the two groups differ only in their sign.
     let mut below = 0.0;
     let cuts = (1..count).map(|at| {
         below += values[at - 1];
@@ -25,15 +25,16 @@ pub(super) fn two_groups(mut scores: Vec<f32>) -> (usize, f64) {
 
 /// Two clusters of rows.
 pub(super) struct TwoMeans {
-    /// Of each row whether it is in the second cluster.
+    /// For each row, whether it is in the second cluster.
     pub is_second: Vec<bool>,
-    /// The share of the rows' spread around their mean that the clusters explain, 0..1.
+    /// The share of the rows' variance that the clusters explain, 0..1.
     pub explained: f32,
-    /// The cosine distance of the clusters' centres.
+    /// The cosine distance of the cluster centres, 0..2.
     pub apart: f32,
 }
 
-/// 2-means of rows of unit length. It begins with the row that is farthest from the mean and the one farthest from that.
+/// 2-means of rows at unit length. The first centre is the row farthest from the mean. The second is the row farthest
+/// from the first.
 pub(super) fn two_means(rows: &[Vec<f32>]) -> TwoMeans {
     const ROUNDS: usize = 50;
     let middle = mean_row(rows, &|_| true);
@@ -57,7 +58,7 @@ pub(super) fn two_means(rows: &[Vec<f32>]) -> TwoMeans {
     TwoMeans { is_second, explained: 1.0 - within / total.max(f32::MIN_POSITIVE), apart }
 }
 
-/// The mean of the rows that are wanted, by their index.
+/// The mean of the wanted rows, chosen by index.
 fn mean_row(rows: &[Vec<f32>], wanted: &dyn Fn(usize) -> bool) -> Vec<f32> {
     let chosen: Vec<&Vec<f32>> = (0..rows.len()).filter(|i| wanted(*i)).map(|i| &rows[i]).collect();
     let sum = |k: usize| chosen.iter().map(|row| row[k]).sum::<f32>();
@@ -87,7 +88,8 @@ mod tests {
         assert!(upper == 2 && explained > 0.98, "{upper} {explained}");
         assert_eq!(two_groups(vec![0.5]), (0, 0.0));
         assert_eq!(two_groups(vec![0.5; 9]), (0, 0.0));
-        // Squares around the mean of 3.25 add up to 62.75, around the lower half's mean of 1 to 2.
+        // The squares around the mean, 3.25, add up to 62.75. The squares around the lower group's mean, 1, add up to
+        // 2.
         let (upper, explained) = two_groups(vec![0.0, 1.0, 2.0, 10.0]);
         assert!(
             upper == 1 && (explained - (1.0 - 2.0 / 62.75)).abs() < 1e-9,

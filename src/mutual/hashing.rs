@@ -1,5 +1,5 @@
-//! All photos are read for their hashes, which draw the order of comparison. Meanwhile the first photos are encoded: a
-//! large folder on a share takes long to read.
+//! Reads all photos for their hashes. The hashes decide the order of comparison. A large folder on a network share
+//! takes long to read, so the first photos are encoded meanwhile.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -16,14 +16,14 @@ use crate::error::{Error, Result};
 use crate::files::files_sha256;
 use crate::image::{BitDepth, Photo};
 
-/// Files that are read at once: a share answers each with a delay.
+/// Number of files that are read at once. A network share answers each with a delay.
 const READERS: usize = 4;
-/// What is kept of photos until their turn comes.
+/// Limit of the memory for photos that are encoded early, in bytes.
 const MOST_BYTES: usize = 256 << 20;
-/// How often it is looked whether something is done.
+/// Time between two checks whether the hashes are ready.
 const PAUSE: Duration = Duration::from_millis(10);
 
-/// The hashes of photos, on their way.
+/// The hashes of photos, while they are computed.
 pub struct PhotoHashes {
     paths: Arc<[PathBuf]>,
     done: Arc<AtomicUsize>,
@@ -31,7 +31,7 @@ pub struct PhotoHashes {
 }
 
 impl PhotoHashes {
-    /// Begins to read photos, in threads of their own.
+    /// Starts to read photos, in separate threads.
     pub fn begin(paths: &[PathBuf]) -> Self {
         let paths: Arc<[PathBuf]> = paths.into();
         let done = Arc::new(AtomicUsize::new(0));
@@ -42,7 +42,7 @@ impl PhotoHashes {
                 count.fetch_add(1, Ordering::Relaxed);
                 sha256
             };
-            // The model's own threads would wait behind slow files.
+            // A separate pool, so that the model's threads do not wait for slow files.
             match ThreadPoolBuilder::new().num_threads(READERS).build() {
                 Ok(pool) => pool.install(|| photos.par_iter().map(hash).collect()),
                 Err(_) => photos.iter().map(hash).collect(),
@@ -61,12 +61,12 @@ impl PhotoHashes {
         self.thread.is_finished()
     }
 
-    /// How many photos were read.
+    /// How many photos were read so far.
     pub fn read(&self) -> usize {
         self.done.load(Ordering::Relaxed)
     }
 
-    /// Waits until all photos were read, and tells how many are.
+    /// Waits until all photos were read. `progress` receives how many were read so far.
     pub fn wait(&self, progress: &dyn Fn(usize)) {
         while !self.is_done() {
             progress(self.read());
@@ -74,16 +74,16 @@ impl PhotoHashes {
         }
     }
 
-    /// Of each photo its hash, or why it has none; waits for them.
+    /// Waits for the hashes. Returns each photo's hash, or why it has none.
     pub(super) fn into_hashes(self) -> (Arc<[PathBuf]>, Vec<Result<String>>) {
         (self.paths, self.thread.join().expect("reading files does not panic"))
     }
 }
 
-/// What came of encoding a photo, and how many milliseconds it took.
+/// The result of encoding a photo, and the time in milliseconds.
 pub(super) type Timed = (Result<MutualPhoto, Error>, f64);
 
-/// Photos that were encoded before their turn, by their index.
+/// Photos that were encoded while the hashes were computed, by their index.
 #[derive(Default)]
 pub(super) struct Early {
     encoded: HashMap<usize, Timed>,
@@ -91,7 +91,7 @@ pub(super) struct Early {
 }
 
 impl Early {
-    /// Encodes photos in their order as long as others are read, and waits for the rest of the hashes.
+    /// Encodes photos in the given order while the hashes are computed. Then waits for the rest of the hashes.
     pub fn encode(
         scorer: &MutualScorer,
         depth: BitDepth,
@@ -129,7 +129,7 @@ impl Early {
 }
 
 impl MutualScorer {
-    /// Encodes a photo; `note` is the first thing that is notable about any.
+    /// Encodes a photo. `note` keeps the first note about any photo.
     pub(super) fn encode_timed(
         &self,
         path: &Path,

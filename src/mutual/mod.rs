@@ -1,8 +1,10 @@
-//! Mutual scoring: the photos of one folder compared with each other. Prompts and the other photos are put on one scale by
-//! what most of the folder shows (median and median absolute deviation), which a minority of defective photos does not move.
+//! Mutual scoring: the photos of one folder are compared with each other. The scores by prompts and by other photos are
+//! put on one scale: the median and the median absolute deviation of the folder. A minority of defective photos does
+//! not change these.
 //!
-//! [`score_photos`] does all of it: each content counts once, the order of comparison comes from the photos' contents, and a
-//! folder that holds two products is not mixed up. [`MutualScorer`] is the same for photos that come one by one.
+//! [`score_photos`] scores a folder. Photos with equal contents count once. The contents decide the order of
+//! comparison. If the folder holds two products, they are not mixed. [`MutualScorer`] scores photos that are added one
+//! by one.
 
 mod clustering;
 mod hashing;
@@ -30,36 +32,36 @@ pub use photos::{EncodedPhotos, UniquePhotos};
 pub use results::MutualResults;
 pub use scorer::{MutualPhoto, MutualScorer};
 
-/// How photos are scored by each other.
+/// Options for scoring photos by each other.
 #[derive(Clone, Debug, Default)]
 pub struct MutualOptions {
     /// How the photos are compared.
     pub musc: MuscOptions,
-    /// Blocks of the image tower whose patches are compared, from 1; quarters of the tower when none.
+    /// Compare the patches of these blocks of the image tower, counted from 1. None: one block at each quarter of the
+    /// tower.
     pub blocks: Option<Vec<usize>>,
-    /// Whether prompts have a say in scores and maps, too. In any case they say which kind of defect it is, and what is
-    /// ignored.
+    /// Whether prompts change scores and maps. Prompts always choose the kind of defect and decide what is ignored.
     pub with_prompts: bool,
-    /// Whether scores of photos that resemble each other are brought nearer (MuSc's RsCIN).
+    /// Whether to average scores over similar photos (MuSc's RsCIN).
     pub rescore: bool,
     /// How photos are made square.
     pub fit: Fit,
-    /// Bits that the camera fills in 16-bit files.
+    /// The number of bits that the camera uses in 16-bit files.
     pub depth: BitDepth,
-    /// The only part of the photos that counts.
+    /// Only this part of the photos counts.
     pub region: Option<Arc<Region>>,
-    /// Draws the order of comparison.
+    /// The seed of the order of comparison.
     pub seed: u64,
 }
 
 impl MutualOptions {
-    /// Whether prompts are needed: with a single kind of anomaly they have nothing to name.
+    /// Whether the model must score by prompts. With a single kind of anomaly there is no kind to choose.
     fn has_prompts(&self, product: &Product) -> bool {
         self.with_prompts || product.kinds().len() > 1
     }
 }
 
-/// What is kept of a photo until the others are known.
+/// The data of a photo that are kept until all photos are known.
 struct Pending {
     by_prompts: Vec<KindScore>,
     /// The image embedding.
@@ -76,73 +78,74 @@ fn image_embeddings(photos: &[Pending]) -> Result<Tensor> {
     Ok(unit_rows(&Tensor::from_vec(all, (photos.len(), width), &Device::Cpu)?)?)
 }
 
-/// How far the work is.
+/// Progress of the work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Progress {
-    /// So many files were read for their hashes.
+    /// This many files were read for their hashes.
     Read(usize),
     /// All files were read.
     AllRead,
     /// One more photo was encoded.
     Encoded,
-    /// So many photos are encoded again, those of one product.
+    /// This many photos, all of one product, will be encoded again.
     Again(usize),
 }
 
-/// Who is told how far the work is, and who can stop it.
+/// Callbacks for progress and for stopping.
 #[derive(Clone, Copy)]
 pub struct Watch<'a> {
     /// Called now and then, from one thread.
     pub progress: &'a dyn Fn(Progress),
-    /// Once true, no further photo is encoded.
+    /// If it returns true, no other photo is encoded.
     pub is_stopped: &'a dyn Fn() -> bool,
 }
 
 impl Default for Watch<'_> {
-    /// Nobody is told, and nothing is stopped.
+    /// Reports nothing and never stops.
     fn default() -> Self {
         Self { progress: &|_| {}, is_stopped: &|| false }
     }
 }
 
-/// What photos are scored with.
+/// The model, the method and the options for scoring a folder.
 pub struct MutualSetup {
     /// The model.
     pub clip: Arc<Clip>,
     /// The method that scores by prompts.
     pub method: Arc<dyn Method>,
-    /// The prompts.
+    /// The product and its prompts.
     pub product: Product,
     /// How the photos are compared.
     pub options: MutualOptions,
-    /// Whether, in a folder that seems to hold two products, the photos of each are compared with each other alone.
+    /// If the folder seems to hold two products, compare the photos of each product only with each other.
     pub apart: bool,
 }
 
-/// What came of scoring a folder.
+/// The outcome of scoring a folder.
 pub enum MutualOutcome {
     /// Results.
     Scored(Box<MutualScores>),
-    /// Too few contents to be compared ([`MutualScorer::ENOUGH`]), and prompts have a say: score each photo alone.
+    /// There are fewer different photos than [`MutualScorer::ENOUGH`], and prompts change scores. Score each photo
+    /// alone.
     TooFew,
-    /// Stopped before any photo could be compared, and prompts have no say.
+    /// Stopped before any photo was compared, and prompts do not change scores.
     Stopped,
 }
 
 /// The results of a folder.
 pub struct MutualScores {
-    /// The photos, each content once.
+    /// The photos. Equal contents count once.
     pub photos: UniquePhotos,
-    /// Each photo as it was encoded, or why it could not be.
+    /// For each photo, its index, or why it could not be encoded.
     pub encoded: EncodedPhotos,
     /// How many photos were compared, or scored by prompts.
     pub scored: usize,
-    /// For each photo its group, where the folder seems to hold two products.
+    /// If the folder seems to hold two products, the group of each photo.
     pub groups: Option<Vec<Option<bool>>>,
-    /// The results: of all photos, or of each product apart. Empty where fewer than two photos could be read and prompts have
-    /// no say.
+    /// The results of all photos, or of each product. Empty if fewer than two photos could be read and prompts do not
+    /// change scores.
     pub parts: Vec<MutualPart>,
-    /// Whether the products were to be scored apart, and that was stopped.
+    /// Whether the run was stopped before each product was scored by itself.
     pub stopped_apart: bool,
 }
 
@@ -150,12 +153,12 @@ pub struct MutualScores {
 pub struct MutualPart {
     /// Their results.
     pub results: MutualResults,
-    /// Where each photo's result is.
+    /// Which result belongs to which photo.
     pub encoded: EncodedPhotos,
 }
 
 impl MutualScores {
-    /// The part that holds a photo, and the photo's index in its results.
+    /// The part that holds a photo, and the photo's index in the results of that part.
     pub fn find(&self, photo: usize) -> Option<(&MutualPart, usize)> {
         self.parts
             .iter()
@@ -164,7 +167,7 @@ impl MutualScores {
 }
 
 impl MutualSetup {
-    /// A scorer without photos, for so many.
+    /// A scorer for at most this many photos, still empty.
     ///
     /// # Errors
     /// As [`MutualScorer::new`].
@@ -176,12 +179,13 @@ impl MutualSetup {
     }
 }
 
-/// Scores the photos of one folder by each other. Photos that cannot be read are left out, and a copy of a photo has its
-/// result.
+/// Scores the photos of one folder by each other. Photos that cannot be read are left out. A copy of a photo has the
+/// same result.
 ///
 /// # Errors
-/// [`Error::Setting`](crate::Error::Setting) for options that make no sense and, where prompts have no say, for fewer than two different
-/// photos; [`Error::Tensor`](crate::Error::Tensor).
+/// - [`Error::Setting`](crate::Error::Setting) for invalid options. Also for fewer than two different photos, if
+///   prompts do not change scores.
+/// - [`Error::Tensor`](crate::Error::Tensor) if a tensor operation fails.
 pub fn score_photos(
     hashes: PhotoHashes,
     setup: &MutualSetup,
@@ -233,7 +237,7 @@ pub fn score_photos(
     Ok(MutualOutcome::Scored(Box::new(scores)))
 }
 
-/// Each product by itself; nothing once stopped.
+/// Scores each product by itself. Empty if stopped.
 fn score_apart(
     scores: &MutualScores,
     groups: &[bool],

@@ -1,4 +1,4 @@
-//! The photos of a folder: each content once, in an order that does not depend on the files' names.
+//! The photos of a folder. Equal contents count once. The order does not depend on the files' names.
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
@@ -12,18 +12,19 @@ use crate::error::{Error, Result};
 use crate::files::sha256;
 use crate::image::Photo;
 
-/// Photos by their contents: what is there twice counts once.
+/// Photos by their contents. Photos with the same content count once.
 pub struct UniquePhotos {
     paths: Arc<[PathBuf]>,
-    /// SHA-256 of each content, in the order of comparison (a ring), and the first photo that has it.
+    /// SHA-256 of each content, in the order of comparison (a ring), and the index of the first photo with this
+    /// content.
     ring: Vec<(String, usize)>,
     /// For each photo its place in the ring.
     places: Vec<Result<usize>>,
 }
 
 impl UniquePhotos {
-    /// Waits for the hashes. The seed and the contents draw the order, whatever the photos are called and however they were
-    /// found.
+    /// Waits for the hashes. The seed and the contents decide the order. File names and the order of the files do not
+    /// matter.
     pub fn new(hashes: PhotoHashes, seed: u64) -> Self {
         let (paths, hashes) = hashes.into_hashes();
         let mut first = BTreeMap::<&str, usize>::new();
@@ -42,7 +43,7 @@ impl UniquePhotos {
         Self { paths, ring, places }
     }
 
-    /// Of photos whose hashes are not known, each is a content.
+    /// For photos without hashes: each counts as a content of its own.
     pub(super) fn unread(paths: Vec<PathBuf>) -> Self {
         let ring = (0..paths.len()).map(|photo| (String::new(), photo)).collect();
         Self { places: (0..paths.len()).map(Ok).collect(), paths: paths.into(), ring }
@@ -53,12 +54,12 @@ impl UniquePhotos {
         &self.paths
     }
 
-    /// How many contents there are.
+    /// How many different contents there are.
     pub fn count(&self) -> usize {
         self.ring.len()
     }
 
-    /// Photos whose content an earlier one has, with that one.
+    /// Each photo with the same content as an earlier one, and that earlier one.
     pub fn copies(&self) -> Vec<(&Path, &Path)> {
         let copy = |i: usize| {
             let of = self.ring[*self.places[i].as_ref().ok()?].1;
@@ -67,30 +68,30 @@ impl UniquePhotos {
         (0..self.paths.len()).filter_map(copy).collect()
     }
 
-    /// The hash of a photo that could be read.
+    /// The hash of a photo. Empty if it could not be read.
     pub fn sha256_of(&self, photo: usize) -> &str {
         self.places[photo].as_ref().map_or("", |place| &self.ring[*place].0)
     }
 
-    /// SHA-256 of all hashes in ascending order, written one after another: which photos these are.
+    /// SHA-256 of all hashes in ascending order, written one after another. It identifies the set of photos.
     pub fn sha256(&self) -> String {
         set_sha256(self.ring.iter().map(|(hash, _)| &**hash).collect())
     }
 
-    /// Whether all could be read.
+    /// Whether all photos could be read.
     pub(super) fn are_readable(&self) -> bool {
         self.places.iter().all(Result::is_ok)
     }
 }
 
 impl MutualScorer {
-    /// Encodes and adds photos in their order of comparison, each content once.
+    /// Encodes and adds photos in the order of comparison. Equal contents are added once.
     pub fn add_photos(&mut self, photos: &UniquePhotos, watch: Watch) -> EncodedPhotos {
         self.add_early(photos, &|_| true, Early::default(), watch)
     }
 
-    /// The same for the contents that `wanted` says, by their places. What was encoded early is not encoded again; once
-    /// stopped, only that is added.
+    /// Like [`MutualScorer::add_photos`], but only for the places in the ring that `wanted` accepts. Photos in `early`
+    /// are not encoded again. After a stop, only those are added.
     pub(super) fn add_early(
         &mut self,
         photos: &UniquePhotos,
@@ -141,21 +142,22 @@ fn set_sha256(mut hashes: Vec<&str>) -> String {
     sha256(hashes.concat().as_bytes())
 }
 
-/// What came of encoding photos.
+/// The photos that were encoded and added.
 #[derive(Clone, Default)]
 pub struct EncodedPhotos {
-    /// By its place in the ring the index of a content in the scorer.
+    /// For a place in the ring, the index of the content in the scorer.
     found: HashMap<usize, Result<usize, Arc<Error>>>,
-    /// Of each photo in the scorer.
+    /// Time for encoding and comparing each photo in the scorer.
     pub milliseconds: Vec<f64>,
-    /// The first thing that is notable about a photo.
+    /// The first note about a photo.
     pub note: Option<String>,
-    /// SHA-256 of the contents' hashes in ascending order: which photos these are, whatever they are called.
+    /// SHA-256 of the hashes of the contents in ascending order. It identifies the set of photos, whatever their names
+    /// are.
     pub sha256: String,
 }
 
 impl EncodedPhotos {
-    /// A photo's index in the scorer and its results, or why it is not there; none for one that was not wanted.
+    /// The index of a photo in the scorer and its results, or why it has none. None if the photo was not wanted.
     pub fn index<'a>(
         &'a self,
         photos: &'a UniquePhotos,

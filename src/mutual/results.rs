@@ -1,4 +1,4 @@
-//! Photos that were scored by each other.
+//! The results of photos that were scored by each other.
 
 use candle_core::{Device, Tensor};
 
@@ -10,14 +10,14 @@ use crate::error::Result;
 use crate::prompt::Product;
 use crate::reference::{Distances, spread_out};
 
-/// The results of a folder's photos. A photo is meant by its index, in the order of adding.
+/// The results of a folder. A photo is given by its index, in the order in which it was added.
 pub struct MutualResults {
     pub(super) photos: Vec<Pending>,
     pub(super) product: Product,
     pub(super) options: MutualOptions,
     /// The blocks that were compared.
     pub(super) blocks: Vec<usize>,
-    /// None where the photos were scored by prompts alone.
+    /// None if the photos were scored by prompts alone.
     pub(super) mutual: Option<(Vec<Distances>, MutualScale)>,
 }
 
@@ -32,7 +32,7 @@ impl MutualResults {
         self.mutual.is_some()
     }
 
-    /// Whether prompts have a say in scores, or name what was found.
+    /// Whether prompts change the scores or choose the kind of defect.
     pub fn has_prompts(&self) -> bool {
         self.options.has_prompts(&self.product)
     }
@@ -42,12 +42,12 @@ impl MutualResults {
         &self.blocks
     }
 
-    /// With how many of the others each photo was compared.
+    /// The number of other photos that each photo was compared with.
     pub fn neighbors(&self) -> usize {
         (self.options.musc.max_neighbors / 2 * 2).min(self.photos().saturating_sub(1))
     }
 
-    /// What was found in a photo.
+    /// The result for one photo.
     ///
     /// # Panics
     /// If there is no such photo.
@@ -65,13 +65,13 @@ impl MutualResults {
         Finding::new(Outcome::new(scores, &self.product), &self.product, square)
     }
 
-    /// MuSc's score: the mean distance of the photo's oddest patch to its nearest patches in other photos, 0..2. After
-    /// rescoring 0..1. None by prompts alone.
+    /// MuSc's score: the mean distance of the photo's oddest patch to its nearest patches in other photos, 0..2. With
+    /// [`MutualOptions::rescore`] it is 0..1. None if the photos were scored by prompts alone.
     pub fn mutual_score(&self, photo: usize) -> Option<f32> {
         self.mutual.as_ref().map(|(distances, _)| distances[photo].score)
     }
 
-    /// All photos in ascending order of their mutual scores; none by prompts alone.
+    /// All photos in ascending order of their mutual scores. Empty if they were scored by prompts alone.
     pub fn by_score(&self) -> Vec<usize> {
         let Some((distances, _)) = &self.mutual else { return vec![] };
         let mut order: Vec<usize> = (0..distances.len()).collect();
@@ -79,12 +79,13 @@ impl MutualResults {
         order
     }
 
-    /// Up to `count` photos that stand for the folder, best first. They come from the half with the lowest mutual scores,
-    /// without those of `left_out`. The first is the lowest; each further one is the photo whose image embedding is
-    /// farthest from those taken (a coreset). None by prompts alone.
+    /// Up to `count` typical photos of the folder, best first, without the photos in `left_out`. They come from the
+    /// half with the lowest mutual scores. The first has the lowest score. Each next one is the photo whose image
+    /// embedding is farthest from the photos taken so far (a coreset). Empty if the photos were scored by prompts
+    /// alone.
     ///
     /// # Errors
-    /// [`crate::Error::Tensor`].
+    /// [`crate::Error::Tensor`] if a tensor operation fails.
     pub fn typical(&self, count: usize, left_out: &dyn Fn(usize) -> bool) -> Result<Vec<usize>> {
         let mut half = self.by_score();
         half.retain(|photo| !left_out(*photo));
@@ -99,8 +100,8 @@ impl MutualResults {
         Ok(taken.into_iter().map(|i| half[i as usize] as usize).collect())
     }
 
-    /// How many photos are in the upper group, where the scores fall into two groups of which neither is a minority: then it is
-    /// open which of them is normal.
+    /// Whether the scores split into two groups and the upper group has a quarter of the photos or more. Then it is not
+    /// clear which group is normal. Returns how many photos are in the upper group.
     pub fn without_bulk(&self) -> Option<usize> {
         let (distances, _) = self.mutual.as_ref()?;
         let count = distances.len();

@@ -1,4 +1,4 @@
-//! The scale of a folder: how many spreads a photo, or a place, lies above the median, by prompts and by the other photos.
+//! The scale of a folder: robust z-scores of photos and places, by prompts and by the other photos.
 
 use super::Pending;
 use crate::detect::{KindScore, LogOdds, at_side, shift, values_inside};
@@ -6,15 +6,15 @@ use crate::prompt::Product;
 use crate::reference::{Distances, Places};
 use crate::stats::{MedianMad, median, signed_log1p};
 
-/// A photo so many spreads above the median counts as one half.
+/// A photo this many spreads above the median has the score 0.5.
 const FAR: f32 = 3.0;
 
-/// Prompts and distances together, of photos or of places.
+/// The scale of scores by prompts and distances together, either of photos or of places.
 #[derive(Clone, Copy)]
 struct CombinedScale {
     prompts: MedianMad,
     distances: MedianMad,
-    /// What prompts count for.
+    /// The weight of the prompts.
     weight: f32,
     combined: MedianMad,
 }
@@ -40,13 +40,13 @@ impl CombinedScale {
     }
 }
 
-/// What most of a folder shows.
+/// The scales of a folder.
 pub(super) struct MutualScale {
     photos: CombinedScale,
     places: CombinedScale,
-    /// The median of the photos' highest places, in spreads.
+    /// The median over the photos of the highest z-score in the map.
     peak: f32,
-    /// The places that count, on the prompts' maps.
+    /// The places that count, at the size of the prompts' maps.
     inside: Places,
     /// Patches along one side.
     grid: usize,
@@ -55,7 +55,7 @@ pub(super) struct MutualScale {
 }
 
 impl MutualScale {
-    /// `weight`: what prompts count for. `places`: the patches that count.
+    /// `weight`: the weight of the prompts. `places`: the patches that count.
     pub fn of(
         photos: &[Pending],
         distances: &[Distances],
@@ -95,7 +95,7 @@ impl MutualScale {
         }
     }
 
-    /// Moves a photo's scores by prompts to where prompts and distances together put it.
+    /// Replaces the scores of a photo by prompts with the combined scores.
     pub fn join(&self, scores: &mut [KindScore], distances: &Distances, product: &Product) {
         let by_prompts = LogOdds::of(scores, product);
         let map = at_side(&distances.map, self.grid, self.side);

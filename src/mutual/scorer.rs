@@ -14,12 +14,12 @@ use crate::image::{BitDepth, Photo, Prepared};
 use crate::prompt::Product;
 use crate::reference::{Musc, Places, rescored};
 
-/// What prompts count for beside the other photos: measured in `docs/measured.md`.
+/// The weight of the prompts. The weight of the other photos is 1. Measured in `docs/measured.md`.
 const PROMPT_WEIGHT: f32 = 0.5;
-/// The paper's numbers of neighbours whose scores are averaged (MuSc, section 3.3; on MVTec AD).
+/// Scores are averaged over these numbers of similar photos (MuSc, section 3.3; the paper's values for MVTec AD).
 const NEIGHBORS: [usize; 3] = [1, 2, 3];
 
-/// Photos of one product, added one by one.
+/// Photos of one product that are compared with each other. They are added one by one.
 pub struct MutualScorer {
     detector: Detector,
     combined: Combined,
@@ -29,7 +29,7 @@ pub struct MutualScorer {
     photos: Vec<Pending>,
 }
 
-/// No prompts: every kind is as near as the normal ones.
+/// Scores without prompts: all kinds fit as well as the normal prompts.
 struct NoPrompts;
 
 impl Method for NoPrompts {
@@ -50,14 +50,14 @@ impl Method for NoPrompts {
     }
 }
 
-/// A photo that was encoded, and is not yet compared with others.
+/// A photo that is encoded but not yet compared with others.
 pub struct MutualPhoto {
     pending: Pending,
     features: Features,
 }
 
 impl MutualPhoto {
-    /// About how much memory it takes.
+    /// About how much memory it takes, in bytes.
     pub fn bytes(&self) -> usize {
         let blocks = self.features.blocks.iter().map(|block| block.elem_count());
         let maps = self.pending.by_prompts.iter().map(|score| score.map.values.len());
@@ -69,10 +69,10 @@ impl MutualScorer {
     /// Fewer photos than this say too little about each other.
     pub const ENOUGH: usize = 8;
 
-    /// No photos yet. `method`: the one that scores by prompts.
+    /// Makes a scorer without photos. `method` scores by prompts.
     ///
     /// # Errors
-    /// [`Error::Setting`] for options that make no sense, and for what the model does not have.
+    /// [`Error::Setting`] for invalid options, and for blocks or windows that the model does not have.
     pub fn new(
         clip: Arc<Clip>,
         method: impl Into<Arc<dyn Method>>,
@@ -101,10 +101,10 @@ impl MutualScorer {
         Ok(Self { detector, combined, product, musc, options, photos: vec![] })
     }
 
-    /// A photo as the model takes it.
+    /// The photo as the model's input.
     ///
     /// # Errors
-    /// [`Error::Photo`] for one of another shape than the region's.
+    /// [`Error::Photo`] if the aspect ratio differs from the region's.
     pub fn prepare(&self, path: &Path, photo: &Photo) -> Result<Prepared> {
         let sides = (photo.width(), photo.height());
         let region = self.options.region.as_ref();
@@ -112,7 +112,7 @@ impl MutualScorer {
         Ok(self.detector.prepare(photo))
     }
 
-    /// Encodes a photo, to be added later. This takes nearly all of the time.
+    /// Encodes a photo. It can be added later. This takes nearly all of the time.
     ///
     /// # Errors
     /// As [`Detector::encode`] and [`Detector::score`].
@@ -123,9 +123,9 @@ impl MutualScorer {
         let by_prompts = by_prompts.into_iter().next().unwrap_or_default();
         check_numbers(&by_prompts, self.combined.name())?;
         for part in features.blocks.iter().chain([&encoded.features.image]) {
-            // NaN and infinity survive a sum.
+            // A sum is NaN or infinite if any value is.
             if !part.sum_all()?.to_scalar::<f32>()?.is_finite() {
-                let why = "gave patches that are no numbers: the model's weights are not usable";
+                let why = "gave patches that are not numbers: the model's weights are not usable";
                 return Err(Error::model("mutual", why));
             }
         }
@@ -135,11 +135,11 @@ impl MutualScorer {
         Ok(MutualPhoto { pending, features })
     }
 
-    /// Adds an encoded photo, and compares it with those added shortly before. The results depend on the order of adding
-    /// ([`UniquePhotos`](super::UniquePhotos) draws one from the photos' contents).
+    /// Adds an encoded photo and compares it with the photos added shortly before. The results depend on the order of
+    /// adding. [`UniquePhotos`](super::UniquePhotos) draws an order from the photos' contents.
     ///
     /// # Errors
-    /// [`Error::Tensor`].
+    /// [`Error::Tensor`] if a tensor operation fails.
     pub fn add(&mut self, photo: MutualPhoto) -> Result<()> {
         self.musc.add(&photo.features)?;
         self.photos.push(photo.pending);
@@ -155,16 +155,16 @@ impl MutualScorer {
         self.photos.len()
     }
 
-    /// Each photo by prompts alone.
+    /// The results by prompts alone.
     pub fn finish_by_prompts(self) -> MutualResults {
         let Self { product, options, photos, combined, .. } = self;
         MutualResults { photos, product, options, blocks: combined.other.blocks, mutual: None }
     }
 
-    /// Each photo by all others.
+    /// The results by the other photos, and by prompts if [`MutualOptions::with_prompts`] is set.
     ///
     /// # Errors
-    /// [`Error::Setting`] for a single photo.
+    /// [`Error::Setting`] for fewer than two photos.
     pub fn finish(self) -> Result<MutualResults> {
         let Self { product, musc, options, photos, combined, .. } = self;
         let mut distances = musc.finish()?;
@@ -181,13 +181,15 @@ impl MutualScorer {
         Ok(MutualResults { photos, product, options, blocks: combined.other.blocks, mutual })
     }
 
-    /// For each photo its group, where the photos look like two products; none where they look like one. Two clusters of
-    /// the image embeddings (2-means) are two products under three conditions: they explain more of the embeddings' spread
-    /// than those of one product did in the folders that this was tried on (`docs/measured.md`), they lie farther apart, and
-    /// the smaller one has a fifth of the photos. Fewer are odd photos of one product.
+    /// Whether the photos look like two products. Then for each photo its group, otherwise none.
+    ///
+    /// The image embeddings are split into two clusters (2-means). They count as two products under three conditions.
+    /// The clusters explain more of the variance than clusters of one product did (`docs/measured.md`). Their centres
+    /// lie farther apart. The smaller cluster has at least a fifth of the photos. A smaller one holds odd photos of the
+    /// same product.
     ///
     /// # Errors
-    /// [`Error::Tensor`].
+    /// [`Error::Tensor`] if a tensor operation fails.
     pub fn two_products(&self) -> Result<Option<Vec<bool>>> {
         const APART: f32 = 0.12;
         let count = self.photos.len();

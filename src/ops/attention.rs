@@ -1,5 +1,5 @@
-//! Multi-head attention within many sequences of different lengths at once, so that the windows of an
-//! image, or prompts of different lengths, need neither padding nor a pass of their own.
+//! Multi-head attention within many sequences of different lengths at once. So the windows of an image, or prompts of
+//! different lengths, need no padding and no separate passes.
 
 use candle_core::{D, DType, Result, Tensor};
 use gemm::Parallelism;
@@ -7,21 +7,22 @@ use rayon::prelude::*;
 
 use super::{Softmax, cpu_rows, vectorised};
 
-/// Queries of one task: keeps the weights of a long sequence (1,370 tokens at 518 px) in the cache.
+/// Number of queries of one task. With so few, the attention weights of a long sequence (1,370 tokens at 518 px) stay
+/// in the cache.
 const QUERY_BLOCK: usize = 64;
 
 /// Which tokens a token attends to within its sequence.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum AttentionMask {
     All,
-    /// Itself and those before it.
+    /// The token itself and those before it.
     Causal,
 }
 
 /// `softmax(q k^T / sqrt(d)) v` per head and sequence.
 ///
-/// `k`, `v`: `[tokens, width]`, the sequences of `lengths` one after another. `q`: as many rows, or
-/// one row per sequence, which then attends to all of it. The result has `q`'s shape.
+/// `k` and `v` are `[tokens, width]`: the sequences of `lengths`, one after another. `q` has as many rows, or one row
+/// per sequence. A single row attends to its whole sequence. The result has the shape of `q`.
 pub(crate) fn attention(
     q: &Tensor,
     k: &Tensor,
@@ -79,17 +80,17 @@ pub(crate) fn attention(
     Tensor::from_vec(out, (queries, width), &candle_core::Device::Cpu)
 }
 
-/// Queries of one sequence that one thread works on.
+/// Some queries of one sequence, which one thread computes.
 struct Task {
     first_query: usize,
     queries: usize,
-    /// The first query's place in its sequence.
+    /// Position of the first query in its sequence.
     place: usize,
     first_key: usize,
     keys: usize,
 }
 
-/// In the order of the queries.
+/// The tasks, in the order of the queries.
 fn tasks(lengths: &[usize], one_query: bool) -> Vec<Task> {
     let mut tasks = Vec::new();
     let mut first_key = 0;
@@ -108,7 +109,7 @@ fn tasks(lengths: &[usize], one_query: bool) -> Vec<Task> {
     tasks
 }
 
-/// A matrix inside a slice, by the distance between its rows and its columns.
+/// A matrix inside a slice. `row` and `column`: distance between two rows and between two columns.
 #[derive(Clone, Copy)]
 struct Strided<'a> {
     values: &'a [f32],
@@ -116,7 +117,7 @@ struct Strided<'a> {
     column: usize,
 }
 
-/// `out = scale * a b`, sizes (rows, columns, inner), on this thread.
+/// `out = scale * a b`, computed on this thread. The sizes are (rows, columns, inner dimension).
 fn product(
     (m, n, k): (usize, usize, usize),
     a: Strided,
@@ -155,7 +156,7 @@ fn product(
     }
 }
 
-/// The same by candle's own operations: neighbouring sequences of one length form a batch.
+/// Attention with candle's own operations. Neighbouring sequences of the same length form a batch.
 fn on_device(
     q: &Tensor,
     k: &Tensor,

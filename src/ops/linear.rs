@@ -1,10 +1,8 @@
-//! A linear layer with constant weights. The weights are packed once, when the model is loaded, so
-//! that the inner loop reads them in order; bias, residual and nonlinearity are applied to a block of
-//! rows while it is still in the cache.
+//! A linear layer with constant weights. The weights are packed once, when the model is loaded, so that the inner loop
+//! reads them in order. Bias, residual and nonlinearity are applied to a block of rows while it is still in the cache.
 //!
-//! Every output element is summed in the same order however many rows there are. On 2 cores with AVX2 and
-//! the sizes of ViT-B-16-plus-240 it is 1.0 to 1.2 times as fast as candle's matrix product, which packs
-//! the weights anew every time.
+//! Every output element is summed in the same order, for any number of rows. On 2 cores with AVX2 and at the sizes of
+//! ViT-B-16-plus-240, it is 1.0 to 1.2 times as fast as candle's matrix product, which packs the weights at every call.
 
 use candle_core::{Device, Result, Tensor};
 use pulp::{Simd, WithSimd};
@@ -12,12 +10,12 @@ use rayon::prelude::*;
 
 use super::{Activation, LayerNorm, cpu_slice};
 
-/// Rows that one task multiplies: with 900 columns they fit the second-level cache.
+/// Number of rows of one task. With 900 columns they fit into the second-level cache.
 const BLOCK_ROWS: usize = 96;
 /// Inner dimension of one pass over a block.
 const DEPTH: usize = 1024;
 
-/// `y = x W^T + b`, weights `[outputs, inputs]` as checkpoints store them.
+/// `y = x W^T + b`. The weights are `[outputs, inputs]`, as in checkpoints.
 #[derive(Clone, Debug)]
 pub(crate) struct Linear {
     inputs: usize,
@@ -27,7 +25,7 @@ pub(crate) struct Linear {
 
 #[derive(Clone, Debug)]
 enum Weights {
-    /// `panels`: [`pack`]ed for this machine's tile.
+    /// `panels`: the weights from [`pack`], for the tile size of this processor.
     Packed {
         panels: Vec<f32>,
         bias: Vec<f32>,
@@ -58,7 +56,7 @@ impl Linear {
         Ok(Self { inputs, outputs, weights })
     }
 
-    /// `[rows, inputs]` to `[rows, outputs]`, added to `residual` where there is one.
+    /// `[rows, inputs]` to `[rows, outputs]`. `residual` is added if there is one.
     pub fn forward(&self, x: &Tensor, residual: Option<&Tensor>) -> Result<Tensor> {
         if let Weights::OnDevice { .. } = self.weights {
             let y = self.on_device(x)?;
@@ -90,8 +88,9 @@ impl Linear {
         }
     }
 
-    /// Makes `[rows, outputs]` from `[rows, inputs]` (of this layer or the one before), one block of rows after another:
-    /// `block` is given the block's first row, its input and its output, which holds zeros.
+    /// Computes `[rows, outputs]` from `[rows, inputs]` in blocks of rows. `inputs`: width of the input, which may be
+    /// the input of an earlier layer. `block` gets the index of its first row, its input, its output filled with zeros,
+    /// and scratch memory.
     fn by_blocks(
         &self,
         x: &Tensor,
@@ -126,7 +125,7 @@ impl Linear {
     }
 }
 
-/// A task's room to work in, kept from block to block.
+/// Scratch memory of a task, reused for each block.
 #[derive(Default)]
 struct Scratch {
     strips: Vec<f32>,
@@ -134,8 +133,8 @@ struct Scratch {
     hidden: Vec<f32>,
 }
 
-/// The second half of a transformer block: `x + outer(activation(inner(norm(x))))`. The hidden layer, four
-/// times as wide as the rest, exists for one block of rows at a time only.
+/// The second half of a transformer block: `x + outer(activation(inner(norm(x))))`. The hidden layer is four times as
+/// wide as the rest, so it exists for only one block of rows at a time.
 #[derive(Clone, Debug)]
 pub(crate) struct Mlp {
     pub norm: LayerNorm,
@@ -171,7 +170,7 @@ impl Mlp {
     }
 }
 
-/// Rows `[outputs, inputs]` to panels `[outputs / width, inputs, width]`, filled up with zeros.
+/// Packs rows `[outputs, inputs]` into panels `[outputs / width, inputs, width]`, padded with zeros.
 fn pack(rows: &[f32], inputs: usize, width: usize) -> Vec<f32> {
     let mut panels = vec![0f32; (rows.len() / inputs).div_ceil(width) * width * inputs];
     panels.par_chunks_mut(inputs * width).zip(rows.par_chunks(inputs * width)).for_each(
@@ -186,8 +185,8 @@ fn pack(rows: &[f32], inputs: usize, width: usize) -> Vec<f32> {
     panels
 }
 
-/// The tile is what the registers hold: 24 of 32 with AVX-512, 12 of 16 with AVX2 or NEON's halves.
-/// The last argument is whether the processor multiplies and adds in one step.
+/// Calls a function with the tile size that fits the vector registers. A tile uses 24 of 32 registers with AVX-512, 12
+/// of 16 with AVX2, and 12 of 32 with NEON. The last argument says whether the processor has a fused multiply-add.
 macro_rules! with_tile {
     ($lanes:expr, $call:ident($($argument:expr),*)) => {
         match $lanes {
@@ -215,7 +214,7 @@ impl WithSimd for PanelWidth {
 
 /// `out += input * panels` for one block of rows.
 struct Multiply<'a> {
-    /// Room to work in.
+    /// Scratch memory.
     strips: &'a mut Vec<f32>,
     input: &'a [f32],
     inputs: usize,
@@ -239,7 +238,7 @@ fn multiply<const ROWS: usize, const COLUMNS: usize, const FUSED: bool>(task: Mu
     let rows = input.len() / inputs;
     for start in (0..inputs).step_by(DEPTH) {
         let depth = DEPTH.min(inputs - start);
-        // The input's rows, ROWS of them interleaved, so that a tile reads them in order too.
+        // Interleave ROWS rows of the input, so that a tile reads them in order too.
         strips.clear();
         strips.resize(rows.div_ceil(ROWS) * ROWS * depth, 0f32);
         for (r, row) in input.chunks_exact(inputs).enumerate() {
@@ -272,7 +271,7 @@ fn multiply_tile<const ROWS: usize, const COLUMNS: usize, const FUSED: bool>(
     for (x, w) in strip.as_chunks::<ROWS>().0.iter().zip(panel.as_chunks::<COLUMNS>().0) {
         for r in 0..ROWS {
             for c in 0..COLUMNS {
-                // A fused multiply-add is a library call where the processor has none.
+                // Without hardware support, a fused multiply-add is a slow library call.
                 tile[r][c] =
                     if FUSED { x[r].mul_add(w[c], tile[r][c]) } else { x[r] * w[c] + tile[r][c] };
             }

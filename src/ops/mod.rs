@@ -1,8 +1,8 @@
-//! The few kernels that candle lacks or has too slow for a vision transformer on a plain CPU. Each
-//! falls back to candle's own operations on other devices.
+//! Kernels that candle lacks, or that are too slow in candle for a vision transformer on a normal CPU. On other devices
+//! each kernel uses candle's own operations.
 //!
-//! On the CPU every output element is one fixed sequence of operations, so results are the same bits
-//! whatever the number of threads and whatever else is in the batch.
+//! On the CPU every output element is one fixed sequence of operations. So results are the same bits for any number of
+//! threads and any batch.
 
 mod attention;
 mod linear;
@@ -21,9 +21,9 @@ pub(crate) use nearest::{Highest, HighestOfColumns};
 /// The MLP's nonlinearity.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Activation {
-    /// The exact Gaussian error linear unit (with erf): LAION's and DataComp's checkpoints.
+    /// The exact Gaussian error linear unit (with erf), in LAION's and DataComp's checkpoints.
     Gelu,
-    /// `x * sigmoid(1.702 x)`: all of OpenAI's checkpoints.
+    /// `x * sigmoid(1.702 x)`, in all of OpenAI's checkpoints.
     QuickGelu,
 }
 
@@ -54,8 +54,8 @@ impl Activation {
     }
 }
 
-/// Layer normalisation over the last axis, in two passes: candle's own takes the variance as
-/// E[x^2] - E[x]^2, which cancels badly where the mean is large.
+/// Layer normalisation over the last axis, in two passes. candle's own computes the variance as E[x^2] - E[x]^2, which
+/// loses precision if the mean is large.
 #[derive(Clone, Debug)]
 pub(crate) struct LayerNorm {
     weight: Tensor,
@@ -94,7 +94,7 @@ impl LayerNorm {
     }
 }
 
-/// A norm's parameters where the kernels can read them.
+/// The parameters of a norm in memory that the kernels can read.
 struct CpuNorm {
     weight: Vec<f32>,
     bias: Vec<f32>,
@@ -107,13 +107,13 @@ impl CpuNorm {
     }
 }
 
-/// Runs a task with the processor's widest vectors. A task is a struct and not a closure, because a closure is
-/// compiled for the oldest processors unless it happens to be inlined.
+/// Runs a task with the widest vectors of the processor. A task is a struct and not a closure. A closure that is not
+/// inlined is compiled for the oldest processors.
 fn vectorised<T: WithSimd>(task: T) -> T::Output {
     pulp::Arch::new().dispatch(task)
 }
 
-/// A function of each value, in place.
+/// Applies a function to each value, in place.
 struct Map<'a, F> {
     values: &'a mut [f32],
     function: F,
@@ -175,8 +175,8 @@ fn sum(values: &[f32], f: impl Fn(f32) -> f32) -> f32 {
     lanes.iter().sum::<f32>() + rest.iter().map(|&x| f(x)).sum::<f32>()
 }
 
-/// Softmax of the rows of a matrix, `keys` long, in place. Under a causal mask the first row sees `seen` keys and each
-/// further one more; the others get 0.
+/// Softmax of each row of a matrix, in place. A row has `keys` values. Under a causal mask, the first row sees `seen`
+/// keys, and each further row sees one more. The values of the other keys become 0.
 struct Softmax<'a> {
     rows: &'a mut [f32],
     keys: usize,
@@ -211,8 +211,8 @@ fn softmax(row: &mut [f32]) {
     }
 }
 
-/// e^x within 2 units in the last place, without branches so that it vectorises: 2^n times a polynomial
-/// (Cephes' expf).
+/// e^x within 2 units in the last place: 2^n times a polynomial (Cephes' expf). It has no branches, so that it
+/// vectorises.
 #[inline(always)]
 fn exp(x: f32) -> f32 {
     const LN2_HIGH: f32 = 0.693_359_4;
@@ -230,12 +230,12 @@ fn exp(x: f32) -> f32 {
     (p * r * r + r + 1.0) * power
 }
 
-/// Rows at unit length.
+/// Scales each row to unit length.
 pub(crate) fn unit_rows(rows: &Tensor) -> Result<Tensor> {
     rows.broadcast_div(&rows.sqr()?.sum_keepdim(D::Minus1)?.sqrt()?)
 }
 
-/// Adds the logistic function of each value to a sum.
+/// Adds the logistic function of each value to its sum.
 pub(crate) fn add_sigmoid(sums: &mut [f32], values: &[f32]) {
     vectorised(AddSigmoid { sums, values });
 }
@@ -256,7 +256,8 @@ impl WithSimd for AddSigmoid<'_> {
     }
 }
 
-/// Lowers each of `far` to the squared distance of its row from `centre` where that is less; rows are as wide as it.
+/// Lowers each value of `far` to the squared distance of its row from `centre`, if the distance is smaller. A row is as
+/// wide as `centre`.
 pub(crate) fn lower_to_distance(far: &mut [f32], rows: &[f32], centre: &[f32]) {
     vectorised(LowerToDistance { far, rows, centre });
 }
@@ -327,7 +328,8 @@ pub(crate) fn cpu_slice(tensor: &Tensor) -> Result<impl Deref<Target = [f32]>> {
     CpuSlice::new(storage, layout.start_offset(), layout.shape().elem_count())
 }
 
-/// The same for a `[rows, width]` view whose rows are contiguous, with the distance between rows.
+/// All elements of a `[rows, width]` float32 CPU view whose rows are contiguous, borrowed. Also returns the distance
+/// between rows.
 fn cpu_rows(tensor: &Tensor) -> Result<(impl Deref<Target = [f32]>, usize)> {
     let (storage, layout) = tensor.storage_and_layout();
     let &[stride, 1] = layout.stride() else {
@@ -338,7 +340,7 @@ fn cpu_rows(tensor: &Tensor) -> Result<(impl Deref<Target = [f32]>, usize)> {
     Ok((CpuSlice::new(storage, layout.start_offset(), length)?, stride))
 }
 
-/// A part of a tensor's storage, with the lock that keeps it in place.
+/// A part of a tensor's storage, and the lock that keeps it unchanged.
 struct CpuSlice<G> {
     storage: G,
     start: usize,

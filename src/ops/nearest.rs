@@ -1,10 +1,10 @@
-//! The highest of a matrix of similarities, of every row and of every column in one pass.
+//! The highest value of every row and every column of a matrix of similarities, in one pass.
 
 use pulp::{Simd, WithSimd};
 
 use super::vectorised;
 
-/// The highest value so far, and where it was; the first of several.
+/// The highest value so far, and its position. Of equal values, the first.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Highest {
     pub value: f32,
@@ -14,18 +14,18 @@ pub(crate) struct Highest {
 impl Highest {
     pub const NONE: Self = Self { value: f32::NEG_INFINITY, at: 0 };
 
-    /// Meets further values, of which the first is number `first`.
+    /// Adds further values. `first`: position of the first of them.
     pub fn meet(&mut self, first: usize, values: &[f32]) {
         let highest = vectorised(HighestOf(values));
         if highest > self.value {
-            // Once more for the place: cheaper than to carry it along.
+            // A second search for the position is cheaper than tracking it in the first one.
             let found = values.iter().position(|value| *value == highest).unwrap_or_default();
             *self = Self { value: highest, at: (first + found) as u32 };
         }
     }
 }
 
-/// The same for many columns.
+/// The highest value of each of many columns.
 pub(crate) struct HighestOfColumns {
     values: Vec<f32>,
     at: Vec<u32>,
@@ -36,14 +36,14 @@ impl HighestOfColumns {
         Self { values: vec![f32::NEG_INFINITY; columns], at: vec![0; columns] }
     }
 
-    /// Meets a part of row number `row` that begins at column `first`.
+    /// Adds a part of row number `row`, which begins at column `first`.
     pub fn meet(&mut self, row: u32, first: usize, part: &[f32]) {
         let columns = first..first + part.len();
         let (values, at) = (&mut self.values[columns.clone()], &mut self.at[columns]);
         vectorised(Raise { part, row, values, at });
     }
 
-    /// Each column's.
+    /// The highest value of each column.
     pub fn all(&self) -> Vec<Highest> {
         let columns = self.values.iter().zip(&self.at);
         columns.map(|(&value, &at)| Highest { value, at }).collect()

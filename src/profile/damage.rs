@@ -1,11 +1,11 @@
-//! Simulated damage on good photos: can the references and words tell it from what is good?
+//! Simulated damage on reference photos. It tests whether references and prompts can tell damage from good parts.
 
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use crate::image::Prepared;
 
-/// A part of a model's square, in pixels.
+/// A rectangle on the model's square input, in pixels.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Rectangle {
     pub left: usize,
@@ -15,7 +15,7 @@ pub(super) struct Rectangle {
 }
 
 impl Rectangle {
-    /// The smallest that holds all pixels of a region of a `[size, size]` square.
+    /// The smallest rectangle that contains a region of a `[size, size]` square.
     pub fn around(region: Option<&[bool]>, size: usize) -> Self {
         let all = Self { left: 0, top: 0, width: size, height: size };
         let Some(region) = region else { return all };
@@ -29,7 +29,7 @@ impl Rectangle {
         Self { left, top, width, height }
     }
 
-    /// Whether it holds a point, or has it within `margin` of its edge.
+    /// Whether a point lies in the rectangle, or at most `margin` outside it.
     pub fn is_near(&self, (x, y): (f32, f32), margin: f32) -> bool {
         let near = |at: f32, start: usize, length: usize| {
             at >= start as f32 - margin && at <= (start + length) as f32 + margin
@@ -38,9 +38,9 @@ impl Rectangle {
     }
 }
 
-/// CutPaste (Li et al., arXiv 2104.04015): a part of the photo, a little brighter or darker, laid over another part of
-/// it; a patch or a thin scar. Within `area`. What hardly changes the photo (background on background) is no
-/// damage: it is drawn again.
+/// CutPaste (Li et al., arXiv 2104.04015): copies a piece of the photo, a patch or a thin scar, to another place inside
+/// `area` and makes it a little brighter or darker. If the photo hardly changes (background on background), another
+/// piece is drawn.
 pub(super) fn cut_paste(
     prepared: &Prepared,
     size: usize,
@@ -48,7 +48,7 @@ pub(super) fn cut_paste(
     is_scar: bool,
     seed: u64,
 ) -> (Prepared, Rectangle) {
-    /// Mean change of the pixels that is damage, in standard deviations of all photos.
+    /// The mean change of the pixels that counts as damage, in standard deviations of all photos.
     const ENOUGH: f32 = 0.5;
     const DRAWS: usize = 32;
     let mut random = ChaCha8Rng::seed_from_u64(seed);
@@ -71,11 +71,11 @@ pub(super) fn cut_paste(
     (Prepared { pixels, placement: prepared.placement }, paste.to)
 }
 
-/// A part of a photo that is laid over another.
+/// A piece of a photo that is pasted at another place.
 struct Paste {
     from: (usize, usize),
     to: Rectangle,
-    /// What is added to it, in standard deviations.
+    /// The value that is added to it, in standard deviations.
     shift: f32,
 }
 
@@ -84,7 +84,7 @@ impl Paste {
         let mut side = |share: std::ops::Range<f32>, whole: usize| {
             ((random.random_range(share) * whole as f32) as usize).clamp(1, whole)
         };
-        // The paper's sizes: a patch of 2 to 15 % of the photo, a scar of 2 to 16 by 10 to 25 of 256 pixels.
+        // The paper's sizes: a patch of 2 to 15 % of the photo, and a scar of 2 to 16 by 10 to 25 of 256 pixels.
         let (width, height) = if is_scar {
             (side(0.02..0.06, area.width), side(0.1..0.3, area.height))
         } else {
@@ -99,7 +99,7 @@ impl Paste {
         Self { from, to: Rectangle { left, top, width, height }, shift }
     }
 
-    /// For each value that changes its index and that of the one that takes its place.
+    /// For each value that changes: its index, and the index of the value that replaces it.
     fn pixels(&self, size: usize) -> impl Iterator<Item = (usize, usize)> {
         let Rectangle { left, top, width, height } = self.to;
         let from = self.from;
@@ -110,14 +110,14 @@ impl Paste {
         })
     }
 
-    /// How much it changes the pixels on average.
+    /// The mean absolute change of the pixels, in standard deviations.
     fn change(&self, pixels: &[f32], size: usize) -> f32 {
         let changes = self.pixels(size).map(|(to, from)| pixels[from] + self.shift - pixels[to]);
         changes.map(f32::abs).sum::<f32>() / (3 * self.to.width * self.to.height) as f32
     }
 }
 
-/// The same photo, moved by some pixels; what moves in repeats the edge.
+/// The photo, moved by some pixels. The empty border repeats the edge.
 pub(super) fn moved(prepared: &Prepared, size: usize, by: (isize, isize)) -> Prepared {
     let from = |to: usize, by: isize| (to as isize - by).clamp(0, size as isize - 1) as usize;
     let mut pixels = Vec::with_capacity(prepared.pixels.len());

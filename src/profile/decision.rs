@@ -1,5 +1,5 @@
-//! The line between good and defective, from good photos alone: split-conformal p-values (Vovk et al., Algorithmic
-//! Learning in a Random World; Bates et al. 2023, arXiv 2104.08279).
+//! The line between ok and ng. Only good photos decide it: split-conformal p-values (Vovk et al., Algorithmic Learning
+//! in a Random World; Bates et al. 2023, arXiv 2104.08279).
 
 use serde::{Deserialize, Serialize};
 
@@ -9,14 +9,15 @@ use serde::{Deserialize, Serialize};
 pub enum Decision {
     /// Nothing unusual.
     Ok,
-    /// So unusual that good parts reach this no more often than the false-alarm rate says.
+    /// The share of good parts with such a score or a higher one is at most the false-alarm rate.
     Ng,
-    /// Near the line, or beyond all good photos where there are too few of them to keep the rate: look at it.
+    /// The score is near the line. Or it is higher than all good photos, but there are too few of them for the rate. A
+    /// person should look at the part.
     Uncertain,
 }
 
 impl Decision {
-    /// As results spell it.
+    /// The name in results.
     pub fn name(self) -> &'static str {
         match self {
             Self::Ok => "ok",
@@ -25,11 +26,11 @@ impl Decision {
         }
     }
 
-    /// The decision on a photo with this p-value among `photos` good ones. Of good parts at most the share
-    /// `false_alarm` become `ng`; up to twice that rate, or where fewer photos than [`Calibration::needed`] leave
-    /// the rate open, the photo is uncertain.
+    /// The decision for a photo with this p-value. `photos` is the number of good photos. At most the share
+    /// `false_alarm` of good parts is `ng`. A photo is uncertain up to twice this rate. It is also uncertain if it is
+    /// beyond all good photos and there are fewer than [`Calibration::needed`].
     pub fn new(p_value: f64, photos: usize, false_alarm: f64) -> Self {
-        // A little room for rates such as 0.05, which floats do not hold exactly.
+        // A small tolerance for rates such as 0.05, which floats cannot represent exactly.
         let within = |rate: f64| p_value <= rate * (1.0 + 1e-9);
         if within(false_alarm) {
             Self::Ng
@@ -41,7 +42,7 @@ impl Decision {
     }
 }
 
-/// Scores of good photos that the method did not know.
+/// The scores of good photos that the method did not know.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Calibration {
     /// In ascending order.
@@ -49,38 +50,38 @@ pub struct Calibration {
 }
 
 impl Calibration {
-    /// Of the scores of good photos, each judged as if the method had not seen it.
+    /// From the scores of good photos. Each must be scored as if the method had not seen it.
     pub fn new(mut scores: Vec<f32>) -> Self {
         scores.sort_by(f32::total_cmp);
         Self { scores }
     }
 
-    /// How many good photos.
+    /// Number of good photos.
     pub fn photos(&self) -> usize {
         self.scores.len()
     }
 
-    /// The share of good parts that reach this score or more, at most: `(1 + those of n that do) / (n + 1)`. None
-    /// without photos.
+    /// The p-value `(1 + good photos with this score or a higher one) / (1 + good photos)`. At most this share of good
+    /// parts reaches such a score. None if there are no good photos.
     pub fn p_value(&self, score: f32) -> Option<f64> {
         let below = self.scores.partition_point(|s| *s < score);
         let (n, candidates) = (self.scores.len(), self.scores.len() - below);
         (n > 0).then(|| (1 + candidates) as f64 / (n + 1) as f64)
     }
 
-    /// The score above which a photo is [`Decision::Ng`]; none where there are too few photos for this rate.
+    /// A photo with a higher score is [`Decision::Ng`]. None if there are too few photos for this rate.
     pub fn threshold(&self, false_alarm: f64) -> Option<f32> {
         let n = self.scores.len();
         let candidates = (false_alarm * (n + 1) as f64 * (1.0 + 1e-9)) as usize;
         (1..=n).contains(&candidates).then(|| self.scores[n - candidates])
     }
 
-    /// How many good photos a false-alarm rate needs: 19 for 5 %, 99 for 1 %.
+    /// Number of good photos that a false-alarm rate needs: 19 for 5 %, 99 for 1 %.
     pub fn needed(false_alarm: f64) -> usize {
         (1.0 / false_alarm - 1.0 - 1e-9).ceil() as usize
     }
 
-    /// The lowest false-alarm rate that so many good photos can promise.
+    /// The lowest false-alarm rate that is possible with this number of good photos.
     pub fn best(photos: usize) -> f64 {
         1.0 / (photos as f64 + 1.0)
     }
@@ -122,7 +123,7 @@ mod tests {
         assert_eq!(decide(0.35, 0.05), Decision::Ok);
     }
 
-    /// Of good parts no more than the promised share is called defective, whatever their scores' distribution.
+    /// At most the promised share of good parts is called defective, whatever the distribution of their scores is.
     #[test]
     fn the_rate_is_kept() {
         let mut state = 7u64;

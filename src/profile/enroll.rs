@@ -1,4 +1,4 @@
-//! From photos of good parts to a profile.
+//! Makes a profile from photos of good parts.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -18,58 +18,58 @@ use crate::image::{BitDepth, Fit, Photo, Prepared};
 use crate::prompt::Product;
 use crate::reference::{FitOptions, Places, REFERENCE_METHODS, ReferenceEntry, Region};
 
-/// Good photos that damage is laid over: enough for a verdict.
+/// Number of reference photos that get simulated damage. It is enough to assess the profile.
 const DAMAGED_PHOTOS: usize = 16;
 
-/// What a product is enrolled with, besides its photos.
+/// Options for enrolling a product.
 pub struct EnrollOptions<'a> {
-    /// The method that compares with words.
+    /// The method that compares with prompts.
     pub method: &'static MethodEntry,
-    /// What it is made of.
+    /// The inputs of this method.
     pub inputs: MethodInputs,
-    /// The method that compares with good parts.
+    /// The method that compares with reference photos.
     pub references: &'static ReferenceEntry,
-    /// The blocks whose patches that compares; its own choice when none.
+    /// It compares the patches of these blocks. None: its default blocks.
     pub blocks: Option<Vec<usize>>,
     /// How photos are made square.
     pub fit: Fit,
-    /// Bits that the camera fills in 16-bit files.
+    /// The number of bits that the camera uses in 16-bit files.
     pub depth: BitDepth,
-    /// The prompt file's name, to be noted.
+    /// The name of the prompt file. It is stored in the profile.
     pub prompts: String,
-    /// The share of good parts that may be called defective, 0..1.
+    /// The share of good parts that may be called `ng`, 0..1.
     pub false_alarm: f64,
-    /// A picture that is white where to look.
+    /// A mask of the region of interest: white parts count.
     pub region: Option<PathBuf>,
-    /// Of all that is drawn by lot.
+    /// Seed of all random choices.
     pub seed: u64,
-    /// Told what is being done, and how much of it is done, 0..1.
+    /// Called with the current step and its finished share, 0..1.
     pub progress: &'a (dyn Fn(&str, f64) + Sync),
 }
 
-/// The photos to enroll with.
+/// The photos to enroll.
 #[derive(Clone, Copy)]
 pub struct EnrollPhotos<'a> {
-    /// Of good parts, to compare with.
+    /// Reference photos. Other photos are compared with them.
     pub references: &'a [PathBuf],
-    /// Of further good parts, to draw the line with.
+    /// Other photos of good parts. They only decide the line.
     pub calibration: &'a [PathBuf],
 }
 
-/// A profile, and what its user should know.
+/// A profile, and notes for the user.
 pub struct Enrolled {
     /// The profile.
     pub profile: Profile,
     /// Photos that could not be read.
     pub unreadable: Vec<Error>,
-    /// Photos that were left out because their file is another's copy: which, and of which.
+    /// Copies that were left out: the copy, and the photo with the same content.
     pub copies: Vec<(PathBuf, PathBuf)>,
-    /// The first thing that is notable about how the mask or a photo was read.
+    /// The first note about reading the mask or a photo.
     pub note: Option<String>,
 }
 
 impl Default for EnrollOptions<'_> {
-    /// WinCLIP with its own references, which needs no adapter; a false-alarm rate of 5 %.
+    /// WinCLIP by prompts and by references, which needs no adapter. The false-alarm rate is 5 %.
     fn default() -> Self {
         Self {
             method: default_method(false),
@@ -88,7 +88,7 @@ impl Default for EnrollOptions<'_> {
 }
 
 impl EnrollOptions<'_> {
-    /// Whether these can be followed: the blocks to compare.
+    /// Checks the options. Returns the blocks to compare.
     fn check(&self, clip: &Clip) -> Result<Vec<usize>> {
         if !(self.false_alarm > 0.0 && self.false_alarm < 1.0) {
             let setting = format!("false-alarm {}", self.false_alarm);
@@ -111,11 +111,12 @@ impl EnrollOptions<'_> {
     }
 }
 
-/// Enrolls a product. The order of the photos' files does not matter: they are taken in the order of their hashes.
+/// Enrolls a product. The order of the photos does not matter: they are sorted by their hashes.
 ///
 /// # Errors
-/// [`Error::Setting`] without a reference that can be read, for a false-alarm rate outside 0..1 and for what the
-/// model does not have; [`Error::Photo`] for a region that cannot be used.
+/// - [`Error::Setting`] if no reference photo can be read, for a false-alarm rate outside 0..1, and for blocks or
+///   windows that the model does not have.
+/// - [`Error::Photo`] for a mask that cannot be used, and for a reference photo whose score is not a number.
 pub fn enroll(
     clip: Arc<Clip>,
     product: Product,
@@ -167,7 +168,7 @@ impl EnrollOptions<'_> {
         self.inputs.adapter.clone().filter(|_| self.method.takes_adapter)
     }
 
-    /// What a profile says of itself before any photo was seen.
+    /// The description of a profile, before any photo was read.
     fn about(&self, clip: &Clip, product: &Product, region: Option<&Region>) -> ProfileAbout {
         ProfileAbout {
             version: env!("CARGO_PKG_VERSION").into(),
@@ -198,11 +199,11 @@ impl EnrollOptions<'_> {
     }
 }
 
-/// Writes down what each reference scores when it is held out; a single one has no score.
+/// Stores the score of each reference photo when it is held out. A single one has no score.
 fn note_scores(references: &mut [ReferenceAbout], held_out: &[HeldOutScore]) -> Result<()> {
     for (about, held_out) in references.iter_mut().zip(held_out) {
         if !held_out.score.is_finite() {
-            let why = "its score is no number; leave it out, or take another method";
+            let why = "its score is not a number; leave it out, or use another method";
             return Err(Error::photo(Path::new(&about.file), why));
         }
         about.score = Some(held_out.score);
@@ -210,7 +211,7 @@ fn note_scores(references: &mut [ReferenceAbout], held_out: &[HeldOutScore]) -> 
     Ok(())
 }
 
-/// What is the same for all photos of an enrolment, and what comes up on the way.
+/// The state of an enrolment.
 struct Enrolment<'a> {
     options: &'a EnrollOptions<'a>,
     clip: Arc<Clip>,
@@ -218,12 +219,12 @@ struct Enrolment<'a> {
     places: Places,
     detector: Detector,
     notes: Notes,
-    /// Photos that were encoded, of how many.
+    /// The number of photos encoded so far, and of all photos.
     done: usize,
     total: usize,
 }
 
-/// What the user should know.
+/// Notes for the user.
 #[derive(Default)]
 struct Notes {
     unreadable: Vec<Error>,
@@ -249,7 +250,7 @@ impl<'a> Enrolment<'a> {
         Ok(Self { options, clip, region, places, detector, notes, done: 0, total: 0 })
     }
 
-    /// The files of the references, and those that only draw the line, each content once.
+    /// The files of the references, and the files that only decide the line. Equal contents count once.
     fn read(&mut self, photos: EnrollPhotos) -> (Vec<PhotoFile>, Vec<PhotoFile>) {
         let read = |share: f64| (self.options.progress)("reading photos", share);
         let references = PhotoFile::all(photos.references, &mut self.notes, &read);
@@ -263,7 +264,7 @@ impl<'a> Enrolment<'a> {
         (references, calibration)
     }
 
-    /// A photo through the image tower; none where it cannot be read.
+    /// Encodes a photo. None if it cannot be read.
     fn encode(&mut self, file: &PhotoFile) -> Result<Option<EncodedReference>> {
         self.done += 1;
         (self.options.progress)("photos of good parts", self.done as f64 / self.total as f64);
@@ -288,7 +289,8 @@ impl<'a> Enrolment<'a> {
         Ok(Some(EncodedReference { about: file.about(), prepared: Some(prepared), encoded }))
     }
 
-    /// All references that can be read. Damage will be laid over some, evenly spread: only those keep their pixels.
+    /// Encodes all references that can be read. Some of them, evenly spread, will get simulated damage. Only these keep
+    /// their pixels.
     fn encode_references(&mut self, files: &[PhotoFile]) -> Result<Vec<EncodedReference>> {
         let many = files.len().max(DAMAGED_PHOTOS);
         let is_damaged =
@@ -309,7 +311,7 @@ impl<'a> Enrolment<'a> {
         Ok(references)
     }
 
-    /// References with simulated damage, and where it is; or other views of a single one.
+    /// References with simulated damage, and where the damage is. For a single reference, moved copies of it.
     fn variants(&self, references: &[EncodedReference]) -> Result<(Vec<Variant>, Vec<Rectangle>)> {
         let (size, grid) = (self.clip.size(), self.clip.grid());
         let pixels = self.region.as_ref().map(|region| &*region.pixels);
@@ -345,7 +347,7 @@ impl<'a> Enrolment<'a> {
     }
 }
 
-/// A file whose bytes are known.
+/// A photo's file and its hash.
 struct PhotoFile {
     path: PathBuf,
     sha256: String,
@@ -353,13 +355,13 @@ struct PhotoFile {
 
 struct EncodedReference {
     about: ReferenceAbout,
-    /// Of the photos that damage is laid over.
+    /// Only for photos that get simulated damage.
     prepared: Option<Prepared>,
     encoded: EncodedPhoto,
 }
 
 impl PhotoFile {
-    /// In the order of their hashes, each content once.
+    /// Sorts the files by their hashes. Equal contents are kept once.
     fn all(paths: &[PathBuf], notes: &mut Notes, progress: &dyn Fn(f64)) -> Vec<Self> {
         let mut files: Vec<Self> = Vec::new();
         for (i, path) in paths.iter().enumerate() {
@@ -396,8 +398,8 @@ pub(super) fn file_name(path: &Path) -> String {
     path.file_name().unwrap_or_default().to_string_lossy().into_owned()
 }
 
-/// Of several photos each with a patch and a scar laid over it; of a single one itself, moved half a patch to each
-/// side. With the photo's index and where the damage is.
+/// Several references: each with a pasted patch, and with a pasted scar. A single reference: moved by half a patch in
+/// each direction. Each version has the index of its photo and the place of the damage.
 fn versions(
     references: &[EncodedReference],
     size: usize,
@@ -416,7 +418,7 @@ fn versions(
     let kept =
         references.iter().enumerate().filter_map(|(of, p)| Some((of, p, p.prepared.as_ref()?)));
     let damaged = kept.flat_map(|(of, photo, undamaged)| {
-        // Drawn by the photo itself: the others do not matter.
+        // The seed comes from the photo itself, so other photos do not change its damage.
         let own = u64::from_str_radix(&photo.about.sha256[..15], 16).unwrap_or(0);
         [false, true].map(|is_scar| {
             let seed = seed ^ own ^ u64::from(is_scar);

@@ -1,5 +1,5 @@
-//! Profiles on disk: safetensors with one JSON object of metadata (`docs/enroll.md`). A file that is not as it was
-//! written is refused.
+//! Profiles on disk: safetensors with three strings of metadata, one of them a JSON object (`docs/enroll.md`). A file
+//! that was changed after it was written is refused.
 
 use std::collections::BTreeMap;
 use std::io::Read;
@@ -16,7 +16,7 @@ use crate::files::{safetensors_bytes, write_whole};
 use crate::prompt::Product;
 use crate::prompt::{Kind, Role};
 
-/// What the metadata's `format` says.
+/// The value of `format` in the metadata.
 const FORMAT: &str = "blemish profile 1";
 const MOST_BYTES: u64 = 16 << 30;
 const MOST_METADATA: u64 = 100 << 20;
@@ -35,16 +35,16 @@ impl Profile {
         Ok(profile)
     }
 
-    /// Writes it, whole or not at all.
+    /// Writes the profile. The file is written completely or not at all.
     ///
     /// # Errors
-    /// [`Error::Write`].
+    /// [`Error::Write`] if the file cannot be written.
     pub fn save(&self, path: impl AsRef<Path>) -> Result<()> {
         let bytes = self.bytes(Some(&self.sha256))?;
         write_whole(path.as_ref(), &bytes)
     }
 
-    /// Whether a file says that it is a profile, of whatever version and state.
+    /// Whether a file claims to be a profile, of any version and in any state.
     pub fn is_one(path: impl AsRef<Path>) -> bool {
         let format = || -> Option<String> {
             let mut file = crate::files::open(path.as_ref(), MOST_BYTES).ok()?;
@@ -53,7 +53,7 @@ impl Profile {
             let length = u64::from_le_bytes(length);
             let mut header = vec![0];
             file.read_exact(&mut header).ok()?;
-            // Other files begin with any number, and with something else than JSON behind it.
+            // Other files may begin with any number, but no JSON follows it.
             if !(1..=MOST_METADATA).contains(&length) || header != b"{" {
                 return None;
             }
@@ -64,10 +64,10 @@ impl Profile {
         format().is_some_and(|format| format.starts_with("blemish profile"))
     }
 
-    /// Reads what [`Profile::save`] wrote.
+    /// Reads a profile that [`Profile::save`] wrote.
     ///
     /// # Errors
-    /// [`Error::Profile`] that says whether the file is something else, of another version, or altered.
+    /// [`Error::Profile`] says whether the file is something else, has another version, or was changed.
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
         let fail = |why: String| Error::profile(path, why);
@@ -81,7 +81,7 @@ impl Profile {
         Ok(Self { file: path.to_path_buf(), ..profile })
     }
 
-    /// The SHA-256 that it says it has, and what it holds.
+    /// The SHA-256 in the metadata, and the content.
     fn parse(bytes: &[u8]) -> Result<(String, Self), String> {
         let other = |e: &dyn std::fmt::Display| {
             format!("not a profile, or cut short; `blemish enroll` writes one ({e})")
@@ -102,7 +102,7 @@ impl Profile {
             .collect();
         let kinds = kinds_of(&about, &mut tensors).map_err(|why| other(&why))?;
         if !(about.false_alarm > 0.0 && about.false_alarm < 1.0) {
-            return Err(other(&"a false-alarm rate that is no share"));
+            return Err(other(&"a false-alarm rate that is not between 0 and 1"));
         }
         let references = crate::reference::reference_method(&about.reference_method);
         let references = references.map_err(|e| e.to_string())?;
@@ -126,7 +126,7 @@ impl Profile {
         Ok((get("sha256")?.clone(), profile.map_err(|e| e.to_string())?))
     }
 
-    /// All that the hash is of.
+    /// The bytes that the hash is computed from.
     fn content(&self) -> Result<Vec<u8>> {
         self.bytes(None)
     }
@@ -182,7 +182,7 @@ fn kinds_of(about: &ProfileAbout, tensors: &mut Tensors) -> Result<Vec<Kind>, St
     for (i, kind) in about.kinds.iter().enumerate() {
         let embeddings = take(tensors, &format!("text.{i}"))?;
         if embeddings.rank() != 2 || embeddings.dtype() != DType::F32 {
-            return Err("texts of a shape that does not fit".into());
+            return Err("texts of a wrong shape".into());
         }
         kinds.push(kind.with(embeddings));
     }
@@ -190,11 +190,11 @@ fn kinds_of(about: &ProfileAbout, tensors: &mut Tensors) -> Result<Vec<Kind>, St
     let has_normal = kinds.first().is_some_and(|kind| kind.role == Role::Normal);
     match has_normal && kinds.iter().skip(1).any(counts) {
         true => Ok(kinds),
-        false => Err("no normal prompts, or no others".into()),
+        false => Err("no normal prompts, or no prompts of defects".into()),
     }
 }
 
-/// Which pixels of the model's input count, where not all do.
+/// Which pixels of the model's input count. None if all do.
 fn region_of(about: &ProfileAbout, tensors: &mut Tensors) -> Result<Option<Arc<[bool]>>, String> {
     if about.region.is_none() {
         return Ok(None);

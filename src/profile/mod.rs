@@ -1,4 +1,5 @@
-//! The product file: all that is needed to judge one product's photos, and the line between good and defective.
+//! The product file, or profile: everything that is needed to score photos of one product, and the line between ok and
+//! ng.
 
 mod damage;
 mod decision;
@@ -25,21 +26,21 @@ use crate::reference::{Places, RegionAbout, places_of};
 pub use decision::{Calibration, Decision};
 pub use enroll::{EnrollOptions, EnrollPhotos, Enrolled, enroll};
 
-/// A product that was enrolled: words, good parts, and where the line is.
+/// An enrolled product: prompts, references, and the line between ok and ng.
 pub struct Profile {
     about: ProfileAbout,
-    /// Where it came from; empty when it was just made.
+    /// The file that it was read from. Empty for a new profile.
     file: PathBuf,
     sha256: String,
     product: Product,
     adapter: Option<Arc<Adapter>>,
-    /// What the reference method was fitted to, by name.
+    /// The tensors of the reference model, by name.
     tensors: Vec<(String, candle_core::Tensor)>,
-    /// `[size, size]` of the model's input: which pixels count.
+    /// Which pixels of the model's input count, `[size, size]`.
     region: Option<Arc<[bool]>>,
 }
 
-/// What a profile says of itself.
+/// The description in a profile.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ProfileAbout {
     /// The version of blemish that wrote it.
@@ -48,65 +49,65 @@ pub struct ProfileAbout {
     pub product: String,
     /// The same in English.
     pub product_english: String,
-    /// The model as it was named.
+    /// The model's name as it was given.
     pub model: String,
-    /// SHA-256 of its weights.
+    /// SHA-256 of the model's weights.
     pub model_sha256: String,
-    /// Side of its square input, in pixels.
+    /// Side of the model's square input, in pixels.
     pub size: usize,
-    /// Its nonlinearity.
+    /// The model's nonlinearity.
     pub activation: String,
     /// How photos are made square.
     pub fit: Fit,
-    /// Bits that the camera fills in 16-bit files.
+    /// The number of bits that the camera uses in 16-bit files.
     pub bit_depth: u8,
-    /// The method that compares with words.
+    /// The method that compares with prompts.
     pub method: String,
-    /// The method that compares with good parts.
+    /// The method that compares with reference photos.
     pub reference_method: String,
-    /// The blocks whose patches that compares.
+    /// The reference method compares the patches of these blocks.
     pub reference_blocks: Vec<usize>,
-    /// What was drawn by lot was drawn with this seed.
+    /// The seed of all random choices.
     pub seed: u64,
-    /// The adapter's file as it was named, and its SHA-256.
+    /// The adapter's file as it was given, and its SHA-256.
     pub adapter: Option<(String, String)>,
-    /// The prompt file as it was named.
+    /// The prompt file as it was given.
     pub prompts: String,
-    /// SHA-256 of all sentences.
+    /// SHA-256 of all prompts.
     pub prompts_sha256: String,
-    /// The words, the normal ones first.
+    /// The prompts by kind, the normal prompts first.
     pub kinds: Vec<KindAbout>,
-    /// The good photos, in order of their SHA-256.
+    /// The reference photos, in the order of their SHA-256.
     pub references: Vec<ReferenceAbout>,
-    /// Good photos that only serve to draw the line, in order of their SHA-256.
+    /// Good photos that only decide the line, in the order of their SHA-256.
     pub calibration: Vec<ReferenceAbout>,
-    /// The share of good parts that may be called defective, 0..1.
+    /// The share of good parts that may be called `ng`, 0..1.
     pub false_alarm: f64,
-    /// The mask that says what counts; white counts.
+    /// The mask of the region of interest: white parts count.
     pub region: Option<RegionAbout>,
-    /// Map values at the two ends of the colour scale: a good part stays cold.
+    /// The map values at both ends of the colour scale. Good parts mostly stay below the lower end.
     pub scale: (f32, f32),
-    /// Whether it can be relied on, by simulated damage.
+    /// Whether the profile is ready for use, measured with simulated damage.
     pub readiness: Readiness,
-    /// How prompts and references come together.
+    /// How scores by prompts and by references are joined.
     #[serde(rename = "rule")]
     fusion: Fusion,
 }
 
-/// Words for one thing.
+/// The prompts of one kind.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct KindAbout {
     /// What they describe.
     pub role: Role,
-    /// Their name in the prompt file.
+    /// The kind's name in the prompt file.
     pub name: String,
     /// The same in English.
     pub english: String,
-    /// Whether it counts.
+    /// Whether the kind counts.
     pub counts: bool,
     /// See [`crate::prompt::Kind::margin`].
     pub margin: f32,
-    /// The sentences.
+    /// The prompts.
     pub prompts: Vec<Prompt>,
 }
 
@@ -117,71 +118,71 @@ pub struct ReferenceAbout {
     pub file: String,
     /// SHA-256 of the file.
     pub sha256: String,
-    /// Its score, judged as if it were not among the references; none for a single one.
+    /// Its score, computed as if it were not among the references. None for a single reference.
     pub score: Option<f32>,
     /// Whether it is far from the others: a defective part, or another product.
     pub is_odd: bool,
 }
 
-/// What came of simulated damage on the good photos, each judged as if it were not among the references.
+/// The result of the test with simulated damage. Each photo is scored as if it were not among the references.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Readiness {
     /// `ready`, `add references` or `not suitable`.
     pub verdict: String,
-    /// Why, in a sentence.
+    /// The reason, in one sentence.
     pub why: String,
-    /// Photos with damage laid over them.
+    /// Number of photos with simulated damage.
     pub damaged: usize,
-    /// How often a damaged photo scores above a good one, 0..1 (AUROC).
+    /// The share of pairs in which the damaged photo scores above the good one, 0..1 (AUROC).
     pub image_auroc: Option<f64>,
-    /// How often the map's peak lies on the damage, 0..1.
+    /// The share of damaged photos with the map's highest value on the damage, 0..1.
     pub peak_on_damage: Option<f64>,
 }
 
 impl Profile {
-    /// What it says of itself.
+    /// The profile's description.
     pub fn about(&self) -> &ProfileAbout {
         &self.about
     }
 
-    /// SHA-256 of all that it holds.
+    /// SHA-256 of the profile's content.
     pub fn sha256(&self) -> &str {
         &self.sha256
     }
 
-    /// The words, encoded.
+    /// The prompts, encoded.
     pub fn product(&self) -> &Product {
         &self.product
     }
 
-    /// The adapter that it brings, if its method has one.
+    /// The adapter in the profile, if its method has one.
     pub fn adapter(&self) -> Option<&Adapter> {
         self.adapter.as_deref()
     }
 
-    /// How its cameras fill 16-bit files.
+    /// The number of bits that the camera uses in 16-bit files.
     ///
     /// # Errors
-    /// [`Error::Setting`] when that is no number of bits.
+    /// [`Error::Setting`] if the stored number of bits is not valid.
     pub fn bit_depth(&self) -> Result<BitDepth> {
         BitDepth::new(self.about.bit_depth)
     }
 
-    /// The nonlinearity that the model has to have.
+    /// The nonlinearity that the model must have.
     pub fn activation(&self) -> Option<Activation> {
         Activation::ALL.into_iter().find(|activation| activation.name() == self.about.activation)
     }
 
-    /// Scores of good photos that draw the line.
+    /// The scores of the good photos that decide the line.
     pub fn calibration(&self) -> Calibration {
         let photos = self.about.references.iter().chain(&self.about.calibration);
         Calibration::new(photos.filter_map(|photo| photo.score).collect())
     }
 
-    /// A detector that judges as it was enrolled.
+    /// A detector with the settings of the enrolment.
     ///
     /// # Errors
-    /// [`Error::Profile`] for another model; [`Error::Setting`] where what is remembered does not fit together.
+    /// [`Error::Profile`] for another model. [`Error::Setting`] if the stored tensors do not fit together.
     pub fn detector(&self, clip: impl Into<Arc<Clip>>) -> Result<Detector> {
         let (clip, about) = (clip.into(), &self.about);
         let refuse = |why: String| Err(Error::profile(&self.file, why));

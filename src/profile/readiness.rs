@@ -1,4 +1,4 @@
-//! What the good photos say of themselves: which is odd, how far the colours reach, whether damage shows.
+//! What the good photos tell about the profile: odd references, the colour scale, and whether damage is visible.
 
 use super::damage::Rectangle;
 use super::{Readiness, ReferenceAbout};
@@ -6,10 +6,11 @@ use crate::detect::{Fusion, HeldOutScore};
 use crate::metrics::auroc;
 use crate::stats::{MedianMad, mean_and_spread};
 
-/// Marks what lies far above the others: more than five spreads (median absolute deviations). Of five good photos one in twenty sets has one by chance, of sixteen one in a hundred.
+/// Marks references that lie more than five spreads (scaled median absolute deviations) above the median. By chance,
+/// one in twenty sets of five good photos has such a photo, and one in a hundred sets of sixteen.
 pub(super) fn flag_odd(references: &mut [ReferenceAbout], rule: &Fusion) {
     const SPREADS: f32 = 5.0;
-    // Of three the spread says nothing.
+    // With fewer than four photos the spread says nothing.
     if references.len() < 4 {
         return;
     }
@@ -21,9 +22,9 @@ pub(super) fn flag_odd(references: &mut [ReferenceAbout], rule: &Fusion) {
     }
 }
 
-/// Map values at the ends of the colour scale: it begins where five good photos in six do not reach (one standard
-/// deviation above their mean peak; of a few photos the highest says too much), and ends a third as far again from
-/// their middle.
+/// The map values at both ends of the colour scale. The lower end is one standard deviation above the mean peak of the
+/// good maps. About five of six good photos stay below it. (The highest peak of a few photos would be too random.) The
+/// upper end is farther away by a third of the distance between the lower end and the mean of the maps' medians.
 pub(super) fn scale(held: &[&HeldOutScore]) -> (f32, f32) {
     if held.is_empty() {
         return (0.5, 0.8);
@@ -34,14 +35,14 @@ pub(super) fn scale(held: &[&HeldOutScore]) -> (f32, f32) {
     (low, (low + ((low - middle) / 3.0).max(0.02)).min(1.0))
 }
 
-/// The share of pairs of good and damaged photos that has to be right.
+/// The share of pairs of good and damaged photos that must be in the right order.
 const READY: f64 = 0.9;
-/// References that are enough to be sure of it.
+/// With this many references the share is reliable.
 const ENOUGH: usize = 8;
-/// So many that more will not help.
+/// With this many references, more of them will not help.
 const MANY: usize = 16;
 
-/// Rounded down: what is not reached is not said.
+/// Rounds down, so that the shown number is never too high.
 fn shown(auroc: f64) -> String {
     let percent = (auroc * 1000.0).floor() / 10.0;
     format!("simulated damage scores above good parts in {percent:.1} %")
@@ -70,7 +71,7 @@ pub(super) fn readiness(
         None => ("add references", "a single photo cannot be compared with others".to_string()),
         Some(auroc) if odd > 0 && auroc < READY => {
             let are = if odd == 1 { "photo is" } else { "photos are" };
-            ("add references", format!("{odd} {are} far from the others: see to that first"))
+            ("add references", format!("{odd} {are} far from the others: check that first"))
         }
         Some(auroc) if auroc >= READY && good.len() < ENOUGH => {
             let why = format!(
@@ -85,12 +86,12 @@ pub(super) fn readiness(
             let many = if good.len() < MANY {
                 ""
             } else {
-                "; with so many references take a larger model"
+                "; more references will not help: use a larger model"
             };
             ("add references", format!("{} only{many}", shown(auroc)))
         }
         Some(auroc) => {
-            let why = "where chance gives 50: another model or another camera view is needed";
+            let why = "where guessing gives 50 %: another model or another camera view is needed";
             ("not suitable", format!("{}, {why}", shown(auroc)))
         }
     };
@@ -118,7 +119,7 @@ mod tests {
         assert_eq!(flagged(&[0.5, 0.48, 0.9, 0.52, 0.47], &signed_log1p), [2]);
         assert!(flagged(&[0.5, 0.48, 0.55, 0.52, 0.47], &signed_log1p).is_empty());
         assert!(flagged(&[0.5, 0.5, 0.5, 0.501, 0.5], &signed_log1p).is_empty());
-        // A plain mean has nothing to be undone: what would blow 0.97 up to 31 against 8 to 12.
+        // A plain mean needs no inverse. The inverse would turn 0.97 into 31, and the others into 8 to 12.
         let plain = Fusion::Mean { prompts: 1.0, references: 1.0, line: None };
         let near_one = [0.9, 0.91, 0.97, 0.92, 0.93];
         assert_eq!(flagged(&near_one, &signed_log1p), [2]);

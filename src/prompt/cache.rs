@@ -1,4 +1,4 @@
-//! Prompt embeddings in memory and on disk, so that a sentence is encoded once.
+//! Prompt embeddings in memory and on disk. Each prompt is encoded once.
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -10,16 +10,16 @@ use crate::clip::Clip;
 use crate::error::Result;
 use crate::files::{keep, kept, sha256};
 
-/// Ten thousand sentences take less.
+/// Ten thousand prompts need less.
 const MOST_BYTES: u64 = 256 << 20;
 
-/// Encoded prompts. Groups of prompts are kept on disk, single prompts in memory: a changed file costs only
-/// the sentences that are new. A disk that cannot be read or written, and an entry that was altered, cost time, never
-/// results: they are not errors.
+/// Encoded prompts. Groups of prompts are kept on disk, and single prompts in memory. So after a change of the prompt
+/// file, only new prompts are encoded. An unreadable disk or a changed entry is not an error. It costs time and never
+/// changes a result.
 #[derive(Debug, Default)]
 pub struct TextCache {
     folder: Option<PathBuf>,
-    /// By what the embedding depends on, and the text.
+    /// The key is what the embedding depends on, and the text.
     memory: Mutex<HashMap<(String, String), Tensor>>,
 }
 
@@ -29,19 +29,20 @@ impl TextCache {
         Self::default()
     }
 
-    /// A cache in this folder too, which is made when first written to.
+    /// A cache that is also in this folder. The folder is created at the first write.
     pub fn in_folder(folder: impl Into<PathBuf>) -> Self {
         Self { folder: Some(folder.into()), ..Self::default() }
     }
 
-    /// On disk in `$BLEMISH_CACHE/text`, or `blemish/text` in the user's cache folder; in memory alone
-    /// without a home.
+    /// A cache that is also on disk, in `$BLEMISH_CACHE/text`, or in `blemish/text` of the user's cache folder. Without
+    /// a home folder it is in memory only.
     pub fn from_env() -> Self {
         crate::files::cache_folder()
             .map_or_else(Self::in_memory, |folder| Self::in_folder(folder.join("text")))
     }
 
-    /// `[texts, embedding]`, not normalised: the same bits whether encoded now or found.
+    /// The embeddings of the texts, `[texts, embedding]`, not normalised. They have the same bits, encoded now or
+    /// found.
     ///
     /// # Errors
     /// As [`Clip::encode_texts`].
@@ -75,11 +76,11 @@ impl TextCache {
         Ok(embeddings)
     }
 
-    /// All that the embeddings depend on goes into the file's name.
+    /// The file's name contains everything that the embeddings depend on.
     fn file(&self, clip: &Clip, texts: &[String]) -> Option<PathBuf> {
         let mut key = format!("blemish {} {}", env!("CARGO_PKG_VERSION"), clip.text_identity());
         for text in texts {
-            // The length keeps ["ab", "c"] and ["a", "bc"] apart.
+            // The length distinguishes ["ab", "c"] from ["a", "bc"].
             key.push_str(&format!("\n{} {text}", text.len()));
         }
         let name = format!("{}.texts", sha256(key.as_bytes()));

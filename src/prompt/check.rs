@@ -1,4 +1,4 @@
-//! What a prompt file makes of a product's name, and what is doubtful about it.
+//! Checks a prompt file with a product's name: counts prompts, and finds doubtful ones.
 
 use std::collections::HashMap;
 
@@ -9,20 +9,20 @@ use crate::clip::Clip;
 use crate::error::Result;
 use crate::ops::unit_rows;
 
-/// Mean embeddings that are nearer to each other than this are hardly two things to the model: for any photo the
-/// cosines differ by at most 0.14, twice WinCLIP's temperature, and by far less for most.
+/// Above this cosine of their mean embeddings, the model can hardly tell two groups apart. For any photo the cosines
+/// with both differ by at most 0.14, which is twice WinCLIP's temperature. For most photos they differ by far less.
 const TOO_CLOSE: f32 = 0.99;
 
 /// Something doubtful in a prompt file.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Warning {
-    /// The file, with line and column where it has a place.
+    /// The file, with line and column if known.
     pub place: String,
     /// What is doubtful, and what to do.
     pub why: String,
 }
 
-/// What a prompt file makes of a product's name.
+/// The result of [`Prompts::check`].
 #[derive(Clone, Debug)]
 pub struct PromptReport {
     /// Each group's role, name, number of states and number of prompts.
@@ -34,8 +34,8 @@ pub struct PromptReport {
 }
 
 impl Prompts {
-    /// Expands, counts, and looks for what is doubtful: states and templates that stand twice, prompts
-    /// that are cut at the model's context, groups that the model can hardly tell apart.
+    /// Expands and counts the prompts. Looks for states and templates that are there twice, prompts that the model does
+    /// not read to the end, and groups that the model can hardly tell apart.
     ///
     /// # Errors
     /// As [`Product::with_synonyms`].
@@ -48,7 +48,7 @@ impl Prompts {
             for line in list {
                 if let Some(before) = first.insert(&line.text, line.place.0) {
                     let why = format!(
-                        "{:?} stands in {name} twice (line {before}) and counts double",
+                        "{:?} is in {name} twice (line {before}) and counts double",
                         line.text
                     );
                     warnings.push(self.at(line, why));
@@ -105,10 +105,10 @@ impl Prompts {
 }
 
 impl Product {
-    /// Ignored things that the model can hardly tell from a defect, a sentence on each pair.
+    /// One sentence for each ignored thing that the model can hardly tell from a defect.
     ///
     /// # Errors
-    /// [`crate::error::Error::Tensor`] when embeddings of different models are mixed.
+    /// [`crate::error::Error::Tensor`] if the embeddings come from different models.
     pub fn confusable(&self) -> Result<Vec<String>> {
         let kinds: Vec<&Kind> = self.all_kinds().collect();
         let pairs = self.cosines()?.into_iter().map(|(i, j, cosine)| (kinds[i], kinds[j], cosine));
@@ -117,7 +117,7 @@ impl Product {
         Ok(close.map(|(a, b, cosine)| too_close_message(a, b, cosine)).collect())
     }
 
-    /// For each pair of groups, normal as number 0, the cosine of their mean embeddings.
+    /// For each pair of groups (the normal group is number 0) the cosine of their mean embeddings.
     fn cosines(&self) -> Result<Vec<(usize, usize, f32)>> {
         let kinds = self.all_kinds();
         let means = kinds
@@ -133,8 +133,8 @@ impl Product {
     }
 }
 
-/// What a word processor or a web page makes of plain characters: the model did not learn it so (open_clip's tokenizer
-/// mends such text, Hugging Face's does not).
+/// Finds characters that word processors and web pages put in place of plain ones. The model was not trained on them.
+/// (open_clip's tokenizer replaces them, Hugging Face's does not.)
 fn unlearnt(text: &str) -> Option<String> {
     const CURLY: [(char, &str); 10] = [
         ('\u{2018}', "'"),
@@ -150,7 +150,7 @@ fn unlearnt(text: &str) -> Option<String> {
     ];
     if let Some((c, plain)) = CURLY.iter().find(|(c, _)| text.contains(*c)) {
         return Some(format!(
-            "{text:?} has {c}, which the model reads otherwise: type {plain} instead"
+            "{text:?} has {c}, which the model does not read as {plain}: type {plain} instead"
         ));
     }
     let entity = text.split('&').skip(1).filter_map(|rest| rest.split_once(';'));
@@ -160,7 +160,7 @@ fn unlearnt(text: &str) -> Option<String> {
     };
     if let Some(name) = entity.map(|(name, _)| name).find(is_name) {
         return Some(format!(
-            "{text:?} has &{name};, a web page's way to write a character: type that character"
+            "{text:?} has &{name};, which is a web page's code for a character: type the character itself"
         ));
     }
     let plain: String = text.nfkc().collect();
@@ -169,7 +169,7 @@ fn unlearnt(text: &str) -> Option<String> {
     is_odd.then(|| format!("{text:?} has characters of an unusual form: type plain ones"))
 }
 
-/// Two kinds of defect may be alike: either is a defect.
+/// Two kinds of defect may be similar, because both count as defects.
 fn too_close(a: &Kind, b: &Kind, cosine: f32) -> bool {
     let must_differ = a.role == Role::Normal || a.role != b.role && b.role == Role::Ignore;
     must_differ && cosine > TOO_CLOSE

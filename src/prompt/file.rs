@@ -1,4 +1,4 @@
-//! Reading a prompt file: TOML, with every mistake placed and named.
+//! Reads a prompt file (TOML). Each error names the mistake, with line and column if possible.
 
 use std::collections::{BTreeMap, HashSet};
 
@@ -10,11 +10,11 @@ use super::lexicon::Lexicon;
 use super::{Group, KIND, Line, Prompts, Role, SLOT};
 use crate::error::{Error, Result};
 
-/// A prompt file is a page or two of text.
+/// A prompt file has one or two pages of text.
 pub(super) const MOST_BYTES: usize = 1 << 20;
-/// A prompt is a short sentence: no model reads more than a tenth of this.
+/// A prompt is a short sentence. No model reads more than a tenth of this.
 const LONGEST_LINE: usize = 1000;
-/// How far above one half an ignored thing's share must lie, against the normal words and against the
+/// An ignored thing must win with a share above 0.5 plus this margin, against the normal prompts and against the
 /// anomaly that fits best.
 pub(super) const MARGIN: f32 = 0.05;
 const KEYS: [&str; 8] =
@@ -47,7 +47,7 @@ struct RawKind {
     margin: Option<Spanned<f32>>,
 }
 
-/// The text of a prompt file, and how it is called in messages.
+/// The text of a prompt file, and its name in messages.
 struct Source<'a> {
     text: &'a str,
     file: &'a str,
@@ -80,7 +80,7 @@ impl Source<'_> {
     fn explain(&self, error: &toml::de::Error) -> Error {
         let why = error.message().split_whitespace().collect::<Vec<_>>().join(" ");
         match error.span() {
-            // A key that is missing has no place.
+            // A missing key has no position.
             Some(span) if !why.starts_with("missing field") || span.start > 0 => {
                 self.error(span.start, why)
             }
@@ -88,14 +88,14 @@ impl Source<'_> {
         }
     }
 
-    /// Line and column of a byte offset, both from 1.
+    /// Line and column of a byte offset, both counted from 1.
     fn place(&self, offset: usize) -> (usize, usize) {
         let before = self.text.get(..offset).unwrap_or(self.text);
         let line = before.matches('\n').count() + 1;
         (line, before.chars().rev().take_while(|c| *c != '\n').count() + 1)
     }
 
-    /// serde would name the wrong key but not the one that was meant.
+    /// serde would name the wrong key, but would not suggest the right one.
     fn check_keys(&self) -> Result<()> {
         let table = DeTable::parse(self.text).map_err(|e| self.explain(&e))?;
         self.check_table(table.get_ref(), &KEYS)?;
@@ -181,7 +181,7 @@ impl Source<'_> {
         Ok(lexicon)
     }
 
-    /// The product's names, each with its English.
+    /// The product's names, each with its English translation.
     fn product(
         &self,
         names: Vec<Spanned<String>>,
@@ -190,14 +190,14 @@ impl Source<'_> {
         let name = |name: Spanned<String>| {
             let (given, start) = (name.get_ref().trim().to_string(), name.span().start);
             if given.contains(SLOT) {
-                return Err(self.error(start, "a product's name is plain words, without {}"));
+                return Err(self.error(start, "a product's name must be plain words, without {}"));
             }
             Ok((given, self.line(name, lexicon)?.text.trim().to_string()))
         };
         names.into_iter().map(name).collect()
     }
 
-    /// The entries of a list, in English; each holds each of `slots` once.
+    /// The entries of a list, in English. Each must contain each of `slots` once.
     fn lines(
         &self,
         name: &str,
@@ -216,7 +216,7 @@ impl Source<'_> {
         Ok(lines)
     }
 
-    /// A `[[defect]]` or `[[ignore]]`; `names`: those that are taken.
+    /// A `[[defect]]` or `[[ignore]]`. `names`: the names that are already used.
     fn group(
         &self,
         role: Role,
@@ -242,7 +242,7 @@ impl Source<'_> {
                 Group::new(role, &name, self.lines(&name, states, &[SLOT], &prompts.lexicon)?)
             }
             None => prompts.named(role, &name, &english).ok_or_else(|| {
-                let why = "has no states, and the file no kind_states to make them from";
+                let why = "has no states, and the file has no kind_states to make them from";
                 self.error(start, format!("{name}: {why}"))
             })?,
         };
@@ -286,12 +286,12 @@ impl Source<'_> {
     }
 }
 
-/// As much of a text as a message has room for.
+/// The start of a text, short enough for a message.
 fn cut(text: &str) -> String {
     text.chars().take(60).collect()
 }
 
-/// The known word that is most like a mistyped one, if any is as like as `least` (0..1).
+/// The known word that is most similar to a mistyped word. None if its similarity is below `least` (0..1).
 pub(super) fn nearest<'a>(
     word: &str,
     known: impl Iterator<Item = &'a str>,

@@ -1,4 +1,4 @@
-//! Inspection terms of other languages, and the English that CLIP's text tower was trained on.
+//! Translates inspection terms of other languages into the English that CLIP's text tower was trained on.
 
 use std::collections::HashMap;
 use std::sync::LazyLock;
@@ -20,7 +20,7 @@ struct Term {
     languages: HashMap<String, Vec<String>>,
 }
 
-/// Terms by their first character, in lower case.
+/// Terms in lower case, grouped by their first character.
 type Terms = HashMap<char, Vec<(Vec<char>, String)>>;
 
 static SHIPPED: LazyLock<Terms> = LazyLock::new(|| {
@@ -34,14 +34,14 @@ static SHIPPED: LazyLock<Terms> = LazyLock::new(|| {
     terms
 });
 
-/// The shipped lexicon (`prompts/lexicon.toml`) with a file's own terms on top.
+/// The built-in lexicon (`prompts/lexicon.toml`) and the prompt file's own terms. Own terms take precedence.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Lexicon {
     own: Terms,
 }
 
 impl Lexicon {
-    /// Adds a term, or gives a shipped one another meaning.
+    /// Adds a term, or changes the meaning of a built-in term.
     pub fn add(&mut self, term: &str, english: &str) -> Result<(), String> {
         let (term, english) = (term.trim(), english.trim());
         let is_word = |c: char| c.is_ascii_alphanumeric() || c == ' ' || c == '-';
@@ -52,21 +52,21 @@ impl Lexicon {
         Ok(())
     }
 
-    /// A text with every known term replaced by its English, the longest first. Terms in Latin letters
-    /// are whole words, others may stand without spaces.
+    /// Replaces every known term in a text with its English, longest terms first. Terms in Latin letters must be whole
+    /// words. Other terms may stand without spaces.
     ///
     /// # Errors
-    /// Names the first word that is neither English nor known.
+    /// Names the first word that is neither English nor in the lexicon.
     pub fn english(&self, text: &str) -> Result<String, String> {
-        // macOS gives names with their accents and Hangul taken apart.
+        // macOS gives names with accents and Hangul decomposed.
         let chars: Vec<char> = text.nfc().collect();
-        // One character for one, so that positions stay the same.
+        // One character for one character, so that positions stay the same.
         let lower: Vec<char> = chars.iter().map(|c| lower(*c)).collect();
         let mut english = String::new();
         let mut position = 0;
         while position < chars.len() {
             let starts_word = position == 0 || !is_latin(lower[position - 1]);
-            // The last of equally long ones: the file's own.
+            // Of equally long terms the last one wins, which is the file's own.
             let found = [&*SHIPPED, &self.own]
                 .into_iter()
                 .filter_map(|terms| longest(terms, &lower[position..], starts_word))
@@ -97,7 +97,7 @@ impl Lexicon {
     }
 }
 
-/// The longest term that a text begins with: its length and its English.
+/// The longest term at the start of a text: its length and its English.
 fn longest<'a>(terms: &'a Terms, text: &[char], starts_word: bool) -> Option<(usize, &'a str)> {
     let fits = |term: &[char]| {
         let latin = term.iter().any(|c| is_latin(*c));
@@ -115,7 +115,7 @@ fn insert(terms: &mut Terms, term: &str, english: &str) {
     }
 }
 
-/// A space between words that were written without one.
+/// Adds a space between words that were written without one.
 fn separate(english: &mut String) {
     if english.chars().next_back().is_some_and(|c| c.is_alphanumeric() || c == '}') {
         english.push(' ');
@@ -130,7 +130,7 @@ fn lower(c: char) -> char {
     }
 }
 
-/// Letters of which German is made, basic or with a diacritic.
+/// The letters of German, with or without a diacritic.
 fn is_latin(c: char) -> bool {
     c.is_alphabetic() && c < '\u{250}'
 }
@@ -194,7 +194,7 @@ mod tests {
                 }
             }
         }
-        // What the shipped prompts say must stay as it is.
+        // The lexicon must not change the prompts of the embedded files.
         for (name, text) in super::super::EMBEDDED {
             let table: toml::Table = toml::from_str(text).unwrap();
             for list in table.values().filter_map(|value| value.as_array()) {

@@ -1,4 +1,4 @@
-//! The words: what good and defective products are called, in an editable file.
+//! Prompts: text that describes good and defective products, in an editable file.
 
 mod cache;
 mod check;
@@ -15,21 +15,21 @@ pub use cache::TextCache;
 pub use check::{PromptReport, Warning};
 pub use product::{Kind, Product};
 
-/// The slot that a template keeps for a state, and a state for the product's name.
+/// The slot for a state in a template, and for the product's name in a state.
 const SLOT: &str = "{}";
-/// The slot that one of `kind_states` keeps for a kind's name.
+/// The slot for a kind's name in `kind_states`.
 const KIND: &str = "{kind}";
-/// More prompts than this are a mistake, not an ensemble.
+/// More prompts than this must be a mistake.
 const MOST_PROMPTS: usize = 8192;
 
-/// The prompt files in the binary, the default first.
+/// The prompt files in the program. The first is the default.
 const EMBEDDED: [(&str, &str); 3] = [
     ("winclip", include_str!("../../prompts/winclip.toml")),
     ("april-gan", include_str!("../../prompts/april_gan.toml")),
     ("inspection", include_str!("../../prompts/inspection.toml")),
 ];
 
-/// The names and texts of the prompt files in the binary, the default first.
+/// Names and texts of the prompt files in the program. The first is the default.
 pub fn prompt_files() -> &'static [(&'static str, &'static str)] {
     &EMBEDDED
 }
@@ -38,7 +38,7 @@ pub fn prompt_files() -> &'static [(&'static str, &'static str)] {
 #[derive(Clone, Debug, PartialEq)]
 struct Line {
     text: String,
-    /// Line and column in the file, from 1.
+    /// Line and column in the file, counted from 1.
     place: (usize, usize),
 }
 
@@ -52,11 +52,11 @@ pub enum Role {
     Anomalous,
     /// Products with one kind of defect.
     Defect,
-    /// Products with something that looks odd and does not count.
+    /// Products with a harmless thing that looks anomalous.
     Ignore,
 }
 
-/// States that describe one thing.
+/// The states of one kind.
 #[derive(Clone, Debug, PartialEq)]
 struct Group {
     role: Role,
@@ -64,9 +64,9 @@ struct Group {
     /// The name in English.
     english: String,
     states: Vec<Line>,
-    /// Whether it counts: a defect towards the score, an ignored thing against it.
+    /// Whether it counts: a defect raises the score, and an ignored thing lowers it.
     counts: bool,
-    /// For [`Role::Ignore`]: by how much it must win, 0..0.5 ([`Kind::margin`]).
+    /// For [`Role::Ignore`]: the margin by which it must win, 0..0.5 ([`Kind::margin`]).
     margin: f32,
 }
 
@@ -77,25 +77,25 @@ impl Group {
     }
 }
 
-/// One sentence, and the parts it is made of.
+/// One prompt, and the parts that it is made of.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Prompt {
-    /// The sentence.
+    /// The whole text.
     pub text: String,
-    /// The state in it, before the product's name was filled in.
+    /// Its state, before the product's name was filled in.
     pub state: String,
-    /// The template around it.
+    /// Its template.
     pub template: String,
 }
 
-/// A prompt ensemble (WinCLIP, section 4.1): every state of a group filled into every template.
+/// A prompt ensemble (WinCLIP, section 4.1): every state of a group is filled into every template.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Prompts {
     file: String,
-    /// The product's names, where the file gives them, each with its English.
+    /// The product's names in the file, if any, each with its English.
     product: Vec<(String, String)>,
     templates: Vec<Line>,
-    /// States of a kind that is only named, with `{}` and `{kind}`.
+    /// States for kinds that have only a name, with `{}` and `{kind}`.
     kind_states: Vec<Line>,
     /// The normal group first.
     groups: Vec<Group>,
@@ -111,11 +111,11 @@ impl Default for Prompts {
 }
 
 impl Prompts {
-    /// Reads a prompt file (TOML; `prompts/inspection.toml` explains every key), one of the
-    /// embedded ones by its name ([`prompt_files`]; `./name` is a file), or standard input (`-`).
+    /// Reads a prompt file (TOML; `prompts/inspection.toml` explains every key). `path` may also be the name of an
+    /// embedded prompt file ([`prompt_files`]; `./name` is a file), or `-` for standard input.
     ///
     /// # Errors
-    /// [`Error::Prompts`] with line and column where the mistake has a place.
+    /// [`Error::Prompts`], with line and column if the mistake has a position.
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
         let name = path.display().to_string();
@@ -128,7 +128,7 @@ impl Prompts {
         file::parse(&bytes, &name)
     }
 
-    /// Reads the text of a prompt file; `name` is what messages call it.
+    /// Parses the text of a prompt file. Messages use `name` for the file.
     ///
     /// # Errors
     /// As [`Prompts::open`].
@@ -136,13 +136,12 @@ impl Prompts {
         file::parse(bytes, name)
     }
 
-    /// Restricts what counts. `detect`: these defects alone, in place of all and of `anomalous`;
-    /// `ignore`: these harmless things alone. Nothing given leaves all. A name that the file does not
-    /// have becomes an entry of its own, from the file's `kind_states`.
+    /// Selects the kinds that count. `detect`: only these defects count, and not `anomalous`. `ignore`: only these
+    /// harmless things are ignored. An empty list selects all. A name that is not in the file becomes a new kind, made
+    /// from the file's `kind_states`.
     ///
     /// # Errors
-    /// [`Error::Setting`] for a name that the file has in another spelling, or that cannot be made
-    /// into states.
+    /// [`Error::Setting`] for a name that the file has in another spelling, or if no states can be made for it.
     pub fn select(mut self, detect: &[String], ignore: &[String]) -> Result<Self> {
         let mut new = Vec::new();
         for (flag, role, names) in
@@ -173,7 +172,7 @@ impl Prompts {
         Ok(self)
     }
 
-    /// A kind that the file does not have.
+    /// A kind that is not in the file.
     fn ad_hoc(&self, flag: &str, role: Role, name: &str) -> Result<Group> {
         let fail = |why: String| Err(Error::setting(format!("{flag} {name}"), why));
         if name.is_empty() || name.contains('{') || name.chars().any(char::is_control) {
@@ -183,7 +182,7 @@ impl Prompts {
             return fail(format!("{} has this name for something else", self.file));
         }
         let known = self.groups.iter().filter(|g| g.role == role).map(|g| &*g.name);
-        // A new word may be like a known one (dent, bent); a slip of the finger is liker.
+        // A new word may resemble a known one (dent, bent). A typing mistake resembles it even more.
         if let Some(near) = file::nearest(name, known.clone(), 0.8) {
             return fail(format!("{} has no such entry; did you mean {near}?", self.file));
         }
@@ -205,7 +204,7 @@ impl Prompts {
         })
     }
 
-    /// The group of a kind that only has a name.
+    /// The group of a kind that has only a name.
     fn named(&self, role: Role, name: &str, english: &str) -> Option<Group> {
         let state =
             |line: &Line| Line { text: line.text.replace(KIND, english), place: line.place };
@@ -219,12 +218,12 @@ impl Prompts {
         Some(group)
     }
 
-    /// Whether the file says what the product is called.
+    /// Whether the file gives the product a name.
     pub fn names_product(&self) -> bool {
         !self.product.is_empty()
     }
 
-    /// The product's names: those given, or else the file's; in English, with what they were.
+    /// The product's names: the given ones, or else the file's. Each with its English.
     fn names(&self, given: &[String]) -> Result<Vec<(String, String)>> {
         if given.is_empty() {
             if self.product.is_empty() {
@@ -251,12 +250,12 @@ impl Prompts {
         names.collect()
     }
 
-    /// The sentences of each group: its role, its name, and every state with every name and template.
-    /// Without names, those of the file.
+    /// The prompts of each group: its role, its name, and every state with every name and template. If `names` is
+    /// empty, the file's names are used.
     ///
     /// # Errors
-    /// [`Error::Setting`] for a name that is missing or cannot be used, [`Error::Prompts`] when there
-    /// are too many.
+    /// [`Error::Setting`] for a name that is missing or cannot be used. [`Error::Prompts`] if there are too many
+    /// prompts.
     pub fn expand(&self, names: &[String]) -> Result<Vec<(Role, &str, Vec<Prompt>)>> {
         let names = self.names(names)?;
         self.check_count(names.len())?;

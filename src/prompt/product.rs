@@ -1,4 +1,4 @@
-//! A product's words as text embeddings.
+//! The text embeddings of a product's prompts.
 
 use candle_core::Tensor;
 
@@ -7,27 +7,27 @@ use crate::clip::Clip;
 use crate::error::Result;
 use crate::ops::unit_rows;
 
-/// Prompts that describe one thing, encoded.
+/// The prompts of one kind, encoded.
 #[derive(Clone, Debug)]
 pub struct Kind {
     /// What they describe.
     pub role: Role,
-    /// The entry's name in the prompt file; `normal` and `anomalous` for those lists.
+    /// The entry's name in the prompt file. It is `normal` or `anomalous` for these lists.
     pub name: String,
     /// The name in English.
     pub english: String,
-    /// Whether it counts: a defect towards the score, an ignored thing against it.
+    /// Whether it counts: a defect raises the score, and an ignored thing lowers it.
     pub counts: bool,
-    /// For [`Role::Ignore`]: how far above one half its share of the softmax must lie, against the normal
-    /// words and against the anomaly that fits best; 0..0.5.
+    /// For [`Role::Ignore`]: its share of the softmax must be above 0.5 plus this margin, against the normal prompts
+    /// and against the anomaly that fits best. 0..0.5.
     pub margin: f32,
-    /// The sentences; empty when the embeddings were made elsewhere.
+    /// The prompts. Empty if the embeddings were made elsewhere.
     pub prompts: Vec<Prompt>,
     /// `[prompts, embedding]`, not normalised.
     pub embeddings: Tensor,
 }
 
-/// A product that was given words: for each group of prompts their embeddings.
+/// A product: the prompts of each kind and their embeddings.
 #[derive(Clone, Debug)]
 pub struct Product {
     name: String,
@@ -38,20 +38,20 @@ pub struct Product {
 }
 
 impl Product {
-    /// Encodes the prompts of a product called `name` (English; "metal nut").
+    /// Encodes the prompts of a product. `name` is its name, for example "metal nut".
     ///
     /// # Errors
-    /// [`crate::error::Error::Setting`] for a name that is empty, holds `{}` or control characters, or is in a
+    /// [`crate::error::Error::Setting`] for a name that is empty, contains `{}` or control characters, or is in a
     /// language that the lexicon does not know.
     pub fn new(clip: &Clip, name: &str, prompts: &Prompts) -> Result<Self> {
         Self::with_synonyms(clip, &[name.to_string()], prompts, &TextCache::in_memory())
     }
 
-    /// The same for a product with several names, whose prompts count alike; without any, those of the
-    /// prompt file. Looks in a cache first.
+    /// Like [`Product::new`], for a product with several names. The prompts of all names count alike. If `names` is
+    /// empty, the names in the prompt file are used. Embeddings are taken from the cache if it has them.
     ///
     /// # Errors
-    /// As [`Product::new`]; and when neither the caller nor the file gives a name.
+    /// As [`Product::new`]. Also if neither the caller nor the file gives a name.
     pub fn with_synonyms(
         clip: &Clip,
         names: &[String],
@@ -78,7 +78,7 @@ impl Product {
         Ok(Self { name, english, cut_prompts, ..Self::from_kinds(kinds) })
     }
 
-    /// A product from prompt embeddings made elsewhere, each `[prompts, embedding]`.
+    /// A product from prompt embeddings that were made elsewhere, each `[prompts, embedding]`.
     pub fn from_embeddings(name: &str, normal: Tensor, anomalous: Tensor) -> Self {
         let kind = |role, kind: &str, embeddings| Kind {
             role,
@@ -96,28 +96,28 @@ impl Product {
         Self { name: name.to_string(), english: name.to_string(), ..Self::from_kinds(kinds) }
     }
 
-    /// The same under another name.
+    /// The same product with another name.
     pub(crate) fn named(self, name: &str, english: &str) -> Self {
         Self { name: name.to_string(), english: english.to_string(), ..self }
     }
 
-    /// A product without a name; the normal kind is the first.
+    /// A product without a name. The first kind must be the normal one.
     pub(crate) fn from_kinds(mut kinds: Vec<Kind>) -> Self {
         let normal = kinds.remove(0);
         Self { name: String::new(), english: String::new(), normal, kinds, cut_prompts: 0 }
     }
 
-    /// The product's name, or names with commas between them, as they were given.
+    /// The product's name as it was given. Several names are joined with commas.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// The names in English, as the model read them.
+    /// The names in English, as the model reads them.
     pub fn english(&self) -> &str {
         &self.english
     }
 
-    /// How many prompts were longer than the model reads and lost their end.
+    /// Number of prompts that are too long. The model does not read them to the end.
     pub fn cut_prompts(&self) -> usize {
         self.cut_prompts
     }
@@ -127,18 +127,18 @@ impl Product {
         &self.normal
     }
 
-    /// All others, in the order of the prompt file: `anomalous` if there is such a list, defects,
+    /// All other kinds, in the order of the prompt file: `anomalous` if there is such a list, then defects, then
     /// ignored things.
     pub fn kinds(&self) -> &[Kind] {
         &self.kinds
     }
 
-    /// The normal kind, then all others.
+    /// The normal kind, then all other kinds.
     pub fn all_kinds(&self) -> impl Iterator<Item = &Kind> + Clone {
         std::iter::once(&self.normal).chain(&self.kinds)
     }
 
-    /// SHA-256 of all sentences, and of which kind they are.
+    /// SHA-256 of all prompts and of the kinds that they belong to.
     pub fn words_sha256(&self) -> String {
         let lines = self.all_kinds().flat_map(|kind| {
             kind.prompts.iter().map(|p| format!("{}\t{}\t{}", kind.name, kind.counts, p.text))
@@ -146,18 +146,18 @@ impl Product {
         crate::files::sha256(lines.collect::<Vec<_>>().join("\n").as_bytes())
     }
 
-    /// For the normal words and for each kind one embedding, `[1 + kinds, embedding]`: the mean of the prompts',
-    /// each brought to unit length before and the mean after (April-GAN, section 3.1).
+    /// One embedding for the normal prompts and for each kind, `[1 + kinds, embedding]`. Each prompt is brought to unit
+    /// length, then averaged, then the mean is brought to unit length (April-GAN, section 3.1).
     pub(crate) fn unit_means(&self) -> Result<Tensor> {
         let mean = |kind: &Kind| unit_rows(&kind.embeddings)?.mean(0);
         let means = self.all_kinds().map(mean).collect::<candle_core::Result<Vec<_>>>()?;
         Ok(unit_rows(&Tensor::stack(&means, 0)?)?)
     }
 
-    /// The same product without some of its prompts; none where a group would be left empty.
+    /// The product without some of its prompts. None if a group would be empty.
     ///
     /// # Errors
-    /// [`crate::error::Error::Tensor`] when the embeddings are not the prompts'.
+    /// [`crate::error::Error::Tensor`] if the embeddings do not match the prompts.
     pub(crate) fn without(
         &self,
         leave_out: impl Fn(&Kind, &Prompt) -> bool,

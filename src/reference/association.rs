@@ -1,4 +1,5 @@
-//! The papers' own memory banks: WinCLIP's association at three scales, April-GAN's patches of some blocks.
+//! The memory banks of two papers: WinCLIP's patches and windows (three scales), and April-GAN's patches of some
+//! blocks.
 
 use candle_core::Tensor;
 
@@ -38,7 +39,7 @@ impl Association {
 }
 
 impl ReferenceModel for Association {
-    /// Half the cosine distance, 0..1: the mean over the patches alone and the windows of each scale.
+    /// Half the cosine distance, 0..1: the mean over the patches and the windows of each scale.
     fn compare(&self, photo: &Features, places: &Places) -> Result<Distances> {
         let half = |bank: &MemoryBank, places: &Tensor| -> Result<Vec<f32>> {
             Ok(bank.distances(places)?.into_iter().map(|distance| distance / 2.0).collect())
@@ -63,11 +64,11 @@ impl ReferenceModel for Association {
     }
 }
 
-/// The patches of some blocks as they are (April-GAN, section 3.2).
+/// The patches of some blocks, unchanged (April-GAN, section 3.2).
 #[derive(Clone)]
 pub(super) struct BlockBanks {
     banks: Vec<MemoryBank>,
-    /// Good photos, each with as many rows; unknown when it comes from a file.
+    /// The number of reference photos. Each has the same number of rows. 0 if the banks come from a file.
     photos: usize,
 }
 
@@ -87,7 +88,7 @@ impl BlockBanks {
         Ok(Self { banks: banks.map(|rows| MemoryBank { rows }).collect(), photos: 0 })
     }
 
-    /// The same without some of the good photos; none when nothing is left.
+    /// The same banks without some reference photos. None if no photo is left.
     pub fn leaving_out(&self, left_out: &dyn Fn(usize) -> bool) -> Result<Option<Self>> {
         let photos = (0..self.photos).filter(|photo| !left_out(*photo)).count();
         if photos == 0 {
@@ -105,7 +106,7 @@ impl BlockBanks {
 }
 
 impl ReferenceModel for BlockBanks {
-    /// The mean over the blocks of the cosine distance, 0..2.
+    /// The cosine distance, 0..2: the mean over the blocks.
     fn compare(&self, photo: &Features, places: &Places) -> Result<Distances> {
         let mut map = vec![0.0; photo.grid * photo.grid];
         if self.banks.len() != photo.blocks.len() {

@@ -1,4 +1,5 @@
-//! The memory bank and its search: blocked matrix products, so that memory is bounded.
+//! The memory bank and its search. The search multiplies matrices block by block, so it needs a limited amount of
+//! memory.
 
 use candle_core::{Device, Tensor};
 
@@ -7,10 +8,10 @@ use std::ops::Range;
 use crate::error::Result;
 use crate::ops::{Highest, HighestOfColumns, cpu_slice, lower_to_distance, unit_rows};
 
-/// Rows of a bank that are compared at once: bounds memory, not the result.
+/// Rows of a bank that are compared at once. This limits memory and does not change the result.
 const BLOCK: usize = 8192;
 
-/// Embeddings of all places of some good photos, at unit length.
+/// The embeddings of all places of some reference photos, at unit length.
 #[derive(Clone, Debug)]
 pub(super) struct MemoryBank {
     /// `[rows, width]`.
@@ -18,16 +19,16 @@ pub(super) struct MemoryBank {
 }
 
 impl MemoryBank {
-    /// `photos`: of each good photo the embeddings of its places, `[places, width]`.
+    /// `photos`: for each reference photo the embeddings of its places, `[places, width]`.
     pub fn new(photos: &[&Tensor]) -> Result<Self> {
         Ok(Self { rows: unit_rows(&Tensor::cat(photos, 0)?)? })
     }
 
-    /// For each row of `places`, `[places, width]`, its cosine distance to the nearest of the bank: 0..2.
+    /// For each row of `places`, `[places, width]`, the cosine distance to the nearest row of the bank: 0..2.
     pub fn distances(&self, places: &Tensor) -> Result<Vec<f32>> {
         let places = unit_rows(&places.to_device(self.rows.device())?)?;
         let best = search(&places, &self.rows, |products, _| Ok(products), None, None)?;
-        // Rounding takes equal rows a little beyond a cosine of 1.
+        // Because of rounding, equal rows can have a cosine slightly above 1.
         Ok(best.into_iter().map(|best| (1.0 - best.value).max(0.0)).collect())
     }
 }
@@ -35,7 +36,7 @@ impl MemoryBank {
 /// For each row of `places`, `[places, width]`, the nearest row of `bank`, `[rows, width]`: its index (the first of
 /// several) and its Euclidean distance.
 pub(super) fn nearest(places: &Tensor, bank: &Tensor) -> Result<(Vec<u32>, Vec<f32>)> {
-    // -|x - y|^2 without |x|^2, which is the same for all y.
+    // `-|x - y|^2` without `|x|^2`. That term is the same for all `y`.
     let near = |products: Tensor, block: &Tensor| -> Result<Tensor> {
         let squares = block.sqr()?.sum(1)?.unsqueeze(0)?;
         Ok((products * 2.0)?.broadcast_sub(&squares)?)
@@ -45,8 +46,8 @@ pub(super) fn nearest(places: &Tensor, bank: &Tensor) -> Result<(Vec<u32>, Vec<f
     Ok((best.into_iter().map(|best| best.at).collect(), distances))
 }
 
-/// For each row of `a` its Euclidean distance to the nearest of those rows of `b` that `candidates` allows it, and for each row
-/// of `b` the same the other way round; infinite where none is allowed. All `[rows, width]` at unit length.
+/// For each row of `a` the Euclidean distance to the nearest row of `b` among its `candidates`. For each row of `b` the
+/// same in the other direction. Infinite if a row has no candidate. `a` and `b` are `[rows, width]`, at unit length.
 pub(super) fn nearest_both_ways(
     a: &Tensor,
     b: &Tensor,
@@ -57,8 +58,8 @@ pub(super) fn nearest_both_ways(
     Ok((distances(a, &of_a, b)?, distances(b, &of_b.all(), a)?))
 }
 
-/// For each row of `a` the row of `b` that it is most similar to, of those that `candidates` allows: blocked matrix products,
-/// of which `similarity` makes what is compared. `of_b` is told the same of the rows of `b`.
+/// For each row of `a` the most similar row of `b` among its `candidates`. `similarity` turns the products of `a` and a
+/// block of `b` into the values that are compared. `of_b` receives the same result for the rows of `b`.
 fn search(
     a: &Tensor,
     b: &Tensor,
@@ -98,8 +99,8 @@ fn search(
     Ok(of_a)
 }
 
-/// Euclidean distances of rows to what was found for them, infinite where nothing was: as differences, because products
-/// of near twins are less exact than what separates them.
+/// Euclidean distance of each row to the row that was found for it. Infinite if none was found. The distance is
+/// computed from differences, because products lose precision for rows that are nearly equal.
 fn distances(from: &Tensor, found: &[Highest], to: &Tensor) -> Result<Vec<f32>> {
     let (from, to) = (from.to_device(&Device::Cpu)?, to.to_device(&Device::Cpu)?);
     let width = from.dim(1)?;

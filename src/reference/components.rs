@@ -1,8 +1,10 @@
-//! Components: which there are, how many and where. A patch bank alone does not see that a part is missing, for every
-//! patch that is left is good. Patches are put into clusters (ComAD, Liu et al., arXiv 2305.08509), clusters are counted
-//! over the photo and over its thirds across and down, and connected components are matched with those of a good
-//! photo. Each of these heads, and the patch bank beside them, is put on the scale of its own spread over the good
-//! photos before they are joined (PSAD, Kim et al., arXiv 2312.13783): raw heads drown each other.
+//! Components: which there are, how many, and where. A bank of patches alone does not notice a missing part, because
+//! all patches that are left are normal.
+//!
+//! Patches are put into clusters (ComAD, Liu et al., arXiv 2305.08509). The clusters are counted over the photo and
+//! over its thirds across and down. Connected components are matched with those of a reference photo. These three heads
+//! and the patch bank give four values. Each value becomes a z-score over the reference photos before they are joined
+//! (PSAD, Kim et al., arXiv 2312.13783). Without this, one head would hide the others.
 
 use std::collections::BTreeMap;
 
@@ -18,28 +20,29 @@ use crate::metrics::regions;
 use crate::ops::unit_rows;
 use crate::stats::mean_and_spread;
 
-/// Clusters of patches: enough for a few kinds of parts, their edges and what they lie on. With more, one kind falls
-/// into several clusters, and counts tell less.
+/// Number of clusters of patches. It is enough for a few kinds of parts, their edges and the background. With more
+/// clusters, one kind of part falls into several clusters, and the counts say less.
 const CLUSTERS: usize = 8;
 const ROUNDS: usize = 30;
-/// Cells that clusters are counted over, across and as many down.
+/// Number of cells that clusters are counted over: this many across, and this many down.
 const CELLS: usize = 3;
-/// The least that a cluster's share of the photo, and of a cell, is taken to vary.
+/// Lower limits of the spread of a cluster's share: of the photo, and of a cell.
 const LEAST_SHARE: (f32, f32) = (0.004, 0.01);
-/// Neighbouring patches of one cluster that make a component; fewer are the ragged edge of another.
+/// The smallest component, in patches. Fewer neighbouring patches of one cluster are the ragged edge of another
+/// cluster.
 const SMALLEST: usize = 2;
-/// What a component costs that has no counterpart; a pair costs less.
+/// Cost of a component without a counterpart. A matched pair costs less.
 const UNMATCHED: f32 = 1.0;
-/// The least spread a head is taken to have over good photos: few of them agree by chance.
+/// Lower limit of the spread of each head. A few reference photos may have nearly the same value by chance.
 const LEAST_SPREAD: [f32; HEADS] = [0.1, 0.1, 0.05, 0.01];
 const HEADS: usize = 4;
 
 pub(super) struct Components {
     clusters: Clusters,
-    /// Each good photo's cluster at each patch.
+    /// The cluster at each patch, for each reference photo.
     references: Vec<FeatureLayout>,
     banks: BlockBanks,
-    /// Mean and spread of each head over the good photos, each left out in turn.
+    /// Mean and spread of each head over the reference photos, each left out in turn.
     scales: [(f32, f32); HEADS],
 }
 
@@ -47,11 +50,11 @@ pub(super) struct Components {
 struct Clusters {
     /// The mean patch, `[1, width]`.
     mean: Tensor,
-    /// Directions from there, `[clusters, width]`, at unit length.
+    /// Directions from the mean patch, `[clusters, width]`, at unit length.
     centres: Tensor,
 }
 
-/// Which cluster each patch belongs to.
+/// The cluster of each patch, and the components that they form.
 #[derive(Clone)]
 struct FeatureLayout {
     labels: Vec<u32>,
@@ -64,16 +67,16 @@ struct FeatureLayout {
 struct Component {
     label: u32,
     patches: Vec<usize>,
-    /// The centre, in parts of the photo.
+    /// The centre (x, y), 0..1 of the photo.
     at: (f32, f32),
 }
 
-/// What the heads say of a photo.
+/// The values of all heads for one photo.
 struct Heads {
     values: [f32; HEADS],
-    /// What each patch's component costs, 0..[`UNMATCHED`].
+    /// The cost of each patch's component, 0..[`UNMATCHED`].
     costs: Vec<f32>,
-    /// Each patch's distance from the bank.
+    /// The distance of each patch from the bank.
     distances: Vec<f32>,
 }
 
@@ -121,7 +124,7 @@ impl Components {
         })
     }
 
-    /// Mean and spread of each head over the good photos, each compared with the others.
+    /// Mean and spread of each head over the reference photos, each compared with the others.
     fn measure(
         &self,
         references: &[&Features],
@@ -140,7 +143,7 @@ impl Components {
         }))
     }
 
-    /// The same without some of the good photos, on the same scales.
+    /// The same model without some reference photos. The scales do not change.
     fn leaving_out(&self, left_out: &dyn Fn(usize) -> bool) -> Result<Option<Self>> {
         let Some(banks) = self.banks.leaving_out(left_out)? else { return Ok(None) };
         let layouts = self.references.iter().enumerate().filter(|(i, _)| !left_out(*i));
@@ -154,7 +157,7 @@ impl Components {
             return Err(unfit("labels"));
         }
         let clusters = self.clusters.centres.dim(0)?;
-        // How far the shares of the clusters lie from the good photos', in their spreads.
+        // The root mean square of the z-scores of the cluster shares, against the reference photos.
         let far = |count: &dyn Fn(&FeatureLayout) -> Vec<f32>, least: f32| {
             let references: Vec<Vec<f32>> = self.references.iter().map(count).collect();
             let own = count(&layout);
@@ -178,7 +181,7 @@ impl Components {
         Ok(Heads { values, costs, distances: near.map })
     }
 
-    /// In spreads above the mean over the good photos.
+    /// The z-score of a head's value over the reference photos.
     fn scaled(&self, head: usize, value: f32) -> f32 {
         let (mean, spread) = self.scales[head];
         (value - mean) / spread
@@ -186,9 +189,11 @@ impl Components {
 }
 
 impl ReferenceModel for Components {
-    /// The score: the root of the heads' mean square, each on its own scale as far as it lies above what most good
-    /// photos show, so that one that is sure is not outvoted. The map: the bank's distances, and where a component
-    /// is odd, missing or extra, as much as the heads of components say.
+    /// The score: each head's z-score plus 1, at least 0. Then the root mean square over the heads. So one head with a
+    /// high value is not outvoted.
+    ///
+    /// The map: the bank's distances in spreads. Where a component is odd, missing or extra, its cost is added, times
+    /// the highest z-score of the first three heads (at least 0).
     fn compare(&self, photo: &Features, places: &Places) -> Result<Distances> {
         const ROOM: f32 = 1.0;
         let Heads { values, costs, distances } = self.heads(photo, places)?;
@@ -225,7 +230,7 @@ impl ReferenceModel for Components {
 
 impl FeatureLayout {
     fn new(labels: Vec<u32>, grid: usize) -> Self {
-        // 0 is nowhere.
+        // The label 0 means no region.
         let marked: Vec<u32> = labels.iter().map(|label| label + 1).collect();
         let regions = regions(&marked, grid).into_iter().filter(|r| r.len() >= SMALLEST);
         let component = |patches: Vec<usize>| {
@@ -238,12 +243,12 @@ impl FeatureLayout {
         Self { labels, grid, components }
     }
 
-    /// The share of each cluster of the photo.
+    /// The share of each cluster in the photo.
     fn shares(&self, clusters: usize, places: &Places) -> Vec<f32> {
         self.count(clusters, places, 1, |_| 0)
     }
 
-    /// The same of each third across, and of each down.
+    /// The share of each cluster in each third across, and in each third down.
     fn shares_of_cells(&self, clusters: usize, places: &Places) -> Vec<f32> {
         let across =
             self.count(clusters, places, CELLS, |patch| patch % self.grid * CELLS / self.grid);
@@ -252,7 +257,7 @@ impl FeatureLayout {
         [across, down].concat()
     }
 
-    /// Shares of the photo's part that counts, times the number of cells.
+    /// The share of each cluster in each cell, times the number of cells. Only the places that count are used.
     fn count(
         &self,
         clusters: usize,
@@ -269,8 +274,8 @@ impl FeatureLayout {
         shares
     }
 
-    /// What it costs to match the components with a good photo's, the nearest pairs first; and the cost at each
-    /// patch, also where one is missing.
+    /// The cost of matching the components with the components of a reference photo, nearest pairs first. Also the cost
+    /// at each patch. A missing component has its cost at the patches where the reference photo has it.
     fn matched(&self, references: &FeatureLayout, places: &Places) -> (f32, Vec<f32>) {
         let mut pairs = Vec::new();
         for (i, own) in self.components.iter().enumerate() {
@@ -295,7 +300,8 @@ impl FeatureLayout {
             for (i, component) in components.iter().enumerate() {
                 let cost = matched.get(&i).copied().unwrap_or(UNMATCHED);
                 let seen = component.patches.iter().filter(|p| places.holds(**p));
-                // A large part weighs more than a small one, but not by its whole area.
+                // The weight grows with the root of the area: a large part counts more than a small one, but not in
+                // proportion.
                 total += cost * (seen.clone().count() as f32).sqrt() / self.grid as f32;
                 seen.for_each(|&patch| costs[patch] = costs[patch].max(cost));
             }
@@ -305,7 +311,7 @@ impl FeatureLayout {
 }
 
 impl Component {
-    /// How far two components are from each other, in place and in size.
+    /// The difference of two components in place and in size.
     fn cost(&self, other: &Self) -> f32 {
         let (x, y) = (self.at.0 - other.at.0, self.at.1 - other.at.1);
         let ratio = self.patches.len() as f32 / other.patches.len() as f32;
@@ -320,7 +326,7 @@ impl Clusters {
         Ok(Self { mean, centres })
     }
 
-    /// Of the patches of the first block that is compared.
+    /// The clusters of the patches of the first compared block.
     fn layout(&self, photo: &Features) -> Result<FeatureLayout> {
         let rows = patches(&photo.blocks[0])?.broadcast_sub(&self.mean)?;
         let labels = rows.matmul(&self.centres.t()?)?.argmax(D::Minus1)?.to_vec1()?;
@@ -328,7 +334,8 @@ impl Clusters {
     }
 }
 
-/// Spherical k-means of unit rows: centres at unit length. The first are drawn far apart (k-means++).
+/// Spherical k-means of rows at unit length. The centres have unit length too. The first centres are drawn far apart
+/// (k-means++).
 fn k_means(rows: &Tensor, seed: u64) -> Result<Tensor> {
     let mut random = ChaCha8Rng::seed_from_u64(seed);
     let count = rows.dim(0)?;
@@ -349,7 +356,7 @@ fn k_means(rows: &Tensor, seed: u64) -> Result<Tensor> {
     for _ in 0..ROUNDS {
         let labels = rows.matmul(&centres.t()?)?.argmax(D::Minus1)?;
         let sums = centres.zeros_like()?.index_add(&labels, rows, 0)?;
-        // A cluster that nothing belongs to stays where it was.
+        // An empty cluster keeps its centre.
         let lengths = sums.sqr()?.sum_keepdim(1)?.sqrt()?;
         let next = sums.broadcast_div(&lengths.maximum(1e-12f64)?)?;
         let is_empty = lengths.lt(1e-6f64)?.broadcast_as(centres.shape())?;
@@ -368,7 +375,7 @@ mod tests {
     use super::super::tests::{QUIET, photo};
     use super::*;
 
-    /// A ground of one colour, with parts of two patches by two of others at some places.
+    /// A plain ground with parts of other kinds at some places. Each part has two by two patches.
     fn tray(parts: &[(usize, usize, usize)]) -> Features {
         let grid = 9;
         let row = |i: usize| {
@@ -386,7 +393,7 @@ mod tests {
 
     #[test]
     fn missing_extra_and_moved_parts_are_odd_though_every_patch_is_good() {
-        // One on the left, two on the right, anywhere there.
+        // One part on the left, two parts on the right. Each may lie at any height.
         let references = [(0, 4, 1), (1, 0, 2), (0, 2, 0), (1, 5, 1), (0, 6, 2), (1, 1, 0)];
         let references = references.map(|(x, y, z)| tray(&[(x, y, 1), (6, z, 2), (7, z + 4, 2)]));
         let all: Vec<&Features> = references.iter().collect();

@@ -1,5 +1,5 @@
-//! The greedy minimax coreset (Sener and Savarese, arXiv 1708.00489; PatchCore, section 3.2): again and again the row
-//! that is farthest from all that were taken.
+//! The greedy minimax coreset (Sener and Savarese, arXiv 1708.00489; PatchCore, section 3.2). It repeatedly takes the
+//! row that is farthest from all rows taken so far.
 
 use candle_core::{Device, Tensor};
 use rand::{Rng, SeedableRng};
@@ -10,11 +10,11 @@ use super::FitOptions;
 use crate::error::Result;
 use crate::ops::{cpu_slice, lower_to_distance};
 
-/// Rows that one task goes over.
+/// Number of rows in one parallel task.
 const TASK: usize = 2048;
 
-/// Indices of `count` of the `rows`, `[rows, width]`, in the order in which they are taken; the first is drawn by
-/// the seed. Wide rows are compared in a random projection (Johnson and Lindenstrauss), as in the paper.
+/// Indices of `count` of the `rows`, `[rows, width]`, in the order in which they are taken. The seed draws the first.
+/// Wide rows are compared in a random projection (Johnson and Lindenstrauss), as in the paper.
 pub(super) fn coreset(rows: &Tensor, count: usize, options: FitOptions) -> Result<Vec<u32>> {
     let total = rows.dim(0)?;
     let mut random = ChaCha8Rng::seed_from_u64(options.seed);
@@ -22,7 +22,7 @@ pub(super) fn coreset(rows: &Tensor, count: usize, options: FitOptions) -> Resul
     greedy(&projected(rows, &mut random)?, first, count, options.progress)
 }
 
-/// The same of few rows as they are, from a first one.
+/// Like `coreset`, but without projection, and with a given first row. Use it for few rows.
 pub(crate) fn spread_out(rows: &Tensor, first: u32, count: usize) -> Result<Vec<u32>> {
     greedy(rows, first, count, &|_| {})
 }
@@ -46,7 +46,7 @@ fn greedy(rows: &Tensor, first: u32, count: usize, progress: &dyn Fn(f64)) -> Re
         let first = (f32::NEG_INFINITY, 0);
         let best = best.into_iter().fold(first, |a, b| if b.0 > a.0 { b } else { a });
         if best.0 <= 0.0 {
-            // What is left is there already.
+            // All rows that are left are equal to rows that were taken.
             break;
         }
         taken.push(best.1 as u32);
@@ -57,8 +57,8 @@ fn greedy(rows: &Tensor, first: u32, count: usize, progress: &dyn Fn(f64)) -> Re
     Ok(taken)
 }
 
-/// Rows of so few dimensions that their distances still hold to within 0.9 (scikit-learn's bound, as anomalib asks
-/// for it); as they are where that is no saving.
+/// Projects rows to fewer dimensions. Squared distances keep a relative error of at most 0.9 (scikit-learn's bound,
+/// with anomalib's setting). Rows stay as they are if the projection saves nothing.
 fn projected(rows: &Tensor, random: &mut ChaCha8Rng) -> Result<Tensor> {
     const EPSILON: f64 = 0.9;
     let (count, width) = rows.dims2()?;
@@ -68,7 +68,7 @@ fn projected(rows: &Tensor, random: &mut ChaCha8Rng) -> Result<Tensor> {
     if to >= width {
         return Ok(rows.contiguous()?);
     }
-    // Signs are as good as normal numbers (Achlioptas 2003).
+    // Random signs work as well as normally distributed numbers (Achlioptas 2003).
     let scale = 1.0 / (to as f32).sqrt();
     let signs: Vec<f32> =
         (0..width * to).map(|_| if random.random() { scale } else { -scale }).collect();
@@ -85,7 +85,7 @@ mod tests {
         let rows = [[0f32, 0.0], [10.0, 0.0], [0.0, 4.0], [10.0, 3.0], [0.0, 0.0], [10.0, 0.0]];
         let rows = Tensor::new(&rows, &Device::Cpu).unwrap();
         let taken = coreset(&rows, 3, QUIET).unwrap();
-        // Whatever the first is, both sides are there, and then the farthest corner.
+        // Whatever the first row is, the second lies on the other side, and the third is the farthest corner.
         let x = |i: u32| if matches!(i, 0 | 2 | 4) { 0 } else { 1 };
         assert_ne!(x(taken[0]), x(taken[1]), "{taken:?}");
         assert_eq!(taken.len(), 3);
@@ -104,7 +104,7 @@ mod tests {
         assert!(coreset(&rows, 2, QUIET).unwrap().contains(&77));
     }
 
-    /// anomalib's KCenterGreedy on the same rows, from the same start (`tests/fixtures/reference`).
+    /// anomalib's KCenterGreedy on the same rows, with the same first row (`tests/fixtures/reference`).
     #[test]
     fn the_order_is_that_of_anomalib() {
         let file =

@@ -1,6 +1,6 @@
-//! Gaussian anomaly detection (Rippel et al., arXiv 2005.14140): the Mahalanobis distance from all that is good.
-//! The paper pools each level over the photo; here the Gaussian is one of patches, wherever they are, so that it
-//! draws a map and needs few photos.
+//! Gaussian anomaly detection (Rippel et al., arXiv 2005.14140): the Mahalanobis distance from the normal features. The
+//! paper pools each level over the photo. Here one Gaussian describes all patches, at any position. So there is a map,
+//! and few photos are enough.
 
 use candle_core::{D, DType, Device, Tensor};
 use nalgebra::DMatrix;
@@ -9,13 +9,13 @@ use super::{Distances, FitOptions, Places, ReferenceModel, Tensors, numbered, pa
 use crate::clip::Features;
 use crate::error::{Error, Result};
 
-/// For each block a Gaussian.
+/// One Gaussian for each block.
 pub(super) struct Gaussians(Vec<Gaussian>);
 
 struct Gaussian {
     /// `[width]`.
     mean: Tensor,
-    /// `[width, width]`: rows times this are white.
+    /// `[width, width]`. Centred rows times this matrix are white.
     whitening: Tensor,
 }
 
@@ -41,7 +41,7 @@ impl Gaussians {
 }
 
 impl ReferenceModel for Gaussians {
-    /// The sum over the blocks of the Mahalanobis distance (the paper's sum over levels).
+    /// The Mahalanobis distance, summed over the blocks (the paper sums over levels).
     fn compare(&self, photo: &Features, places: &Places) -> Result<Distances> {
         let mut map = vec![0.0; photo.grid * photo.grid];
         if self.0.len() != photo.blocks.len() {
@@ -79,8 +79,8 @@ impl Gaussian {
     }
 }
 
-/// The covariance of centred rows, drawn towards a sphere as far as Ledoit and Wolf (2004) say that so few rows
-/// need it: `[width, width]`.
+/// The covariance of centred rows with Ledoit-Wolf shrinkage (2004), `[width, width]`. The fewer rows there are, the
+/// more it is shrunk towards a multiple of the identity.
 fn shrunk(centred: &Tensor) -> Result<Vec<f64>> {
     let (count, width) = centred.dims2()?;
     let (n, p) = (count as f64, width as f64);
@@ -94,19 +94,21 @@ fn shrunk(centred: &Tensor) -> Result<Vec<f64>> {
     let spread = (squares - 2.0 * mean * trace + p * mean * mean) / p;
     let shrinkage = if spread > 0.0 { (error / spread).clamp(0.0, 1.0) } else { 1.0 };
     covariance.iter_mut().for_each(|value| *value *= 1.0 - shrinkage);
-    // Rows that are all the same have no spread at all; what is the same stays at no distance.
+    // Equal rows have no variance. The small term keeps the covariance invertible, and an equal row still has distance
+    // 0.
     let ball = (shrinkage * mean).max(1e-6 * mean).max(1e-12);
     (0..width).for_each(|i| covariance[i * (width + 1)] += ball);
     Ok(covariance)
 }
 
-/// `A` with `|x A|` the Mahalanobis length of a row `x`, row by row: the inverse of the Cholesky factor, transposed.
+/// The matrix `A` for which `|x A|` is the Mahalanobis length of a row `x`. It is the transposed inverse of the
+/// Cholesky factor, stored row by row.
 pub(super) fn whitening(covariance: DMatrix<f64>) -> Result<Vec<f32>> {
     let width = covariance.nrows();
-    let fail = || Error::setting("references", "hold features that are no numbers");
+    let fail = || Error::setting("references", "hold features that are not numbers");
     let factor = covariance.cholesky().ok_or_else(fail)?.unpack();
     let inverse = factor.solve_lower_triangular(&DMatrix::identity(width, width));
-    // Column by column of the inverse is row by row of its transpose.
+    // nalgebra stores the inverse column by column. This is its transpose row by row.
     Ok(inverse.ok_or_else(fail)?.as_slice().iter().map(|value| *value as f32).collect())
 }
 
@@ -116,7 +118,7 @@ mod tests {
 
     #[test]
     fn the_shrinkage_is_that_of_scikit_learn() {
-        // sklearn.covariance.ledoit_wolf on these rows: shrinkage 0.5791.
+        // `sklearn.covariance.ledoit_wolf` gives a shrinkage of 0.5791 on these rows.
         let rows = [[1f64, 2.0, 0.5], [2.0, 1.0, -0.5], [-1.0, -2.5, 1.0], [0.5, 0.2, -1.0]];
         let rows = Tensor::new(&rows, &Device::Cpu).unwrap();
         let centred = rows.broadcast_sub(&rows.mean(0).unwrap()).unwrap();

@@ -1,5 +1,5 @@
-//! Good parts as features: what a photo is compared with besides words. All methods work on the frozen features of
-//! the image tower; none trains it.
+//! Reference photos as features. A photo is compared with them, besides the prompts. All methods use the frozen
+//! features of the image tower. None of them trains it.
 
 mod association;
 mod bank;
@@ -33,13 +33,13 @@ pub(crate) use region::places_of;
 pub use region::{Region, RegionAbout};
 use spade::Spade;
 
-/// What a method remembers of good parts.
+/// What a method stores about reference photos.
 pub(crate) trait ReferenceModel: Send + Sync {
-    /// How far a photo is from what is remembered. `photo` was seen through [`ReferenceEntry::taps`].
+    /// How far a photo is from the reference photos. Encode `photo` with [`ReferenceEntry::taps`].
     fn compare(&self, photo: &Features, places: &Places) -> Result<Distances>;
 
-    /// The same memory without some of the good photos, by their index, where that is cheaper than to fit the
-    /// others anew.
+    /// The same model without some reference photos, chosen by index. None if no photo is left, or if it is as fast to
+    /// fit the others again.
     fn without(
         &self,
         _left_out: &dyn Fn(usize) -> bool,
@@ -47,28 +47,28 @@ pub(crate) trait ReferenceModel: Send + Sync {
         Ok(None)
     }
 
-    /// All of it, by name: [`ReferenceEntry::from_tensors`] makes the same memory of these.
+    /// All of its tensors, by name. [`ReferenceEntry::from_tensors`] makes the same model from them.
     fn tensors(&self) -> Result<Vec<(String, Tensor)>>;
 }
 
-/// How far a photo is from good ones: 0 or more, without an upper end, on the method's own scale.
+/// How far a photo is from reference photos: 0 or more, without an upper limit, on the method's own scale.
 #[derive(Clone, Debug)]
 pub struct Distances {
-    /// Of each patch, `[grid^2]`.
+    /// The distance of each patch, `[grid^2]`.
     pub map: Vec<f32>,
-    /// Of the whole photo.
+    /// The distance of the whole photo.
     pub score: f32,
 }
 
 impl Distances {
-    /// The map at the model's input size, `[size, size]`: bilinear, the outermost patches' values on the outermost pixels, as
-    /// MuSc and April-GAN draw theirs.
+    /// The map at the model's input size, `[size, size]`. It is bilinear, with the outermost patches at the outermost
+    /// pixels, as in MuSc and April-GAN.
     pub fn map_at(&self, size: usize) -> Vec<f32> {
         enlarge_to_corners(&self.map, self.map.len().isqrt(), size)
     }
 }
 
-/// Which patches of a photo count: those of the region of interest, or all.
+/// Which patches of a photo count: the patches in the region of interest, or all of them if there is none.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Places(pub Option<Vec<bool>>);
 
@@ -77,40 +77,41 @@ impl Places {
         self.0.as_ref().is_none_or(|places| places[patch])
     }
 
-    /// Those of some patches, `[grid^2, width]`, that count.
+    /// The patches that count, of `[grid^2, width]`.
     fn rows(&self, patches: &Tensor) -> Result<Tensor> {
         let Some(places) = &self.0 else { return Ok(patches.clone()) };
         let rows: Vec<u32> = (0..places.len() as u32).filter(|i| places[*i as usize]).collect();
         Ok(patches.index_select(&Tensor::new(rows, patches.device())?, 0)?)
     }
 
-    /// The same places of a map with `side` values along one side.
+    /// The same places for a map with `side` values along one side.
     pub fn at(&self, grid: usize, side: usize) -> Self {
         let patch = |i: usize| (i / side * grid / side) * grid + i % side * grid / side;
         let places = |places: &Vec<bool>| (0..side * side).map(|i| places[patch(i)]).collect();
         Self(self.0.as_ref().map(places))
     }
 
-    /// Index and value of the largest value of a map; the first of several.
+    /// Index and value of the largest value of a map, of the places that count. If several are equal, the first of
+    /// them.
     pub fn farthest(&self, map: &[f32]) -> (usize, f32) {
         highest(map.iter().copied().enumerate().filter(|(i, _)| self.holds(*i)))
     }
 
-    /// A map, with its largest value as the photo's.
+    /// A map, with its largest value as the photo's score.
     fn distances(&self, map: Vec<f32>) -> Distances {
         let (_, score) = self.farthest(&map);
         Distances { map, score }
     }
 }
 
-/// What is drawn by lot, and who is told how far the work is.
+/// Options for fitting a reference method.
 #[derive(Clone, Copy)]
 pub(crate) struct FitOptions<'a> {
-    /// Of k-means, PaDiM's choice of dimensions and the coreset.
+    /// Seed of k-means, of PaDiM's choice of dimensions, and of the coreset.
     pub seed: u64,
-    /// Patches elsewhere are not remembered.
+    /// Patches outside these places are not stored.
     pub places: &'a Places,
-    /// Called with the share that is done, 0..1, now and then.
+    /// Called now and then with the share that is done, 0..1.
     pub progress: &'a (dyn Fn(f64) + Sync),
 }
 
@@ -123,7 +124,7 @@ pub struct ReferenceEntry {
     pub name: &'static str,
     /// What it does, in a few words.
     pub about: &'static str,
-    /// Where it comes from.
+    /// The paper that it comes from.
     pub source: &'static str,
     /// Whether it compares the patches of some blocks (`--reference-blocks`).
     pub takes_blocks: bool,
@@ -131,7 +132,7 @@ pub struct ReferenceEntry {
     pub(crate) from_tensors: FromTensors,
 }
 
-/// All ways to compare a photo with good parts.
+/// All methods that compare a photo with reference photos.
 pub const REFERENCE_METHODS: &[ReferenceEntry] = &[
     ReferenceEntry {
         name: "winclip",
@@ -152,14 +153,14 @@ pub const REFERENCE_METHODS: &[ReferenceEntry] = &[
     ReferenceEntry {
         name: "gaussian",
         about: "Mahalanobis distance from one Gaussian of all patches, with shrinkage",
-        source: "Rippel et al. 2021, arXiv 2005.14140; of patches instead of whole photos",
+        source: "Rippel et al. 2021, arXiv 2005.14140; with patches instead of whole photos",
         takes_blocks: true,
         fit: |references, options| Ok(Box::new(Gaussians::fit(references, options)?)),
         from_tensors: |tensors| Ok(Box::new(Gaussians::from_tensors(tensors)?)),
     },
     ReferenceEntry {
         name: "spade",
-        about: "the most similar good photos, then the nearest patch in those",
+        about: "the most similar good photos, then the nearest patch in them",
         source: "Cohen and Hoshen 2020, arXiv 2005.02357",
         takes_blocks: true,
         fit: |references, options| Ok(Box::new(Spade::fit(references, options)?)),
@@ -175,7 +176,7 @@ pub const REFERENCE_METHODS: &[ReferenceEntry] = &[
     },
     ReferenceEntry {
         name: "patchcore",
-        about: "nearest locally aware patch in a coreset, re-weighted",
+        about: "nearest 3x3 mean of patches in a coreset, with a re-weighted score",
         source: "Roth et al. 2022, arXiv 2106.08265",
         takes_blocks: true,
         fit: |references, options| Ok(Box::new(PatchCore::fit(references, options)?)),
@@ -183,7 +184,7 @@ pub const REFERENCE_METHODS: &[ReferenceEntry] = &[
     },
     ReferenceEntry {
         name: "components",
-        about: "which components there are, how many and where, beside the nearest patch: missing, extra, moved parts",
+        about: "counts and positions of components, and the nearest patch: for missing, extra and moved parts",
         source: "after Kim et al. 2024 (PSAD), arXiv 2312.13783",
         takes_blocks: true,
         fit: |references, options| Ok(Box::new(Components::fit(references, options)?)),
@@ -191,10 +192,10 @@ pub const REFERENCE_METHODS: &[ReferenceEntry] = &[
     },
 ];
 
-/// What is known of a reference method, by its name.
+/// Finds a reference method by its name.
 ///
 /// # Errors
-/// [`Error::Setting`] that lists the names.
+/// [`Error::Setting`] for an unknown name. It lists the known names.
 pub fn reference_method(name: &str) -> Result<&'static ReferenceEntry> {
     REFERENCE_METHODS.iter().find(|entry| entry.name == name).ok_or_else(|| {
         let names: Vec<&str> = REFERENCE_METHODS.iter().map(|entry| entry.name).collect();
@@ -204,7 +205,7 @@ pub fn reference_method(name: &str) -> Result<&'static ReferenceEntry> {
 }
 
 impl ReferenceEntry {
-    /// What the method needs of the image tower; `blocks`: those whose patches it compares.
+    /// The features that the method needs from the image tower. `blocks`: it compares the patches of these blocks.
     pub(crate) fn taps(&self, blocks: &[usize]) -> Taps {
         if self.takes_blocks {
             Taps { blocks: blocks.to_vec(), ..Taps::default() }
@@ -213,8 +214,8 @@ impl ReferenceEntry {
         }
     }
 
-    /// The blocks to compare unless told otherwise: the middle one and the last but one (measured in
-    /// `docs/measured.md`; the last has little left of what a place looks like).
+    /// The default blocks to compare: the middle block and the last but one (`docs/measured.md`). The features of the
+    /// last block say little about what a place looks like. Empty if the method compares no blocks.
     pub fn default_blocks(&self, shape: Shape) -> Vec<usize> {
         let mut blocks = vec![shape.blocks.div_ceil(2), shape.blocks.saturating_sub(1).max(1)];
         blocks.dedup();
@@ -225,8 +226,8 @@ impl ReferenceEntry {
 /// Sides of WinCLIP's windows in patches (section 4.2).
 pub(crate) const WINDOWS: [usize; 2] = [2, 3];
 
-/// For each patch the harmonic mean of the scores of all windows that hold it; 0 where one of them is 0 (WinCLIP,
-/// section 4.2).
+/// For each patch the harmonic mean of the scores of all windows that contain it. 0 if one of these scores is 0
+/// (WinCLIP, section 4.2).
 pub(crate) fn harmonic_mean_of_windows(scores: &[f32], grid: usize, side: usize) -> Vec<f32> {
     let per_row = grid - side + 1;
     let mut sums = vec![(0f32, 0f32); grid * grid];
@@ -242,17 +243,17 @@ pub(crate) fn harmonic_mean_of_windows(scores: &[f32], grid: usize, side: usize)
     sums.into_iter().map(|(count, sum)| count / sum).collect()
 }
 
-/// A block's patches, `[grid^2, width]`: its output without the class token.
+/// The patches of a block, `[grid^2, width]`: its output without the class token.
 fn patches(block: &Tensor) -> Result<Tensor> {
     let patches = block.narrow(0, 1, block.dim(0)? - 1)?;
     Ok(patches.to_device(&Device::Cpu)?.contiguous()?)
 }
 
-/// For each patch the mean over the `side` x `side` patches around it; beyond the edge stand zeros, which count.
-/// `[grid^2, width]`.
+/// For each patch the mean over the `side` x `side` patches around it, `[grid^2, width]`. Positions beyond the edge
+/// count as zeros.
 fn neighbourhood_means(patches: &Tensor, grid: usize, side: usize) -> Result<Tensor> {
     let (width, half) = (patches.dim(1)?, side / 2);
-    // Along one axis, then along the other.
+    // First the sums along one axis, then along the other.
     let sums = |values: &[f32], stride: usize| {
         let mut sums = vec![0f32; values.len()];
         sums.par_chunks_mut(width).enumerate().for_each(|(patch, sum)| {
@@ -269,17 +270,17 @@ fn neighbourhood_means(patches: &Tensor, grid: usize, side: usize) -> Result<Ten
     Ok((means / (side * side) as f64)?)
 }
 
-/// All blocks' patches side by side, `[grid^2, sum of widths]`.
+/// The patches of all blocks side by side, `[grid^2, sum of widths]`.
 fn joined_patches(photo: &Features) -> Result<Tensor> {
     let blocks = photo.blocks.iter().map(patches).collect::<Result<Vec<_>>>()?;
     Ok(Tensor::cat(&blocks, 1)?)
 }
 
-/// A memory's tensors on their way back from a file.
+/// The tensors of a reference model, read from a file.
 pub(crate) struct Tensors(pub BTreeMap<String, Tensor>);
 
 impl Tensors {
-    /// Takes one out; it must have this many dimensions.
+    /// Takes one tensor out. It must have this many dimensions.
     fn take(&mut self, name: &str, dimensions: usize) -> Result<Tensor> {
         let tensor = self.0.remove(name).ok_or_else(|| unfit(name))?;
         if tensor.rank() != dimensions || tensor.elem_count() == 0 {
@@ -288,7 +289,7 @@ impl Tensors {
         Ok(tensor)
     }
 
-    /// Takes `name.0`, `name.1` and so on, as many as there are and at least one.
+    /// Takes `name.0`, `name.1` and so on, until one is missing. At least one must be there.
     fn take_all(&mut self, name: &str, dimensions: usize) -> Result<Vec<Tensor>> {
         let mut all = vec![self.take(&format!("{name}.0"), dimensions)?];
         while self.0.contains_key(&format!("{name}.{}", all.len())) {
@@ -298,7 +299,7 @@ impl Tensors {
     }
 }
 
-/// A memory that was not written by this program.
+/// The error for tensors that this program did not write.
 fn unfit(name: &str) -> Error {
     let why = format!("holds no {name} that fits its reference method; enroll again");
     Error::setting("profile", why)
@@ -316,7 +317,7 @@ fn numbered<'a>(
 pub(crate) mod tests {
     use super::*;
 
-    /// A photo with these patches in its one block, each a row, behind a class token of zeros.
+    /// A photo with one block. Its patches are these rows, after a class token of zeros.
     pub(crate) fn photo(grid: usize, rows: &[Vec<f32>]) -> Features {
         let width = rows[0].len();
         let mut values = vec![0.0; width];
@@ -337,7 +338,7 @@ pub(crate) mod tests {
 
     #[test]
     fn harmonic_mean_counts_the_windows_of_each_patch() {
-        // Windows of 2x2 on a 3x3 grid: the middle patch lies in all four, a corner in one.
+        // With windows of 2x2 on a 3x3 grid, the middle patch lies in all four windows, and a corner lies in one.
         let map = harmonic_mean_of_windows(&[1.0, 0.5, 0.25, 0.5], 3, 2);
         assert_eq!(map[0], 1.0);
         assert_eq!(map[6], 0.25);
@@ -372,7 +373,7 @@ pub(crate) mod tests {
             let (a, b) = (a.unwrap(), b.unwrap());
             assert_eq!((a.map.len(), &a.map, a.score), (25, &b.map, b.score), "{}", entry.name);
             assert!(a.score > 0.0 && a.score.is_finite(), "{}", entry.name);
-            // One photo is enough, and it is nearer to itself than a stranger is.
+            // One photo is enough. It is nearer to itself than another photo is.
             let model = (entry.fit)(&[&references[0]], QUIET).unwrap();
             let itself = model.compare(&references[0], &places).unwrap();
             let other = model.compare(&probe, &places).unwrap();
@@ -383,7 +384,7 @@ pub(crate) mod tests {
         }
     }
 
-    /// What anomalib's own modules and scikit-learn make of the same features (`anomalib_goldens.py`).
+    /// The results of anomalib's own modules and of scikit-learn on the same features (`anomalib_goldens.py`).
     #[test]
     fn distances_and_scores_agree_with_anomalib() {
         let file =

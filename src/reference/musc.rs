@@ -1,5 +1,5 @@
-//! Mutual scoring (MuSc: Li et al. 2024, arXiv 2401.16753): the photos of one product judge one another. A patch that has
-//! a twin in most of the other photos is normal.
+//! Mutual scoring (MuSc: Li et al. 2024, arXiv 2401.16753). The photos of one product are compared with each other. A
+//! patch is normal if enough other photos have a similar patch.
 
 use std::ops::Range;
 
@@ -12,20 +12,20 @@ use crate::clip::Features;
 use crate::error::{Error, Result};
 use crate::ops::{cpu_slice, unit_rows};
 
-/// The share of the other photos that a patch has to have twins in: the paper's interval of 30 % (section 3.2).
+/// The share of the other photos that must have a similar patch: the paper's interval of 30 % (section 3.2).
 const SHARE: f64 = 0.3;
-/// More bytes than this of patches to compare with are held in half precision.
+/// If the patches to compare with need more bytes than this, they are kept in half precision.
 const BUDGET: usize = 1 << 30;
 
-/// How photos judge one another.
+/// How photos are compared with each other.
 #[derive(Clone, Debug, PartialEq)]
 pub struct MuscOptions {
-    /// Sides of the neighbourhoods, in patches, that a patch is averaged over: odd.
+    /// Sides of the neighbourhoods that a patch is averaged over, in patches. They must be odd.
     pub degrees: Vec<usize>,
-    /// Each photo is compared with as many others at most: half of them come before it, half after, in a ring. At
+    /// Each photo is compared with at most this many others: half of them before it in the ring, half after it. At
     /// least 2.
     pub max_neighbors: usize,
-    /// Compare only patches within so many cells of the grid: for aligned parts.
+    /// Compare a patch only with patches at most this many cells of the grid away. Use it for aligned parts.
     pub align: Option<usize>,
 }
 
@@ -36,10 +36,10 @@ impl Default for MuscOptions {
 }
 
 impl MuscOptions {
-    /// Whether these can be followed.
+    /// Checks the options.
     ///
     /// # Errors
-    /// [`Error::Setting`] for degrees that are even and for fewer than 2 others.
+    /// [`Error::Setting`] for even degrees and for fewer than 2 others.
     pub fn check(&self) -> Result<()> {
         let even = |degree: &&usize| degree.is_multiple_of(2);
         if let Some(degree) = self.degrees.iter().find(even) {
@@ -57,33 +57,34 @@ impl MuscOptions {
     }
 }
 
-/// Photos that are added one by one and compared with those shortly before; only as many are held as later ones will
-/// be compared with.
+/// Photos are added one by one, and each is compared with the few photos before it. Patches are kept only as long as
+/// later photos will be compared with them.
 pub struct Musc {
     options: MuscOptions,
     places: Places,
     members: Vec<Member>,
-    /// For each patch those of another photo that it may be compared with.
+    /// For each patch, the patches of another photo that it may be compared with.
     candidates: Vec<Vec<Range<usize>>>,
-    /// Of the first photo: all have to be alike.
+    /// Grid and input size of the first photo. All other photos must have the same.
     shape: Option<(usize, usize)>,
     /// [`BUDGET`].
     budget: usize,
 }
 
-/// A photo among those that it is compared with.
+/// A photo that was added.
 #[derive(Default)]
 struct Member {
-    /// For each block and degree the patches, `[grid^2, width]`; none once it has met all that it will meet.
+    /// For each block and degree the patches, `[grid^2, width]`. Empty after the photo's last comparison.
     sets: Vec<Tensor>,
-    /// For each block and degree, and each patch, its lowest distances in ascending order; none likewise.
+    /// For each block and degree, and each patch, its lowest distances in ascending order. Empty after the last
+    /// comparison.
     lowest: Vec<Vec<Vec<f32>>>,
-    /// Their means, then: `[grid^2]`.
+    /// The mean of the lowest distances, `[grid^2]`. Empty before the last comparison.
     map: Vec<f32>,
 }
 
 impl Member {
-    /// Takes the mean of the `keep` lowest distances, and forgets the rest.
+    /// Computes the mean of the `keep` lowest distances, and drops the patches.
     fn close(&mut self, keep: usize) {
         let sets = std::mem::take(&mut self.lowest);
         let mean = |lowest: &Vec<f32>| {
@@ -98,10 +99,10 @@ impl Member {
 }
 
 impl Musc {
-    /// No photos yet.
+    /// Makes a scorer without photos.
     ///
     /// # Errors
-    /// [`Error::Setting`] for degrees that are even and for fewer than 2 others.
+    /// [`Error::Setting`] for even degrees and for fewer than 2 others.
     pub fn new(options: MuscOptions) -> Result<Self> {
         options.check()?;
         let (members, candidates) = (vec![], vec![]);
@@ -115,18 +116,19 @@ impl Musc {
         })
     }
 
-    /// The same where only some patches count.
+    /// The same scorer, but only some patches count.
     pub(crate) fn within(self, places: Places) -> Self {
         Self { places, ..self }
     }
 
-    /// Adds a photo, seen through a [`Taps`](crate::clip::Taps) with the blocks to compare. The results depend on the order.
+    /// Adds a photo. Encode it with a [`Taps`](crate::clip::Taps) of the blocks to compare. The results depend on the
+    /// order.
     ///
     /// # Errors
     /// [`Error::Tensor`] for features of another shape.
     ///
     /// # Panics
-    /// If it has no blocks, or is of another size than the photos before it.
+    /// If the photo has no blocks, or another size than the photos before it.
     pub fn add(&mut self, photo: &Features) -> Result<()> {
         let (grid, size) = (photo.grid, photo.size);
         assert!(*self.shape.get_or_insert((grid, size)) == (grid, size), "photos of one shape");
@@ -151,24 +153,24 @@ impl Musc {
         let lowest = vec![vec![vec![]; grid * grid]; sets.len()];
         self.members.push(Member { sets, lowest, map: vec![] });
         self.note(new, others, found);
-        // Those at the beginning meet those at the end once more.
+        // The first `half` photos stay open: `finish` compares them with the last photos.
         if let Some(old) = new.checked_sub(half).filter(|old| *old >= half) {
             self.members[old].close(keep(2 * half));
         }
         Ok(())
     }
 
-    /// What the photos say about each other, in their order.
+    /// The distances of all photos, in the order in which they were added.
     ///
     /// # Errors
-    /// [`Error::Setting`] for a single photo.
+    /// [`Error::Setting`] for fewer than two photos.
     pub fn finish(mut self) -> Result<Vec<Distances>> {
         let (count, half) = (self.members.len(), self.half());
         let Some((_, size)) = self.shape.filter(|_| count > 1) else {
             return Err(Self::too_few());
         };
         for first in 0..half.min(count) {
-            // The pairs that are near in the ring but not in the row.
+            // These pairs are neighbours in the ring, but were not compared when they were added.
             let last = (first + half + 1).max((first + count).saturating_sub(half));
             let others = last.min(count)..count;
             let found = self.compare(&self.members[first].sets, others.clone())?;
@@ -184,7 +186,7 @@ impl Musc {
             patches.filter(|(i, _)| !self.places.holds(*i)).for_each(|(_, value)| *value = 0.0);
             let mut distances = self.places.distances(map);
             if self.places.0.is_none() {
-                // The map at the input's size, which meets not all of the grid's values.
+                // MuSc takes the highest value of the enlarged map. It may be lower than the highest value of the grid.
                 distances.score = distances.map_at(size).into_iter().fold(0.0, f32::max);
             }
             distances
@@ -192,20 +194,20 @@ impl Musc {
         Ok(distances.collect())
     }
 
-    /// What is said of fewer than two photos.
+    /// The error for fewer than two photos.
     pub fn too_few() -> Error {
         let why = "compares photos with each other and needs two that differ; for one photo take method winclip, april-gan \
-                   or fused, or enroll good parts and give --profile";
+                   or fused, or enroll good parts and give the profile";
         Error::setting("method mutual", why)
     }
 
-    /// Photos on either side in the ring.
+    /// Number of photos on either side in the ring.
     fn half(&self) -> usize {
         self.options.max_neighbors / 2
     }
 
-    /// Compares a photo's patches with those of others: for each of these, and each block and degree, the distances of the
-    /// photo's patches and those of the other's.
+    /// Compares the patches of one photo with the patches of others. For each other photo, block and degree it returns
+    /// the distances in both directions.
     fn compare(&self, own: &[Tensor], others: Range<usize>) -> Result<Vec<Vec<BothWays>>> {
         let own = own.iter().map(full).collect::<Result<Vec<_>>>()?;
         let pair = |other: &Member| -> Result<Vec<BothWays>> {
@@ -215,7 +217,7 @@ impl Musc {
         self.members[others].par_iter().map(pair).collect()
     }
 
-    /// Notes on both sides what came of it.
+    /// Stores the distances on both sides.
     fn note(&mut self, one: usize, others: Range<usize>, found: Vec<Vec<BothWays>>) {
         let keep = keep(2 * self.half());
         for (other, found) in others.zip(found) {
@@ -227,15 +229,15 @@ impl Musc {
     }
 }
 
-/// Distances of one photo's patches to another, and the other way round.
+/// Distances of one photo's patches to another photo, and in the other direction.
 type BothWays = (Vec<f32>, Vec<f32>);
 
-/// Of so many distances how many count.
+/// How many of the distances to this many photos count.
 fn keep(others: usize) -> usize {
     ((SHARE * others as f64) as usize).max(1)
 }
 
-/// Notes each patch's new distance among its lowest.
+/// Inserts each patch's new distance among its `keep` lowest.
 fn insert(lowest: &mut [Vec<f32>], distances: &[f32], keep: usize) {
     for (lowest, &distance) in lowest.iter_mut().zip(distances) {
         let at = lowest.partition_point(|other| *other <= distance);
@@ -250,7 +252,7 @@ fn full(set: &Tensor) -> Result<Tensor> {
     Ok(set.to_dtype(DType::F32)?)
 }
 
-/// The patches that each may be compared with, as ranges.
+/// For each patch, the patches that it may be compared with, as ranges.
 fn candidates(grid: usize, align: Option<usize>, places: &Places) -> Vec<Vec<Range<usize>>> {
     let of = |patch: usize| {
         if !places.holds(patch) {
@@ -278,7 +280,8 @@ fn candidates(grid: usize, align: Option<usize>, places: &Places) -> Vec<Vec<Ran
     (0..grid * grid).map(of).collect()
 }
 
-/// Over all patches and channels of one photo together, without parameters (LNAMD, section 3.1, as its code has it).
+/// Layer normalisation over all patches and channels of one photo, without parameters (LNAMD, section 3.1, as in its
+/// code).
 fn layer_norm(patches: &Tensor) -> Result<Tensor> {
     const EPSILON: f64 = 1e-5;
     let values = cpu_slice(patches)?;
@@ -289,12 +292,13 @@ fn layer_norm(patches: &Tensor) -> Result<Tensor> {
     Ok(patches.affine(scale, -mean * scale)?)
 }
 
-/// Scores of photos that resemble each other, brought nearer (RsCIN, section 3.3): after they are stretched to 0..1, the
-/// mean over `neighbours` of the average over so many nearest photos, each photo the first of its own, weighed by the
-/// cosines of the image embeddings, `[photos, embedding]`.
+/// RsCIN (MuSc, section 3.3) brings the scores of similar photos nearer to each other. Scores are first stretched to
+/// 0..1. For each number in `neighbours`, a photo's score is averaged over that many most similar photos (itself
+/// included), weighted by the cosines of the image embeddings, `[photos, embedding]`. The result is the mean over
+/// `neighbours`, one score for each photo.
 ///
 /// # Errors
-/// [`Error::Tensor`] for embeddings of another number of photos.
+/// [`Error::Tensor`] if the number of embeddings differs from the number of photos.
 pub fn rescored(scores: &[f32], embeddings: &Tensor, neighbours: &[usize]) -> Result<Vec<f32>> {
     let (lowest, highest) = scores
         .iter()

@@ -1,5 +1,5 @@
-//! PaDiM (Defard et al., arXiv 2011.08785): a Gaussian of each position over the good photos. Positions are compared
-//! with themselves alone, so the parts have to lie alike.
+//! PaDiM (Defard et al., arXiv 2011.08785): a Gaussian of each position over the reference photos. Each position is
+//! compared only with itself, so parts must always lie in the same place.
 
 use candle_core::{Device, Tensor};
 use nalgebra::DMatrix;
@@ -13,9 +13,9 @@ use super::{Distances, FitOptions, Places, ReferenceModel, Tensors, joined_patch
 use crate::clip::Features;
 use crate::error::{Error, Result};
 
-/// Of all dimensions these many are kept, by lot (section III-B: as good as a projection).
+/// Number of dimensions that are kept. They are drawn at random (section III-B: as good as a projection).
 const DIMENSIONS: usize = 100;
-/// Added to each variance: the paper's 0.01, and anomalib's 1e-5 beside.
+/// Added to each variance: the paper's 0.01 plus anomalib's 1e-5.
 const REGULARISATION: f64 = 0.01 + 1e-5;
 
 pub(super) struct Padim {
@@ -23,7 +23,7 @@ pub(super) struct Padim {
     dimensions: Vec<u32>,
     /// `[positions, dimensions]`.
     means: Vec<f32>,
-    /// `[positions, dimensions, dimensions]`: an offset times this is white.
+    /// `[positions, dimensions, dimensions]`. A centred row times this matrix is white.
     whitenings: Vec<f32>,
 }
 
@@ -63,21 +63,21 @@ impl Padim {
     }
 }
 
-/// A photo's patches in the dimensions that are kept, `[positions, dimensions]`.
+/// The patches of a photo in the kept dimensions, `[positions, dimensions]`.
 fn kept(photo: &Features, dimensions: &[u32]) -> Result<Vec<f32>> {
     let dimensions = Tensor::new(dimensions, &Device::Cpu)?;
     Ok(joined_patches(photo)?.index_select(&dimensions, 1)?.flatten_all()?.to_vec1()?)
 }
 
 impl ReferenceModel for Padim {
-    /// The Mahalanobis distance from the position's Gaussian (equation 2).
+    /// The Mahalanobis distance from the Gaussian of the position (equation 2).
     fn compare(&self, photo: &Features, places: &Places) -> Result<Distances> {
         let size = self.dimensions.len();
         let rows = kept(photo, &self.dimensions)?;
         if rows.len() != self.means.len() {
             return Err(Error::setting(
                 "reference-method padim",
-                "needs the model at the size it was enrolled with",
+                "needs the input size that was used at enrolment",
             ));
         }
         let distance = |position: usize| {

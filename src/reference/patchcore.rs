@@ -1,5 +1,5 @@
-//! PatchCore (Roth et al., arXiv 2106.08265): a coreset of locally aware patches, and a score that counts for less
-//! where the nearest patch has near neighbours itself.
+//! PatchCore (Roth et al., arXiv 2106.08265): a coreset of locally aware patches (3x3 means). The score is lower if the
+//! nearest patch has near neighbours itself.
 
 use candle_core::Tensor;
 
@@ -9,17 +9,17 @@ use super::{Distances, FitOptions, Places, ReferenceModel, Tensors, neighbourhoo
 use crate::clip::Features;
 use crate::error::Result;
 
-/// The share of all patches that the coreset keeps (the paper's PatchCore-10%) ...
+/// The coreset keeps one patch in this many (the paper's PatchCore-10%) ...
 const SHARE: usize = 10;
-/// ... but of few photos all: a bank of this many patches costs nothing.
+/// ... but at least this many patches, or all if there are fewer. A bank of this size costs nothing.
 const SMALL: usize = 2048;
-/// The paper's b, as anomalib sets it: neighbours that the score is weighed by (section 3.3).
+/// The paper's b, with anomalib's value: the number of neighbours that re-weight the score (section 3.3).
 const NEIGHBOURS: usize = 9;
 
 pub(super) struct PatchCore {
     /// `[rows, width]`.
     bank: Tensor,
-    /// For each row the good photo that it is of; unknown when it comes from a file.
+    /// For each row, the index of its reference photo. Empty if the model comes from a file.
     owners: Vec<usize>,
 }
 
@@ -43,12 +43,12 @@ impl PatchCore {
         Ok(Self { bank: tensors.take("bank", 2)?, owners: vec![] })
     }
 
-    /// Distances of locally aware patches, and the score that the farthest of those that count stands for.
+    /// The distances of locally aware patches. The score comes from the farthest patch that counts.
     fn distances(&self, rows: &Tensor, places: &Places) -> Result<Distances> {
         let (indices, map) = nearest(rows, &self.bank)?;
         let (farthest, distance) = places.farthest(&map);
         let neighbour = self.bank.get(indices[farthest] as usize)?;
-        // The neighbour's own neighbours, itself the first, and how far the patch is from them.
+        // The neighbours of the nearest patch (the first is itself), and their distances from the photo's patch.
         let from_neighbour = distances_from(&self.bank, &neighbour)?;
         let from_patch = distances_from(&self.bank, &rows.get(farthest)?)?;
         let mut order: Vec<usize> = (0..from_neighbour.len()).collect();
@@ -67,8 +67,8 @@ impl ReferenceModel for PatchCore {
         self.distances(&locally_aware(photo)?, places)
     }
 
-    /// Their rows are taken out of the coreset: another one would have to be chosen for each photo, which takes as long
-    /// as the first.
+    /// Takes the rows of these photos out of the coreset. A new coreset for each held-out photo would take as long as
+    /// the first one.
     fn without(&self, left_out: &dyn Fn(usize) -> bool) -> Result<Option<Box<dyn ReferenceModel>>> {
         let stays = |row: &u32| !left_out(self.owners[*row as usize]);
         let rows: Vec<u32> = (0..self.owners.len() as u32).filter(stays).collect();
@@ -85,12 +85,12 @@ impl ReferenceModel for PatchCore {
     }
 }
 
-/// Euclidean distance of each row from one, `[width]`.
+/// Euclidean distance of each row from one row, `[width]`.
 fn distances_from(rows: &Tensor, one: &Tensor) -> Result<Vec<f32>> {
     Ok(rows.broadcast_sub(one)?.sqr()?.sum(1)?.sqrt()?.to_vec1()?)
 }
 
-/// For each patch the mean of the 3x3 around it, of all blocks side by side (section 3.1): `[grid^2, width]`.
+/// For each patch the mean of the 3x3 patches around it, all blocks side by side (section 3.1): `[grid^2, width]`.
 fn locally_aware(photo: &Features) -> Result<Tensor> {
     let blocks = photo.blocks.iter();
     let blocks = blocks.map(|block| neighbourhood_means(&patches(block)?, photo.grid, 3));

@@ -9,7 +9,7 @@ use super::Places;
 use crate::error::{Error, Result};
 use crate::image::{Fit, Mask, Placement};
 
-/// A mask that says what counts.
+/// The mask of a region of interest.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RegionAbout {
     /// The file's name, without its folders.
@@ -20,22 +20,22 @@ pub struct RegionAbout {
     pub height: usize,
 }
 
-/// The mask, and what it comes to on the model's square.
+/// The mask, and the region on the model's square input.
 #[derive(Clone, Debug)]
 pub struct Region {
-    /// What it is.
+    /// File and size of the mask.
     pub about: RegionAbout,
-    /// `[size, size]`.
+    /// Which pixels of the model's input count, `[size, size]`.
     pub(crate) pixels: Arc<[bool]>,
-    /// What is doubtful about the mask, if anything.
+    /// A warning about the mask, if something is doubtful.
     pub note: Option<String>,
 }
 
 impl Region {
-    /// Where a picture is white, on a model's input of `size` pixels and `grid` patches a side.
+    /// The region where a mask is white. The model's input has `size` pixels and `grid` patches along one side.
     ///
     /// # Errors
-    /// [`Error::Photo`] for a file that is no picture, and for one that is white on less than a patch.
+    /// [`Error::Photo`] if the file is not a picture, or if no patch is white enough.
     pub fn open(mask: &Path, (size, grid): (usize, usize), fit: Fit) -> Result<Self> {
         let white = Mask::white(mask)?;
         let placement = Placement::new((white.width, white.height), size, fit);
@@ -52,7 +52,7 @@ impl Region {
         if region.places(grid).0.is_some_and(|places| places.contains(&true)) {
             return Ok(region);
         }
-        let why = "is white (brighter than half) nowhere, or nowhere for as much as a patch; paint white where to look";
+        let why = "is white (brighter than half) nowhere, or on less than a patch; paint the area that counts white";
         Err(Error::photo(mask, why))
     }
 
@@ -63,7 +63,7 @@ impl Region {
 }
 
 impl RegionAbout {
-    /// Whether a photo of this width and height has the mask's shape.
+    /// Checks that a photo of this width and height has the aspect ratio of the mask.
     ///
     /// # Errors
     /// [`Error::Photo`] that names the photo.
@@ -80,7 +80,7 @@ impl RegionAbout {
     }
 }
 
-/// The patches of which at least half counts, of a region of a square.
+/// The patches that lie in a region by at least half.
 pub(crate) fn places_of(region: &[bool], grid: usize) -> Places {
     let size = region.len().isqrt();
     let mut inside = vec![0; grid * grid];

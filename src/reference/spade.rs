@@ -1,5 +1,5 @@
-//! SPADE (Cohen and Hoshen, arXiv 2005.02357): the good photos that are most like this one, then the nearest patch
-//! in those.
+//! SPADE (Cohen and Hoshen, arXiv 2005.02357): takes the reference photos that are most similar to the photo, then
+//! compares each patch with the nearest patch in them.
 
 use candle_core::{Device, Tensor};
 
@@ -10,7 +10,7 @@ use super::{
 use crate::clip::Features;
 use crate::error::Result;
 
-/// The paper's K; of few photos, half.
+/// The paper's K. If there are fewer than twice as many photos, half of them.
 const NEIGHBOURS: usize = 50;
 
 pub(super) struct Spade {
@@ -41,8 +41,8 @@ impl Spade {
 }
 
 impl ReferenceModel for Spade {
-    /// The map: distance to the nearest patch of the K most similar photos (section 3.3, one neighbour). The
-    /// score: mean distance of their image embeddings (section 3.2).
+    /// The map: distance to the nearest patch of the K most similar photos (section 3.3, with one neighbour). The
+    /// score: mean distance of the image embeddings to those photos (section 3.2).
     fn compare(&self, photo: &Features, _: &Places) -> Result<Distances> {
         let offsets = self.images.broadcast_sub(&photo.image.to_device(&Device::Cpu)?)?;
         let distances = offsets.sqr()?.sum(1)?.sqrt()?.to_vec1::<f32>()?;

@@ -1,21 +1,21 @@
-//! Adam (Kingma and Ba, arXiv 1412.6980, algorithm 1) and AdamW (Loshchilov and Hutter, arXiv 1711.05101),
-//! whose state can be saved: candle's keeps its own to itself.
+//! Adam (Kingma and Ba, arXiv 1412.6980, algorithm 1) and AdamW (Loshchilov and Hutter, arXiv 1711.05101). A checkpoint
+//! needs the moments, and candle's optimiser does not show its own.
 
 use candle_core::backprop::GradStore;
 use candle_core::{Result, Tensor, Var};
 
-/// How to step.
+/// The settings of a step.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Rates {
     pub learning_rate: f64,
     pub betas: (f64, f64),
-    /// Decoupled from the gradient (AdamW); 0 is Adam.
+    /// Decoupled from the gradient (AdamW). 0 gives Adam.
     pub weight_decay: f64,
 }
 
 const EPS: f64 = 1e-8;
 
-/// The variables' running moments.
+/// The optimiser with the running moments of the variables.
 #[derive(Debug)]
 pub(super) struct Adam {
     rates: Rates,
@@ -35,12 +35,12 @@ impl Adam {
         self.steps
     }
 
-    /// The moments in the order of the variables, first and second of each.
+    /// The first and second moment of each variable, in the order of the variables.
     pub fn moments(&self) -> impl Iterator<Item = (&Tensor, &Tensor)> {
         self.state.iter().map(|(_, first, second)| (first, second))
     }
 
-    /// Goes on where another left off.
+    /// Continues from a saved state.
     pub fn restore(&mut self, steps: usize, moments: Vec<(Tensor, Tensor)>) {
         self.steps = steps;
         for ((_, first, second), saved) in self.state.iter_mut().zip(moments) {

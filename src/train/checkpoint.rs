@@ -1,4 +1,4 @@
-//! The file that a stopped training goes on from.
+//! The checkpoint: a stopped training continues from this file.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -29,7 +29,7 @@ impl History {
         self.count += 1;
     }
 
-    /// Ends a point with the mean loss.
+    /// Adds a point with the mean loss since the last point.
     pub fn point(&mut self, point: Point) -> &Point {
         let loss = self.sum / self.count.max(1) as f64;
         (self.sum, self.count) = (0.0, 0);
@@ -63,7 +63,7 @@ pub(super) fn write(
     write_whole(path, &sealed(SEAL, &bytes))
 }
 
-/// Sets the variables and Adam to where a run stopped; returns its curves.
+/// Restores the variables and Adam from a checkpoint. Returns the curves.
 pub(super) fn read(
     path: &Path,
     identity: &str,
@@ -72,14 +72,14 @@ pub(super) fn read(
 ) -> Result<History> {
     let fail = |why: &str| Error::data(path, why);
     let bytes = crate::files::read(path, MOST_BYTES)
-        .map_err(|e| fail(&format!("no checkpoint to go on from ({e}); begin without resuming")))?;
+        .map_err(|e| fail(&format!("no checkpoint to resume ({e}); start without resuming")))?;
     let damaged = "damaged, or of another version of blemish: remove it to begin anew";
     let bytes = unsealed(SEAL, bytes).ok_or_else(|| fail(damaged))?;
     let (_, metadata) = SafeTensors::read_metadata(&bytes).map_err(|_| fail(damaged))?;
     let metadata = metadata.metadata().clone().unwrap_or_default();
     if metadata.get("identity").map(String::as_str) != Some(identity) {
         return Err(fail(
-            "is of a run with other photos, words, model or settings: give the same ones, or remove it to \
+            "is of a run with other photos, prompts, model or settings: give the same ones, or remove it to \
              begin anew",
         ));
     }

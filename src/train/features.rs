@@ -1,4 +1,5 @@
-//! What the frozen model sees of the training photos, kept on disk so that an epoch costs the layers alone.
+//! The frozen model's features of the training photos. They are kept on disk, so that an epoch computes only the
+//! layers.
 
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
@@ -14,34 +15,34 @@ use crate::error::{Error, Result};
 use crate::files::{files_sha256, keep, kept, sha256};
 use crate::image::{BitDepth, Fit, Mask, Photo};
 
-/// A picture's patches at the largest input take less.
+/// The patches of one picture need less, even at the largest input.
 const MOST_BYTES: u64 = 1 << 30;
 
-/// One picture to learn from: a photo, or a mosaic of four of one product.
+/// One picture to learn from: a photo, or a mosaic of four photos of one product.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Item {
-    /// One photo or four, by number.
+    /// The indices of one photo, or of four.
     pub photos: Vec<usize>,
 }
 
-/// An item as the layers take it.
+/// The features and the mask of an item.
 pub(super) struct Frozen {
     /// `[blocks, grid^2, width]`.
     pub patches: Tensor,
-    /// `[size, size]`: 1 where there is a defect, 0 elsewhere.
+    /// 1 where there is a defect, 0 elsewhere: `[size, size]`.
     pub mask: Tensor,
 }
 
-/// The items' features: from the folder, or else from the model and then in the folder.
+/// The features of all items. They are read from the cache folder, or computed once and written there.
 pub(super) struct Store<'a> {
     clip: &'a Clip,
     taps: Taps,
     depth: BitDepth,
     folder: &'a Path,
     samples: &'a [Sample],
-    /// Of each photo's file with its masks.
+    /// A hash of each photo's file and its masks.
     hashes: Vec<String>,
-    /// The first thing that is notable about a photo or a mask.
+    /// The first note about a photo or a mask.
     note: OnceLock<String>,
 }
 
@@ -72,17 +73,17 @@ impl<'a> Store<'a> {
         })
     }
 
-    /// The first thing that is notable about the photos and masks that were looked at.
+    /// The first note about the photos and masks that were read.
     pub fn note(&self) -> Option<&str> {
         self.note.get().map(String::as_str)
     }
 
-    /// All photos' hashes, in order.
+    /// The hashes of all photos, in order.
     pub fn hashes(&self) -> &[String] {
         &self.hashes
     }
 
-    /// Bytes that an item takes on disk.
+    /// Number of bytes that an item needs on disk.
     pub fn bytes_per_item(&self) -> usize {
         let (grid, size) = (self.clip.grid(), self.clip.size());
         self.taps.blocks.len() * grid * grid * self.clip.shape().width * 2 + size * size
@@ -98,7 +99,7 @@ impl<'a> Store<'a> {
         let features = self.clip.encode_image(&pixels, &self.taps)?;
         let patches = features.blocks.iter().map(|tokens| tokens.narrow(0, 1, tokens.dim(0)? - 1));
         let patches = Tensor::stack(&patches.collect::<candle_core::Result<Vec<_>>>()?, 0)?;
-        // Half precision, and that is what training sees the first time too.
+        // Half precision. The first epoch uses it too, so a cached run gives the same result.
         let patches = patches.to_device(&Device::Cpu)?.to_dtype(DType::F16)?;
         let size = self.clip.size();
         let mask: Vec<u8> = mask.squash(size).pixels.into_iter().map(u8::from).collect();
@@ -128,7 +129,7 @@ impl<'a> Store<'a> {
         Ok(parts.swap_remove(0))
     }
 
-    /// All that the features depend on goes into the file's name.
+    /// The file's name contains everything that the features depend on.
     fn file(&self, item: &Item) -> PathBuf {
         let photos: Vec<&str> = item.photos.iter().map(|i| &*self.hashes[*i]).collect();
         let key = format!(
@@ -155,7 +156,7 @@ impl<'a> Store<'a> {
     }
 }
 
-/// Several items as one batch: for each block `[batch, grid^2, width]`, and the masks `[batch, size, size]`.
+/// Joins several items into one batch: for each block `[batch, grid^2, width]`, and the masks `[batch, size, size]`.
 pub(super) fn batch(items: &[Frozen]) -> candle_core::Result<(Vec<Tensor>, Tensor)> {
     let blocks = items[0].patches.dim(0)?;
     let block = |b| {
@@ -167,7 +168,7 @@ pub(super) fn batch(items: &[Frozen]) -> candle_core::Result<(Vec<Tensor>, Tenso
     Ok(((0..blocks).map(block).collect::<candle_core::Result<_>>()?, Tensor::stack(&masks, 0)?))
 }
 
-/// Rows of equal length as one tensor.
+/// Joins rows of equal length into one tensor.
 pub(super) fn rows(rows: &[&[f32]]) -> candle_core::Result<Tensor> {
     tensor(rows.concat(), &[rows.len(), rows[0].len()])
 }

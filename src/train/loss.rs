@@ -1,13 +1,13 @@
-//! April-GAN's training loss (arXiv 2305.17382, section 3.3), differentiable in the layers.
+//! April-GAN's training loss (arXiv 2305.17382, section 3.3). It is differentiable in the layers.
 
 use candle_core::{Device, Result, Tensor};
 
-/// How far the focal loss keeps its targets, and its logarithm's argument, from 0 and 1.
+/// The focal loss keeps its targets this far from 0 and 1, and adds this to the argument of its logarithm.
 const SMOOTH: f64 = 1e-5;
 
-/// One layer's answer, `[batch, grid, grid]`: for each patch how much nearer the anomalous words are than the
-/// normal ones, in logits. `patches`: `[batch, grid^2, width]`; `direction`: `[batch, embedding]`, the
-/// difference of the two words' embeddings times the logit scale.
+/// The logits of one layer, `[batch, grid, grid]`: for each patch, the anomalous prompts against the normal prompts.
+/// `patches`: `[batch, grid^2, width]`. `direction`: `[batch, embedding]`, the anomalous minus the normal text
+/// embedding, times the logit scale.
 pub(super) fn logits(
     weight: &Tensor,
     bias: &Tensor,
@@ -24,7 +24,7 @@ pub(super) fn logits(
     (along / length)?.reshape((batch, grid, grid))
 }
 
-/// The matrix that enlarges one axis from `from` values to `to`, corners on corners: `[to, from]`.
+/// The matrix that enlarges one axis from `from` to `to` values, with aligned corners: `[to, from]`.
 pub(super) fn enlarging(from: usize, to: usize) -> Result<Tensor> {
     let mut rows = vec![0f32; to * from];
     for i in 0..to {
@@ -43,11 +43,11 @@ pub(super) fn enlarge(maps: &Tensor, enlarging: &Tensor) -> Result<Tensor> {
     enlarging.broadcast_left(maps.dim(0)?)?.contiguous()?.matmul(&columns)
 }
 
-/// Focal loss (gamma 2) on the softmax of normal and anomalous, and dice loss on its anomalous side. `logits`:
-/// `[batch, size, size]`, anomalous less normal; `mask`: the same shape, 1 where there is a defect, 0 elsewhere.
+/// Focal loss (gamma 2) on the softmax of normal and anomalous, plus dice loss on the anomalous class. `logits`:
+/// `[batch, size, size]`, anomalous minus normal. `mask`: the same shape, 1 where there is a defect, 0 elsewhere.
 pub(super) fn focal_and_dice(logits: &Tensor, mask: &Tensor) -> Result<Tensor> {
-    // Of two classes the softmax is the logistic function of their difference; right is its value for the
-    // pixel's own class.
+    // With two classes the softmax is the logistic function of the difference. `right` is the softmax of the pixel's
+    // true class.
     let sign = ((mask * 2.0)? - 1.0)?;
     let right = candle_nn::ops::sigmoid(&(logits * &sign)?)?;
     let smoothed = ((&right * (1.0 - 2.0 * SMOOTH))? + 2.0 * SMOOTH)?;
@@ -61,7 +61,7 @@ pub(super) fn focal_and_dice(logits: &Tensor, mask: &Tensor) -> Result<Tensor> {
     focal + (1.0 - dice.mean_all()?)?
 }
 
-/// Values as a tensor of a shape.
+/// Values as a tensor of this shape.
 pub(super) fn tensor(values: Vec<f32>, shape: &[usize]) -> Result<Tensor> {
     Tensor::from_vec(values, shape, &Device::Cpu)
 }
@@ -77,7 +77,7 @@ mod tests {
     const WIDTH: usize = 5;
     const EMBEDDING: usize = 4;
 
-    /// Numbers without pattern, in -1..1.
+    /// Pseudo-random numbers in -1..1.
     fn numbers(count: usize, seed: f64) -> Vec<f32> {
         (0..count)
             .map(|i| ((i as f64 * 12.9898 + seed).sin() * 43758.5453).fract() as f32)
@@ -113,7 +113,7 @@ mod tests {
         focal_and_dice(&large, &mask).unwrap()
     }
 
-    /// The same number by the book: one pixel after another, two classes, in double precision.
+    /// The same loss as in the paper's formulas: pixel by pixel, with two classes, in double precision.
     fn by_hand(case: &Case, weight: &[f64], bias: &[f64]) -> f64 {
         let (mut focal, mut dice) = (0.0, 0.0);
         for photo in 0..2 {
@@ -145,7 +145,7 @@ mod tests {
                     let upper = logits[top][left] * (1.0 - u) + logits[top][left + 1] * u;
                     let lower = logits[top + 1][left] * (1.0 - u) + logits[top + 1][left + 1] * u;
                     let logit = upper * (1.0 - v) + lower * v;
-                    // The softmax over (0, logit), against a target of 1e-5 and 1 - 1e-5.
+                    // The softmax over (0, logit), with targets of 1e-5 and 1 - 1e-5.
                     let anomalous = logit.exp() / (1.0 + logit.exp());
                     let is_marked = case.mask[(photo * SIZE + y) * SIZE + x] == 1.0;
                     let (target_n, target_a) =
@@ -168,7 +168,7 @@ mod tests {
         values.iter().map(|v| f64::from(*v)).collect()
     }
 
-    /// By central differences in double precision.
+    /// The derivative by central differences in double precision.
     fn slope(case: &Case, parameter: usize) -> f64 {
         const STEP: f64 = 1e-5;
         let moved = |by: f64| {
@@ -217,7 +217,7 @@ mod tests {
             let expected = f64::from(*before) * (1.0 - 0.01 * 0.1) - 0.01 * g / (g.abs() + 1e-8);
             assert!((f64::from(after) - expected).abs() < 1e-5, "{after} is not {expected}");
         }
-        // A second step, from the moments that two gradients leave.
+        // A second step, with the moments of two gradients.
         let (before, g2) = (all(&|v| values(v)), all(&|v| values(second.get(v).unwrap())));
         adam.step(&second).unwrap();
         for (((before, after), g1), g2) in

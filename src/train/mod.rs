@@ -1,5 +1,5 @@
-//! Training April-GAN's layers (arXiv 2305.17382, section 3.3) on photos with masks: the model stays as it is,
-//! only the layers learn.
+//! Trains April-GAN's layers (arXiv 2305.17382, section 3.3) on photos with masks. The model does not change. Only the
+//! layers are trained.
 
 mod adam;
 mod checkpoint;
@@ -29,11 +29,11 @@ use features::{Frozen, Item, Store, batch, rows};
 
 pub use options::TrainOptions;
 
-/// At most this many photos judge an epoch: enough for a curve.
+/// At most this many photos are measured after each epoch. It is enough for a curve.
 const MOST_VALIDATION: usize = 100;
-/// Rows of the curve between its first and last.
+/// About this many points are on the curve of the loss.
 const ROWS: usize = 200;
-/// How often a checkpoint is written within an epoch.
+/// Time between two checkpoints within an epoch.
 const PAUSE: Duration = Duration::from_secs(20);
 
 /// A point of the curves.
@@ -41,60 +41,61 @@ const PAUSE: Duration = Duration::from_secs(20);
 pub struct Point {
     /// Steps done.
     pub step: usize,
-    /// Epochs done, in parts.
+    /// Epochs done. It may be a fraction.
     pub epoch: f64,
-    /// Mean loss since the point before.
+    /// Mean loss since the last point.
     pub loss: f64,
-    /// AUROC over all pixels of the photos that judge; at the end of an epoch.
+    /// AUROC over all pixels of the validation photos. Only at the end of an epoch.
     pub pixel_auroc: Option<f64>,
-    /// AU-PRO of the same up to a false-positive rate of 0.3.
+    /// AU-PRO of the same pixels, up to a false-positive rate of 0.3.
     pub au_pro: Option<f64>,
 }
 
-/// What happens meanwhile.
+/// Progress of a training.
 #[derive(Clone, Debug)]
 pub enum Progress<'a> {
-    /// So many of so many pictures have passed through the model, of so many bytes on disk each.
+    /// A picture was encoded by the model.
     Encoded {
         /// Pictures done.
         done: usize,
-        /// All pictures.
+        /// Number of all pictures.
         of: usize,
-        /// Bytes that each takes in the cache.
+        /// Bytes that each picture needs in the cache.
         bytes: usize,
     },
     /// A step was done.
     Stepped {
         /// Steps done.
         done: usize,
-        /// All steps.
+        /// Number of all steps.
         of: usize,
         /// The step's loss.
         loss: f64,
     },
-    /// Something is notable about a photo or a mask, and maybe about others.
+    /// A note about a photo or a mask. Others may have the same problem.
     Noted(&'a str),
     /// A point was added to the curves.
     Point(&'a Point),
 }
 
-/// Where training keeps its files.
+/// The files of a training.
 #[derive(Clone, Copy, Debug)]
 pub struct TrainFiles<'a> {
-    /// A folder for what the model sees of the photos; may be shared by runs and deleted at any time.
+    /// A folder for the features of the photos. Runs may share it, and it may be deleted at any time.
     pub cache: &'a Path,
-    /// The file that a stopped run goes on from; gone when the run is done.
+    /// A stopped run continues from this file. The caller deletes it when the run is done.
     pub checkpoint: &'a Path,
-    /// Whether to go on from it.
+    /// Whether to continue from the checkpoint.
     pub resume: bool,
 }
 
-/// Trains layers on labelled photos. `validation`: photos that judge each epoch; empty to hold some of the others
-/// back. Returns the adapter, with what it was trained on, and the curves.
+/// Trains layers on labelled photos. `validation`: photos that are measured after each epoch. If it is empty, some of
+/// the other photos are held back for this. Returns the adapter with its description, and the curves.
 ///
 /// # Errors
-/// [`Error::Setting`] for options that make no sense, [`Error::Data`] and [`Error::Photo`] for photos that cannot be
-/// used or have no masks, and when a checkpoint is of another run.
+/// - [`Error::Setting`] for invalid options.
+/// - [`Error::Data`] and [`Error::Photo`] for photos that cannot be used or have no masks.
+/// - [`Error::Data`] if the checkpoint comes from another run.
 pub fn train(
     clip: &Clip,
     samples: &[Sample],
@@ -146,8 +147,8 @@ pub fn train(
     Ok((adapter.with_about(about)?, points))
 }
 
-/// The numbers of the photos to learn from and of those that judge: of the first `own` photos a share is held back,
-/// all others judge.
+/// The indices of the training photos and of the validation photos. A share of the first `own` photos is held back for
+/// validation. All photos after them are for validation.
 fn split(own: usize, all: usize, held_back: f64, seed: u64) -> (Vec<usize>, Vec<usize>) {
     let mut order: Vec<usize> = (0..own).collect();
     order.shuffle(&mut rng_stream(seed, 0));
@@ -160,14 +161,14 @@ fn split(own: usize, all: usize, held_back: f64, seed: u64) -> (Vec<usize>, Vec<
     (order, judge)
 }
 
-/// A stream of lots of its own for each purpose.
+/// A separate stream of random numbers for each purpose.
 fn rng_stream(seed: u64, stream: u64) -> ChaCha8Rng {
     let mut rng_stream = ChaCha8Rng::seed_from_u64(seed);
     rng_stream.set_stream(stream);
     rng_stream
 }
 
-/// For each product the way from its normal words to its anomalous ones, times the logit scale.
+/// For each product, the anomalous minus the normal text embedding, times the logit scale.
 fn directions(
     clip: &Clip,
     all: &[Sample],
@@ -185,7 +186,7 @@ fn directions(
     names.into_iter().map(direction).collect()
 }
 
-/// Everything that stays the same while the layers learn.
+/// Everything that does not change during training.
 struct Run<'a> {
     options: &'a TrainOptions,
     all: &'a [Sample],
@@ -199,7 +200,7 @@ impl Run<'_> {
         self.learn.len().div_ceil(self.options.batch)
     }
 
-    /// An epoch's pictures, in order.
+    /// The pictures of an epoch, in order.
     fn epoch(&self, epoch: usize) -> Vec<Item> {
         let mut rng_stream = rng_stream(self.options.seed, 1 + epoch as u64);
         let mut order = self.learn.clone();
@@ -211,8 +212,8 @@ impl Run<'_> {
         order.into_iter().map(item).collect()
     }
 
-    /// The mosaic that stands in for a photo: always the same one, so that it is looked at once. As in the
-    /// official code, for each part first a kind is drawn, then a photo of it.
+    /// The mosaic that replaces a photo. It is always the same, so the model encodes it once. For each part, first a
+    /// kind is drawn and then a photo of this kind, as in the official code.
     fn mosaic(&self, photo: usize) -> Item {
         let mut rng_stream = rng_stream(self.options.seed, (1 << 32) + photo as u64);
         let mut kinds: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
@@ -225,7 +226,7 @@ impl Run<'_> {
         Item { photos: (0..4).map(|_| draw().unwrap_or(photo)).collect() }
     }
 
-    /// Passes everything through the model that has not yet.
+    /// Encodes every picture that is not yet in the cache.
     fn look(&self, judge: &[usize], progress: &mut dyn FnMut(Progress)) -> Result<()> {
         let mut items: Vec<Item> = judge.iter().map(|i| Item { photos: vec![*i] }).collect();
         items.extend((0..self.options.epochs).flat_map(|epoch| self.epoch(epoch)));
@@ -239,7 +240,7 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// The layers' variables, weight and bias of each, as they begin: like PyTorch's linear layers.
+    /// The initial weight and bias of each layer, drawn as for PyTorch's linear layers.
     fn start(&self, clip: &Clip) -> Result<Vec<Var>> {
         let shape = clip.shape();
         let mut rng_stream = rng_stream(self.options.seed, u64::MAX);
@@ -348,7 +349,7 @@ impl Run<'_> {
         sum.ok_or_else(|| Error::setting("blocks", "give at least one"))
     }
 
-    /// AUROC over pixels and AU-PRO of the photos that judge.
+    /// Pixel AUROC and AU-PRO of the validation photos.
     fn score(
         &self,
         variables: &[Var],
@@ -375,7 +376,7 @@ impl Run<'_> {
         Ok((found.auroc, found.au_pro.map(|pro| pro[0])))
     }
 
-    /// All that the layers depend on.
+    /// A hash of everything that the layers depend on.
     fn identity(&self, clip: &Clip, judge: &[usize]) -> String {
         let photos = self.store.hashes().join(" ");
         let text = format!(

@@ -1,39 +1,39 @@
-//! What can be set about a training.
+//! The options of a training.
 
 use std::collections::BTreeSet;
 
 use crate::error::{Error, Result};
 use crate::image::BitDepth;
 
-/// How to train.
+/// The options of a training.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TrainOptions {
-    /// Blocks that get a layer, from 1.
+    /// Blocks that get a layer, counted from 1.
     pub blocks: Vec<usize>,
-    /// Times that every photo is seen.
+    /// How often every photo is used.
     pub epochs: usize,
-    /// Photos of one step.
+    /// Number of photos in one step.
     pub batch: usize,
     /// Adam's learning rate.
     pub learning_rate: f64,
     /// Adam's decay rates of the moments.
     pub betas: (f64, f64),
-    /// AdamW's weight decay; 0 is Adam.
+    /// AdamW's weight decay. 0 gives Adam.
     pub weight_decay: f64,
-    /// The share of photos that are replaced by a 2x2 mosaic of their product's, 0..1.
+    /// The share of photos that are replaced by a 2x2 mosaic of photos of their product, 0..1.
     pub mosaic: f64,
-    /// The share of photos that judge instead of teaching, 0..1, where there is no set for that.
+    /// The share of photos that are held back for validation if there is no validation set, 0..1.
     pub holdout: f64,
-    /// What cosines are multiplied by; the model's own by default.
+    /// The factor on the cosines. None: the model's own.
     pub logit_scale: Option<f32>,
-    /// Decides everything that is drawn by lot.
+    /// Seed of all random choices.
     pub seed: u64,
-    /// Bits that the camera filled in 16-bit files.
+    /// The number of bits that the camera uses in 16-bit files.
     pub depth: BitDepth,
 }
 
 impl Default for TrainOptions {
-    /// The official code's, where it has them.
+    /// The values of the official code, if it has them.
     fn default() -> Self {
         Self {
             blocks: vec![6, 12, 18, 24],

@@ -18,7 +18,7 @@ use self::output::check_new;
 use crate::cli::args::values::{self, SummaryFormat};
 use crate::cli::terminal::{json_line, printed};
 
-/// Look at, convert and train adapters: the layers that april-gan and fused draw with.
+/// Show, convert and train adapters, the trained layers of april-gan and fused.
 #[derive(clap::Args)]
 #[command(after_help = "Examples:
   blemish adapter info mvtec_pretrained.pth
@@ -37,23 +37,23 @@ enum Command {
     Train(Box<train::Args>),
 }
 
-/// Say what an adapter needs, and what it was trained on under which licence.
+/// Show what an adapter needs, its training data and its licence.
 #[derive(clap::Args)]
 struct Info {
     /// A .safetensors file, or a .pth of April-GAN's authors.
     file: PathBuf,
-    /// Blocks that the layers take, where the file does not say so.
+    /// Blocks that the layers read, counted from 1, if the file does not name them.
     #[arg(long, value_name = "N,...", value_delimiter = ',')]
     blocks: Option<Vec<usize>>,
-    /// How to print it.
+    /// How to print the result.
     #[arg(long, value_enum, default_value = "table")]
     format: SummaryFormat,
 }
 
-/// Write an adapter as .safetensors, with what is known of it.
+/// Write an adapter as .safetensors, with its metadata.
 ///
-/// A .pth of April-GAN's authors says nothing of itself: blocks 6,12,18,24 of ViT-L-14-336 at 518 pixels with exact
-/// GELU are noted unless flags say otherwise, and the training data of files that are called as theirs are.
+/// A .pth of April-GAN's authors has no metadata. Without flags, blemish writes blocks 6,12,18,24 of ViT-L-14-336 at
+/// 518 pixels with exact GELU. It also writes the training data if the file has the name of one of the authors' files.
 #[derive(clap::Args)]
 struct Convert {
     /// The file to read.
@@ -61,7 +61,7 @@ struct Convert {
     /// The file to write.
     #[arg(long, short, value_name = "FILE")]
     output: PathBuf,
-    /// Blocks that the layers take, from 1.
+    /// Blocks that the layers read, counted from 1.
     #[arg(long, value_name = "N,...", value_delimiter = ',')]
     blocks: Option<Vec<usize>>,
     /// Side of the model's input in pixels.
@@ -70,16 +70,16 @@ struct Convert {
     /// The model's nonlinearity.
     #[arg(long, value_name = "NAME", value_parser = values::activation())]
     activation: Option<Activation>,
-    /// What cosines are multiplied by.
+    /// Factor on the cosines before the softmax.
     #[arg(long, value_name = "X")]
     logit_scale: Option<f32>,
-    /// What it was trained on: mvtec, visa, or any words.
+    /// The training data: mvtec, visa, or any text.
     #[arg(long, value_name = "TEXT")]
     training_data: Option<String>,
-    /// The licence of that.
+    /// The licence of the training data.
     #[arg(long, value_name = "TEXT")]
     licence: Option<String>,
-    /// The products among that.
+    /// The products in the training data.
     #[arg(long, value_name = "NAME,...", value_delimiter = ',')]
     products: Option<Vec<String>>,
 }

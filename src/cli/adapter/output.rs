@@ -1,10 +1,10 @@
-//! The file that an adapter is written to.
+//! Checks the file that an adapter is written to.
 
 use std::path::Path;
 
 use blemish::Error;
 
-/// Refuses a file that is there already: it may be hours of work.
+/// Refuses an existing file, because it may be hours of work.
 pub fn check_new(output: &Path) -> blemish::Result<()> {
     let why = match output {
         _ if output.is_dir() => "is a folder; give a file",

@@ -15,65 +15,66 @@ use crate::cli::args::values;
 use crate::cli::inputs::{check_writable, with_suffix};
 use crate::cli::progress::spinner;
 
-/// Train an adapter on photos with masks; only the layers learn, the model stays as it is.
+/// Train an adapter on photos with masks. The model itself does not change.
 ///
-/// Beside OUTPUT it writes the curves, as .csv and .png, and while it runs a .checkpoint that --resume goes on from. What
-/// the model sees of the photos is kept in a cache, so that further epochs and runs are quick.
+/// The command writes the training curves beside OUTPUT, as .csv and .png. While it runs, it also keeps a .checkpoint
+/// there, and --resume continues from it. The features of the photos are kept in a cache, so later epochs and runs are
+/// quick.
 #[derive(clap::Args)]
 pub struct Args {
     /// Folders of labelled photos with masks.
     #[arg(long, required = true, num_args = 1.., value_name = "ROOT")]
     data: Vec<PathBuf>,
-    /// How they are laid out [default: found out].
+    /// The layout of these folders [default: found out].
     #[arg(long, value_name = "LAYOUT", value_parser = values::layout())]
     layout: Option<Layout>,
-    /// Folders of labelled photos that judge every epoch; of other products, if it is to be told how well the
-    /// adapter does on what it has not seen [default: a tenth of --data is held back].
+    /// Folders of labelled photos to measure every epoch on. Take other products to measure the adapter on products
+    /// that it has not seen [default: a tenth of --data is held back].
     #[arg(long, num_args = 1.., value_name = "ROOT")]
     validation: Vec<PathBuf>,
     /// The file to write.
     #[arg(long, short, value_name = "FILE")]
     output: PathBuf,
-    /// Blocks that get a layer, from 1 [default: each quarter of the model's: 6,12,18,24 of 24].
+    /// Blocks that get a layer, counted from 1 [default: one at each quarter of the model: 6,12,18,24 of 24].
     #[arg(long, value_name = "N,...", value_delimiter = ',')]
     blocks: Option<Vec<usize>>,
-    /// Times that every photo is seen (the authors: 3 on MVTec AD, 15 on VisA).
+    /// The number of epochs (the authors: 3 on MVTec AD, 15 on VisA).
     #[arg(long, value_name = "N", default_value_t = 15)]
     epochs: usize,
-    /// Photos of one step.
+    /// Photos per step.
     #[arg(long, value_name = "N", default_value_t = 8)]
     batch: usize,
     /// The optimiser's learning rate.
     #[arg(long, value_name = "X", default_value_t = 1e-3)]
     learning_rate: f64,
-    /// AdamW's weight decay; 0 is Adam, as in the paper.
+    /// AdamW's weight decay. 0 gives Adam, as in the paper.
     #[arg(long, value_name = "X", default_value_t = 0.0)]
     weight_decay: f64,
-    /// The share of photos that a 2x2 mosaic of their product's takes the place of.
+    /// The share of photos that are replaced by a 2x2 mosaic of photos of their product.
     #[arg(long, value_name = "X", default_value_t = 0.2)]
     mosaic: f64,
-    /// What cosines are multiplied by [default: what the model was trained with].
+    /// Factor on the cosines before the softmax [default: what the model was trained with].
     #[arg(long, value_name = "X")]
     logit_scale: Option<f32>,
-    /// A prompt file, or the name of one in the program.
+    /// A prompt file, or the name of an embedded file.
     #[arg(long, value_name = "FILE", default_value = "april-gan")]
     prompts: PathBuf,
-    /// What the photos are, to be noted in the file: mvtec, visa, or any words [default: the folders' names].
+    /// The training data, as written into the adapter: mvtec, visa, or any text [default: the folders' names].
     #[arg(long, value_name = "TEXT")]
     training_data: Option<String>,
-    /// The licence of the photos, to be noted in the file.
+    /// The licence of the photos, as written into the adapter.
     #[arg(long, value_name = "TEXT")]
     licence: Option<String>,
-    /// Decides everything that is drawn by lot.
+    /// Random seed.
     #[arg(long, value_name = "N", default_value_t = 0)]
     seed: u64,
-    /// Bits that the camera fills in 16-bit files.
+    /// Bits that the camera uses in 16-bit files.
     #[arg(long, value_name = "BITS", default_value_t = 16)]
     bit_depth: u8,
-    /// Go on from the checkpoint of a run that was stopped.
+    /// Continue a stopped run from its checkpoint.
     #[arg(long)]
     resume: bool,
-    /// Where to keep what the model sees of the photos [default: features in $BLEMISH_CACHE or ~/.cache/blemish].
+    /// Where to keep the features of the photos [default: features in $BLEMISH_CACHE or ~/.cache/blemish].
     #[arg(long, value_name = "DIR")]
     cache: Option<PathBuf>,
     #[command(flatten)]
@@ -87,16 +88,18 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     let prompts = Prompts::open(&args.prompts)?;
     let checkpoint = with_suffix(&args.output, "checkpoint");
     if checkpoint.exists() && !args.resume {
-        let why = "is there from a run that was stopped: go on from it with --resume, or remove it";
-        return Err(Error::setting(checkpoint.display().to_string(), why).into());
+        let why =
+            "is there from a run that was stopped; continue it with --resume, or remove the file";
+        return Err(Error::setting(checkpoint.display(), why).into());
     }
     let folder =
         args.output.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
     check_writable("output", folder)?;
     check_new(&args.output)?;
     let cache = args.cache.clone().or_else(|| Some(cache_folder()?.join("features")));
-    let cache =
-        cache.ok_or_else(|| Error::setting("cache", "give a folder: there is no home for one"))?;
+    let no_home =
+        || Error::setting("cache", "there is no home folder; give a folder for the cache");
+    let cache = cache.ok_or_else(no_home)?;
     let clip = model.open(None)?;
     let options = TrainOptions {
         blocks: args.blocks.clone().unwrap_or_else(|| quarters(clip.shape().blocks)),
@@ -126,12 +129,12 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     write_whole(&args.output, &adapter.with_about(about)?.to_bytes()?)?;
     write_whole(&with_suffix(&args.output, "csv"), &csv(&points)?)?;
     write_whole(&with_suffix(&args.output, "png"), &blemish::training_curves::png(&points))?;
-    // A run that is done is not gone on from.
+    // A finished run needs no checkpoint.
     let _ = std::fs::remove_file(&checkpoint);
     if !model.quiet {
         if !points.iter().any(|point| point.pixel_auroc.is_some()) {
             say!(
-                "note: too few photos to hold some back: give others with --validation to see how well it does"
+                "note: there are too few photos to hold some back; measure the adapter with --validation"
             );
         }
         say!("wrote {0}, {0}.csv and {0}.png", args.output.display());
@@ -140,14 +143,14 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
 }
 
 impl Args {
-    /// What is noted of the new adapter.
+    /// The metadata of the new adapter.
     fn about(&self, adapter: &Adapter) -> AdapterAbout {
         let mut about = adapter.about().clone();
         let folders: Vec<String> =
             self.data.iter().map(|path| path.display().to_string()).collect();
         let products = about.products.clone();
         about.set_training_data(self.training_data.as_deref().unwrap_or(&folders.join(", ")));
-        // What was seen, not what the whole set would hold.
+        // Only products that it was trained on. The whole data set may have more.
         about.products = products;
         about.licence = self.licence.clone().or(about.licence);
         about
@@ -176,7 +179,7 @@ fn csv(points: &[Point]) -> anyhow::Result<Vec<u8>> {
     Ok(csv.into_inner()?)
 }
 
-/// One bar for looking at the photos, then one for learning.
+/// A bar while the photos are encoded, then a bar for the training.
 struct Bars {
     bar: ProgressBar,
     quiet: bool,
@@ -216,10 +219,10 @@ impl Bars {
                 if done == 1 && !self.quiet {
                     let megabytes = (bytes * of) as f64 / 1e6;
                     say!(
-                        "{of} pictures, {megabytes:.0} MB in {} (may be deleted at any time)",
+                        "{of} pictures, {megabytes:.0} MB of features in {} (you may delete them at any time)",
                         self.cache.display()
                     );
-                    self.begin(of, "pictures looked at");
+                    self.begin(of, "pictures encoded");
                 }
                 self.bar.set_position(done as u64);
             }
@@ -233,7 +236,7 @@ impl Bars {
                 self.bar.set_position(done as u64);
             }
             Progress::Noted(note) if !self.quiet => {
-                self.bar.suspend(|| say!("note: {note} (said once)"));
+                self.bar.suspend(|| say!("note: {note} (shown once)"));
             }
             Progress::Noted(_) => {}
             Progress::Point(point) => {

@@ -1,4 +1,4 @@
-//! Which method scores the photos, and with what.
+//! The flags for the model and the method.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -19,23 +19,22 @@ use super::values;
 pub struct MethodArgs {
     #[command(flatten)]
     pub model: ModelArgs,
-    /// How to tell good from defective [default of `score`: auto; else fused where there is an adapter, and winclip
-    /// where there is none].
+    /// How to score the photos [default of `score`: auto; else fused with an adapter, and winclip without one].
     #[arg(id = "method", long, value_name = "METHOD",
           value_parser = PossibleValuesParser::new(methods()))]
     name: Option<String>,
-    /// The trained layers of april-gan and fused: .safetensors, or a .pth of its authors [default: the model's
-    /// own, as `tiny` has].
+    /// The adapter (trained layers) for april-gan and fused: .safetensors, or a .pth of April-GAN's authors [default:
+    /// the model's own, as `tiny` has].
     #[arg(long, value_name = "FILE")]
     adapter: Option<PathBuf>,
-    /// Transformer blocks to use, counted from 1. With mutual and auto: blocks compared between photos [default: quarters of
-    /// the tower]. Otherwise: blocks the adapter reads [default: what it says; 6,12,18,24 for a .pth].
+    /// Transformer blocks to use, counted from 1. With mutual and auto: blocks compared between photos [default:
+    /// quarters of the tower]. Otherwise: blocks the adapter reads [default: the adapter's own; 6,12,18,24 for a .pth].
     #[arg(long, value_name = "N,...", value_delimiter = ',')]
     blocks: Option<Vec<usize>>,
     /// How a photo becomes square.
     #[arg(long, value_name = "FIT", default_value = "squash", value_parser = values::fit())]
     fit: Fit,
-    /// Bits that the camera fills in 16-bit files.
+    /// Bits that the camera uses in 16-bit files.
     #[arg(long, value_name = "BITS", default_value_t = 16)]
     bit_depth: u8,
 }
@@ -43,11 +42,11 @@ pub struct MethodArgs {
 /// How photos are scored.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum ScoringMode {
-    /// Each alone.
+    /// Each photo by itself.
     PerPhoto,
-    /// By each other.
+    /// The photos of a folder, compared with each other.
     Mutual,
-    /// By prompts for a few photos, by prompts and each other for a folder of them.
+    /// A few photos by prompts. A folder of photos by prompts, and compared with each other.
     Auto,
 }
 
@@ -55,12 +54,12 @@ pub enum ScoringMode {
 const FOLDER_METHODS: [(&str, &str, ScoringMode); 2] = [
     (
         "mutual",
-        "MuSc: the photos of one folder against each other; prompts name the defects (`score`, `eval`)",
+        "MuSc: compares the photos of a folder with each other; prompts only name the defects (`score`, `eval`)",
         ScoringMode::Mutual,
     ),
     (
         "auto",
-        "Prompts, and the other photos too: with `score` from 8 photos of one product on, with `eval` always",
+        "Prompts and the other photos; `score` uses prompts only for fewer than 8 photos or for two products",
         ScoringMode::Auto,
     ),
 ];
@@ -78,24 +77,24 @@ pub fn reference_methods() -> PossibleValuesParser {
     }))
 }
 
-/// What [`MethodArgs`] mean: all that can be known before the model is opened.
+/// The resolved [`MethodArgs`]: everything that is known before the model is opened.
 pub struct MethodChoice {
     pub mode: ScoringMode,
     /// The method that scores by prompts.
     pub entry: &'static MethodEntry,
-    /// The blocks whose patches are compared between photos; none for the default.
+    /// The blocks whose patches are compared between photos. None: the default.
     pub mutual_blocks: Option<Vec<usize>>,
     pub fit: Fit,
     pub depth: BitDepth,
     pub quiet: bool,
     model: ModelChoice,
     adapter: Option<Adapter>,
-    /// The blocks whose patches the adapter takes; none for its own.
+    /// The blocks whose patches the adapter reads. None: the adapter's own.
     adapter_blocks: Option<Vec<usize>>,
 }
 
 impl MethodArgs {
-    /// `default`: the mode when no method was asked for.
+    /// `default` is the mode without `--method`.
     pub fn resolve(&self, default: ScoringMode) -> anyhow::Result<MethodChoice> {
         let model = self.model.resolve()?;
         let depth = BitDepth::new(self.bit_depth)?;
@@ -114,7 +113,7 @@ impl MethodArgs {
             true => Adapter::of_model(model.name(), blocks),
             false => Ok(None),
         };
-        // Of methods without layers, neither is looked for.
+        // A method without trained layers needs no adapter.
         let adapter = match named {
             None if asked.is_none_or(|entry| entry.takes_adapter) => own()?,
             named => named,
@@ -143,28 +142,28 @@ impl MethodArgs {
         })
     }
 
-    /// The same for a command that scores each photo alone.
+    /// Like `resolve`, for a command that scores each photo by itself.
     pub fn resolve_per_photo(&self) -> anyhow::Result<MethodChoice> {
         if let (Some(name), Some(ScoringMode::Mutual | ScoringMode::Auto)) =
             (&self.name, self.mode())
         {
-            let why = "compares the photos of a folder with each other, for `score` and `eval`; give one that \
-                       scores each alone";
+            let why = "compares the photos of a folder with each other, which only `score` and `eval` do; take \
+                       winclip, april-gan or fused";
             return Err(Error::setting(format!("method {name}"), why).into());
         }
         self.resolve(ScoringMode::PerPhoto)
     }
 
-    /// The same where a profile brings the method.
+    /// Like `resolve`, for a profile, which brings its own method.
     pub fn resolve_for_profile(&self) -> anyhow::Result<ModelChoice> {
         if self.mode().is_some_and(|mode| mode != ScoringMode::Auto) {
-            let why = "a profile brings its own; leave it out, or take auto";
+            let why = "a profile brings its own; leave the flag out, or take auto";
             return Err(Error::setting("method", why).into());
         }
         self.model.resolve()
     }
 
-    /// The mode of the method that was asked for.
+    /// The mode that `--method` asks for.
     fn mode(&self) -> Option<ScoringMode> {
         let name = self.name.as_ref()?;
         let found = FOLDER_METHODS.iter().find(|(method, ..)| method == name);
@@ -203,21 +202,21 @@ impl MethodChoice {
     }
 }
 
-/// Refuses an adapter whose input size the model cannot take, unless another size was asked for.
+/// Refuses an adapter if the model cannot take its input size. `--size` (`asked`) replaces that size.
 fn check_size(adapter: &Adapter, model: &str, asked: Option<usize>) -> anyhow::Result<()> {
     let (shape, size) = (blemish::clip::shape(model)?, adapter.about().size.unwrap_or(0));
     if asked.is_some() || size.is_multiple_of(shape.patch) {
         return Ok(());
     }
     let why = format!(
-        "is for an input of {size} pixels, which is no multiple of the patches of model {model} ({}); \
+        "is for an input of {size} pixels, which is no multiple of the patch size of model {model} ({}); \
          give --size",
         shape.patch
     );
     Err(Error::Adapter { adapter: adapter.name().into(), why }.into())
 }
 
-/// A model, and the method that scores by prompts with it.
+/// An open model, and the method that scores by prompts.
 pub struct OpenModel {
     pub clip: Arc<Clip>,
     pub inputs: MethodInputs,
@@ -228,19 +227,19 @@ pub struct OpenModel {
 }
 
 impl OpenModel {
-    /// The adapter, where the method has one.
+    /// The adapter, if the method has one.
     pub fn adapter(&self) -> Option<&Arc<Adapter>> {
         self.inputs.adapter.as_ref()
     }
 
-    /// What scores a photo by itself.
+    /// A detector that scores each photo by itself.
     pub fn detector(&self) -> anyhow::Result<Detector> {
         let method = self.entry.make(&self.inputs)?;
         self.clip.check(&method.taps())?;
         Ok(Detector::with(self.clip.clone(), method, self.fit))
     }
 
-    /// Encodes a product's prompts, and says what is notable about them.
+    /// Encodes the prompts of a product, and prints notes and warnings about them.
     pub fn product(
         &self,
         names: &[String],
@@ -250,7 +249,7 @@ impl OpenModel {
         self.model.product(&self.clip, names, prompts, cache)
     }
 
-    /// A mask, on the model's input.
+    /// Opens a mask as a region of the model's input.
     pub fn region(&self, mask: &Path) -> blemish::Result<Region> {
         let region = Region::open(mask, (self.clip.size(), self.clip.grid()), self.fit)?;
         if let (Some(note), false) = (&region.note, self.quiet) {
@@ -259,8 +258,8 @@ impl OpenModel {
         Ok(region)
     }
 
-    /// The reference method that was asked for; or else the one of the same paper, or the best measured
-    /// (`docs/measured.md`).
+    /// The reference method of this name. The default is the one of the same paper for `winclip`, else the best one
+    /// measured (`docs/measured.md`).
     pub fn reference_method(&self, name: Option<&str>) -> blemish::Result<&'static ReferenceEntry> {
         reference_method(name, self.entry.name)
     }

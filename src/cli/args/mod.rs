@@ -1,5 +1,4 @@
-//! The flags that commands share, and what they stand for. Each kind of flags is resolved once, to a value that commands
-//! take.
+//! The flags that commands share. Each group of flags is resolved once, to a value that the commands use.
 
 pub mod method;
 pub mod model;

@@ -1,4 +1,4 @@
-//! Which model, and how it runs.
+//! The flags for the model and how it runs.
 
 use blemish::adapter::Adapter;
 use blemish::clip::{Activation, ModelOptions};
@@ -15,8 +15,8 @@ use crate::cli::terminal::NO_THREAD;
 /// Which model, and how it runs.
 #[derive(clap::Args)]
 pub struct ModelArgs {
-    /// A short name (`blemish models`), a Hugging Face repository (owner/name[@revision]) or a folder [default: tiny, or a
-    /// profile's own].
+    /// The model: a short name (`blemish models`), a Hugging Face repository (owner/name[@revision]) or a folder
+    /// [default: tiny, or a profile's own].
     #[arg(id = "model", long, value_name = "MODEL")]
     name: Option<String>,
     /// Side of the model's square input in pixels, a multiple of its patch size [default: the adapter's, else
@@ -26,13 +26,13 @@ pub struct ModelArgs {
     /// The model's nonlinearity [default: the adapter's, else the model's own].
     #[arg(long, value_name = "NAME", value_parser = values::activation())]
     activation: Option<Activation>,
-    /// Where to compute.
+    /// The device to run the model on.
     #[arg(long, value_enum, default_value = "cpu")]
     device: DeviceKind,
-    /// Processor threads, at most one a core [default: all cores].
+    /// The number of processor threads, at most one per core [default: all cores].
     #[arg(long, value_name = "N")]
     threads: Option<usize>,
-    /// No progress, notes and warnings; errors are still printed.
+    /// Print no progress, notes or warnings. Errors are still printed.
     #[arg(long, short)]
     pub quiet: bool,
 }
@@ -44,7 +44,7 @@ enum DeviceKind {
     Metal,
 }
 
-/// What [`ModelArgs`] mean.
+/// The resolved [`ModelArgs`].
 pub struct ModelChoice {
     given: Option<String>,
     size: Option<usize>,
@@ -54,7 +54,7 @@ pub struct ModelChoice {
 }
 
 impl ModelArgs {
-    /// Also sets the number of threads: that has to come before the first computation.
+    /// Also sets the number of threads, which must happen before the first computation.
     pub fn resolve(&self) -> anyhow::Result<ModelChoice> {
         self.threads.map_or(Ok(()), set_threads)?;
         Ok(ModelChoice {
@@ -68,18 +68,16 @@ impl ModelArgs {
 }
 
 impl ModelChoice {
-    /// The model's name.
     pub fn name(&self) -> &str {
         self.given.as_deref().unwrap_or("tiny")
     }
 
-    /// The size that was asked for.
+    /// The value of `--size`.
     pub fn size(&self) -> Option<usize> {
         self.size
     }
 
-    /// Opens the model, downloading it where it has to be; at the size and with the nonlinearity that an adapter
-    /// asks for, where no flag does.
+    /// Opens the model, and downloads it if needed. The flags decide the size and the nonlinearity, then the adapter.
     pub fn open(&self, adapter: Option<&Adapter>) -> anyhow::Result<Clip> {
         let about = adapter.map(Adapter::about);
         let options = ModelOptions {
@@ -90,14 +88,14 @@ impl ModelChoice {
         self.open_with(self.name(), &options)
     }
 
-    /// Opens the model that a profile was made with, or the same by the name that a flag gives.
+    /// Opens the model of a profile. `--model` can say where that model is.
     pub fn open_for(&self, profile: &Profile) -> anyhow::Result<Clip> {
         let about = profile.about();
         for (setting, given) in
             [("size", self.size.is_some()), ("activation", self.activation.is_some())]
         {
             if given {
-                let why = "a profile brings its own; enroll again for another";
+                let why = "a profile brings its own; enroll again to change it";
                 return Err(Error::setting(setting, why).into());
             }
         }
@@ -114,7 +112,7 @@ impl ModelChoice {
         Ok(Clip::open(name, options)?)
     }
 
-    /// Downloads a model where it has to be.
+    /// Downloads a model that is not on this machine.
     pub fn pull(&self, name: &str) -> anyhow::Result<()> {
         if !blemish::clip::is_cached(name) {
             pull(name, self.quiet)?;
@@ -131,15 +129,13 @@ impl ModelChoice {
         Ok(device.map_err(|error| {
             let reason = error.to_string();
             let reason = reason.lines().next().unwrap_or_default();
-            let build = format!("this needs a build with `--features {name}`");
-            Error::setting(
-                format!("device {name}"),
-                format!("not to be had here ({reason}); {build}"),
-            )
+            let build = format!("it needs a build with `--features {name}`");
+            let why = format!("cannot be used here ({reason}); {build}");
+            Error::setting(format!("device {name}"), why)
         })?)
     }
 
-    /// Encodes a product's prompts, and says what is notable about them.
+    /// Encodes the prompts of a product, and prints notes and warnings about them.
     pub fn product(
         &self,
         clip: &Clip,
@@ -156,8 +152,7 @@ impl ModelChoice {
         }
         if product.cut_prompts() > 0 {
             say!(
-                "note: {} prompts are longer than the model reads and lose their end; use a \
-                 shorter name",
+                "note: {} prompts are too long for the model and lose their end; use a shorter name",
                 product.cut_prompts()
             );
         }

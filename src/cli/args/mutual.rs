@@ -14,25 +14,25 @@ pub const HEADING: &str = "Photos compared with each other (--method mutual, aut
 #[derive(clap::Args)]
 #[command(next_help_heading = HEADING)]
 pub struct MutualArgs {
-    /// Compare each photo with at most N others: half before it and half after it, in a ring. The photos' contents draw the
-    /// order of the ring. Time and memory grow with N. MuSc's authors compare with all photos [default: 24].
+    /// Compare each photo with at most N others. The photos form a ring, and each is compared with its neighbours on
+    /// both sides. Time and memory grow with N. MuSc's authors compare with all photos [default: 24].
     #[arg(long, value_name = "N")]
     against: Option<usize>,
-    /// Average each patch over neighbourhoods of these sides, in patches [default: 1,3,5].
+    /// Average each patch over square neighbourhoods with these sides, in patches [default: 1,3,5].
     #[arg(long, value_name = "N,...", value_delimiter = ',')]
     degrees: Option<Vec<usize>>,
-    /// Compare only patches within R cells of the grid. For aligned parts, where one may be flipped or misplaced.
+    /// Compare a patch only with patches at most R grid cells away. Use it for parts that always lie in the same place.
     #[arg(long, value_name = "R")]
     align: Option<usize>,
-    /// Bring the scores of photos that resemble each other nearer (MuSc's RsCIN).
+    /// Average the score of each photo with the scores of the most similar photos (MuSc's RsCIN).
     #[arg(long)]
     rescore: bool,
-    /// Draws the order of the ring [default: 0].
+    /// Random seed for the order of the ring [default: 0].
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
 }
 
-/// What [`MutualArgs`] mean, with what the method says of it.
+/// The resolved [`MutualArgs`], with the settings of the method.
 #[derive(Clone)]
 pub struct MutualChoice {
     pub options: MutualOptions,
@@ -75,7 +75,7 @@ impl MutualArgs {
 }
 
 impl MutualChoice {
-    /// All that a folder is scored with.
+    /// Everything that is needed to score a folder.
     pub fn setup(
         &self,
         model: &OpenModel,
@@ -92,7 +92,7 @@ impl MutualChoice {
         })
     }
 
-    /// What the numbers depend on, to be noted.
+    /// The settings as text, because the numbers of a measurement depend on them.
     pub fn about(&self) -> String {
         let MutualOptions { musc, blocks, rescore, seed, .. } = &self.options;
         let blocks =

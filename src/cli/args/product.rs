@@ -1,4 +1,4 @@
-//! Which product, and which prompts for it.
+//! The flags for the product and its prompts.
 
 use std::path::{Path, PathBuf};
 
@@ -8,34 +8,35 @@ use blemish::detect::MethodEntry;
 /// Which product, and which prompts for it.
 #[derive(clap::Args)]
 pub struct ProductArgs {
-    /// What the photos show; give it again for synonyms. Needed unless the prompt file or a profile says it.
+    /// Name of the product in the photos. Repeat the flag for synonyms. Needed unless the prompt file or a profile has
+    /// a name.
     #[arg(id = "product", long = "product", value_name = "NAME")]
     names: Vec<String>,
-    /// A prompt file, - for standard input, or the name of one in the program: winclip, april-gan, inspection [default: the
-    /// method's].
+    /// A prompt file, - for standard input, or the name of an embedded file: winclip, april-gan, inspection [default:
+    /// the method's].
     #[arg(long, value_name = "FILE")]
     prompts: Option<PathBuf>,
-    /// Score only these defects. Names come from the prompt file; new names need `kind_states` in it (as `--prompts
-    /// inspection` has).
+    /// Score only these kinds of defect. Names come from the prompt file. New names need `kind_states` in that file, as
+    /// `--prompts inspection` has.
     #[arg(long, value_name = "NAME,...", value_delimiter = ',')]
     detect: Vec<String>,
-    /// Harmless things to discount [default: all of the prompt file]. New names need `kind_states`, too.
+    /// Harmless things to discount [default: all of the prompt file]. New names need `kind_states` too.
     #[arg(long, value_name = "NAME,...", value_delimiter = ',')]
     ignore: Vec<String>,
 }
 
-/// What [`ProductArgs`] mean: checked, and not yet encoded.
+/// The resolved [`ProductArgs`]: checked, but not yet encoded.
 pub struct ProductChoice {
-    /// The product's names; none where the prompt file says them.
+    /// The product's names. Empty if the prompt file has them.
     pub names: Vec<String>,
-    /// The prompt file as it was named.
+    /// The prompt file as it was given.
     pub file: String,
-    /// What it says, as far as it counts.
+    /// Its prompts, after `--detect` and `--ignore`.
     pub prompts: Prompts,
 }
 
 impl ProductArgs {
-    /// `method`: whose prompt file it is when none is given.
+    /// Without `--prompts`, the prompt file of `method` is used.
     pub fn resolve(&self, method: &MethodEntry) -> blemish::Result<ProductChoice> {
         let file = self.prompts.as_deref().unwrap_or(Path::new(method.prompts));
         let prompts = Prompts::open(file)?.select(&self.detect, &self.ignore)?;

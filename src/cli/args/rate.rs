@@ -1,12 +1,12 @@
-//! False-alarm rates: what is one, and what a number of good photos can promise.
+//! False-alarm rates: their limits, and how many good photos they need.
 
 use blemish::Error;
 use blemish::profile::Calibration;
 
-/// The lowest rate that is taken: nobody has a million good photos.
+/// The lowest rate that is accepted. A lower rate needs a million good photos or more.
 const LOWEST_RATE: f64 = 1e-6;
 
-/// Refuses what is no share.
+/// Refuses a rate outside the limits.
 pub fn check_rate(rate: f64) -> blemish::Result<()> {
     if (LOWEST_RATE..1.0).contains(&rate) {
         return Ok(());
@@ -15,24 +15,24 @@ pub fn check_rate(rate: f64) -> blemish::Result<()> {
     Err(Error::setting(format!("false-alarm {rate}"), why))
 }
 
-/// A share in percent with two digits, rounded up so that what is promised is kept.
+/// A rate in percent. It is rounded up, so that the text never promises too much.
 fn percent(rate: f64) -> String {
     let percent = rate * 100.0;
     let digits = 10f64.powi((1.0 - percent.log10().floor()).max(2.0) as i32);
     format!("{} %", (percent * digits - 1e-9).ceil() / digits)
 }
 
-/// Says so where there are too few good photos for a rate, and what they are enough for.
+/// Prints a note if there are too few good photos for a rate. It names the lowest rate that they allow.
 pub fn say_what_is_promised(photos: usize, rate: f64) {
     let needed = Calibration::needed(rate);
     if photos >= needed {
         return;
     }
     let instead = match photos {
-        0 => "there is none, no line can be drawn, and every photo is uncertain".to_string(),
+        0 => "there are none, so every photo is uncertain".to_string(),
         _ => format!(
-            "there are {photos}, enough for {}. A photo that scores above all of them is uncertain, and ng with \
-             --false-alarm {:.3}",
+            "there are {photos}, enough for {}. A photo that scores above all of them is uncertain. With \
+             --false-alarm {:.3} it is ng",
             percent(Calibration::best(photos)),
             (Calibration::best(photos) * 1e3).ceil() / 1e3
         ),

@@ -1,6 +1,6 @@
-//! Which part of the photos a machine takes of many that share the work.
+//! `--shard`: several machines share the work, and each takes one part of the photos.
 
-/// `I/N` with I from 0, or N alone with I from the environment of a job's tasks.
+/// Reads `I/N`, with I counted from 0. If N stands alone, I comes from an environment variable of the job system.
 pub fn parse(text: &str) -> Result<(usize, usize), String> {
     let (shard, of) = match text.split_once('/') {
         Some((shard, of)) => (shard.to_string(), of),

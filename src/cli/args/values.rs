@@ -1,4 +1,4 @@
-//! Values of flags that are one of a few: the names come from the library, what each does is said here.
+//! Flags that take one of a few values. The names come from the library, and the help texts are here.
 
 use blemish::clip::Activation;
 use blemish::data::Layout;
@@ -9,7 +9,7 @@ use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 
 type Choice<T> = (T, &'static str, &'static str);
 
-/// Takes one of some values by its name; `--help` lists them.
+/// Reads one of some values by its name. `--help` lists them.
 fn choice<T: Copy + Send + Sync + 'static>(
     choices: &'static [Choice<T>],
 ) -> impl TypedValueParser<Value = T> {
@@ -22,15 +22,15 @@ fn choice<T: Copy + Send + Sync + 'static>(
 
 pub fn fit() -> impl TypedValueParser<Value = Fit> {
     choice(&[
-        (Fit::Squash, "squash", "The whole photo, stretched to the square, as the papers do"),
-        (Fit::Crop, "crop", "The middle of the photo; the rest is not inspected"),
+        (Fit::Squash, "squash", "The whole photo, stretched to a square, as in the papers"),
+        (Fit::Crop, "crop", "The middle of the photo; the rest is not scored"),
         (Fit::Letterbox, "letterbox", "The whole photo at its own aspect ratio"),
     ])
 }
 
 pub fn activation() -> impl TypedValueParser<Value = Activation> {
     choice(&[
-        (Activation::Gelu, "gelu", "The exact one: checkpoints of LAION and DataComp"),
+        (Activation::Gelu, "gelu", "Exact GELU: checkpoints of LAION and DataComp"),
         (Activation::QuickGelu, "quick_gelu", "x * sigmoid(1.702 x): checkpoints of OpenAI"),
     ])
 }
@@ -49,9 +49,9 @@ pub fn layout() -> impl TypedValueParser<Value = Layout> {
             "mvtec",
             "MVTec AD: <product>/test/<kind>/, <product>/ground_truth/<kind>/",
         ),
-        (Layout::Loco, "loco", "MVTec LOCO: the same with a folder of masks for each photo"),
+        (Layout::Loco, "loco", "MVTec LOCO: the same, with a folder of masks for each photo"),
         (Layout::Visa, "visa", "VisA as published, with split_csv/1cls.csv"),
-        (Layout::Folder, "folder", "good/ beside folders of defective photos"),
+        (Layout::Folder, "folder", "Your own photos: good/ beside folders of defective photos"),
     ])
 }
 

@@ -7,10 +7,10 @@ use crate::cli::args::product::ProductArgs;
 use crate::cli::args::values::SummaryFormat;
 use crate::cli::inputs::with_suffix;
 
-/// Enroll a product from a few photos of good parts: one file for `score --profile`.
+/// Make a profile from a few photos of good parts, for `score --profile`.
 ///
-/// Ends with a verdict: can these photos and words tell good parts from damage? For that damage is laid over
-/// the good photos (parts of them, cut out and pasted elsewhere), and each is judged as if it were not among the
+/// The command ends with a verdict: can these photos and prompts tell good parts from damaged parts? For this test,
+/// pieces of each photo are pasted elsewhere on it. Each damaged copy is scored as if its original were not among the
 /// references.
 #[derive(clap::Args)]
 #[command(after_help = "Examples:
@@ -20,52 +20,53 @@ use crate::cli::inputs::with_suffix;
   blemish enroll --product \"metal nut\" --mine unsorted/ --drop 0042.png -o nut.blemish
   blemish enroll --product \"gear\" --reference good/ --roi mask.png --reference-method padim -o gear.blemish
 
-Then: blemish score photos/ --profile nut.blemish. An odd photo among the references is marked; leave it out if it
-shows a defect. Exit code 1 when a photo could not be read; the others are enrolled.")]
+Then run: blemish score photos/ --profile nut.blemish
+An odd reference photo is marked. Leave it out if it shows a defect.
+The exit code is 1 if a photo cannot be read. The other photos are enrolled.")]
 pub struct Args {
     #[command(flatten)]
     pub product: ProductArgs,
     /// Photos of good parts: files, folders or patterns in quotes.
     #[arg(long, value_name = "PHOTOS", required_unless_present = "mine", num_args = 1..)]
     reference: Vec<PathBuf>,
-    /// Photos that nobody has sorted, most of them good: the most typical ones become the references, those that most of the
-    /// others resemble. They are shown on a contact sheet, to be looked through.
+    /// Unsorted photos, most of them good. The most typical ones become the references. A contact sheet shows them:
+    /// look at it.
     #[arg(long, value_name = "PHOTOS", num_args = 1.., conflicts_with = "reference")]
     pub mine: Vec<PathBuf>,
-    /// Leave these photos of --mine out, by name: others take their places. Give it again for several.
+    /// Leave out this photo of --mine, by name. Another photo takes its place. Repeat the flag for several photos.
     #[arg(long, value_name = "NAME", requires = "mine", conflicts_with = "reference")]
     pub drop: Vec<PathBuf>,
-    /// Where to write the contact sheet [default: the product file's name with .png].
+    /// The contact sheet to write [default: the profile's name with .png].
     #[arg(long, value_name = "FILE", requires = "mine", conflicts_with = "reference")]
     pub sheet: Option<PathBuf>,
-    /// Take the first N references only, in order of name; with --mine N of them, at most half of the folder [default: all,
-    /// 16 with --mine].
+    /// Take only the first N references, in order of name. With --mine: take N photos, at most half of the folder
+    /// [default: all, 16 with --mine].
     #[arg(long, value_name = "N")]
     pub limit: Option<usize>,
-    /// Further photos of good parts, which draw the line between ok and ng and are not compared with.
+    /// More photos of good parts. They help to set the line between ok and ng, but no photo is compared with them.
     #[arg(long, value_name = "PHOTOS", num_args = 1..)]
     pub calibrate: Vec<PathBuf>,
-    /// How to compare with good parts [default: winclip with --method winclip, else april-gan].
+    /// How to compare with the reference photos [default: winclip with --method winclip, else april-gan].
     #[arg(long, value_name = "METHOD",
           value_parser = reference_methods())]
     pub reference_method: Option<String>,
-    /// Blocks of the model whose patches are compared, from 1 [default: the middle one and the last but one].
+    /// Blocks of the model whose patches are compared, counted from 1 [default: the middle one and the last but one].
     #[arg(long, value_name = "N,...", value_delimiter = ',')]
     pub reference_blocks: Option<Vec<usize>>,
-    /// The share of good parts that may be called ng, 0..1: 5 % needs 19 good photos, 1 % needs 99. `score` and
+    /// The share of good parts that may be marked ng, 0 to 1. 0.05 needs 19 good photos, 0.01 needs 99. `score` and
     /// `decide` can change it.
     #[arg(long, value_name = "RATE", default_value_t = 0.05)]
     pub false_alarm: f64,
-    /// A picture of the photos' shape, white where to look: what is black never counts.
+    /// Mask of the region of interest, with the photos' aspect ratio. White parts count, black parts do not.
     #[arg(long, value_name = "MASK")]
     pub roi: Option<PathBuf>,
-    /// Of what is drawn by lot: the order of --mine, simulated damage, PaDiM's dimensions, the coreset, clusters.
+    /// Random seed for the order of --mine, the simulated damage, PaDiM's dimensions, the coreset and the clusters.
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub seed: u64,
-    /// The product file to write; an older one is replaced.
+    /// The profile to write. An older profile is replaced.
     #[arg(long, short, value_name = "FILE")]
     pub out: PathBuf,
-    /// How to print the summary; a table by default on a terminal, JSON otherwise.
+    /// How to print the summary. The default is a table on a terminal, and JSON elsewhere.
     #[arg(long, value_enum)]
     pub format: Option<SummaryFormat>,
     #[command(flatten)]
@@ -73,12 +74,12 @@ pub struct Args {
 }
 
 impl Args {
-    /// Photos that become references, or that these are mined from.
+    /// The reference photos, or the photos to take them from.
     pub fn photos(&self) -> &[PathBuf] {
         if self.mine.is_empty() { &self.reference } else { &self.mine }
     }
 
-    /// Where the contact sheet goes.
+    /// The file of the contact sheet.
     pub fn sheet_file(&self) -> PathBuf {
         self.sheet.clone().unwrap_or_else(|| with_suffix(&self.out, "png"))
     }

@@ -1,4 +1,4 @@
-//! Good parts of a folder that nobody has sorted: the photos that most of the others resemble.
+//! Takes references from an unsorted folder: the most typical photos.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -17,12 +17,12 @@ use crate::cli::args::method::OpenModel;
 use crate::cli::inputs::named;
 use crate::cli::progress::progress_bar;
 
-/// References that are taken unless told otherwise.
+/// The number of references without `--limit`.
 const TYPICAL: usize = 16;
-/// Photos that are shown beside them, the oddest of the folder.
+/// The sheet also shows this number of the most anomalous photos.
 const ODD: usize = 6;
 
-/// The photos that are taken, and those that could not be read.
+/// The photos that are taken.
 pub struct Mined {
     pub photos: Vec<PathBuf>,
     pub rows: Vec<MinedRow>,
@@ -30,19 +30,19 @@ pub struct Mined {
     pub unreadable: usize,
 }
 
-/// Why a photo is taken.
+/// A photo that is taken, and how typical it is.
 #[derive(Serialize)]
 pub struct MinedRow {
     pub file: String,
-    /// MuSc's score: how far its oddest patch is from its nearest twins on the mean.
+    /// MuSc's score: the highest value of the photo's map.
     pub score: f32,
-    /// From 1 for the most typical.
+    /// The rank by score. 1 is the most typical photo.
     pub rank: usize,
-    /// Of so many photos.
+    /// The number of photos that were compared.
     pub of: usize,
 }
 
-/// Picks the most typical photos, and lays them out on a sheet.
+/// Takes the most typical photos, and writes the contact sheet.
 pub fn mine(
     args: &Args,
     photos: &[PathBuf],
@@ -68,7 +68,7 @@ pub fn mine(
     let files = Files::of(&photos, &encoded, &scorer, quiet)?;
     if scorer.two_products()?.is_some() && !quiet {
         say!(
-            "warning: the folder seems to hold two products; look at the sheet, or mine a folder of each"
+            "warning: the folder seems to hold two products; check the sheet, or give --mine photos of one product"
         );
     }
     let dropped = dropped(&args.drop, &files.copies)?;
@@ -78,7 +78,7 @@ pub fn mine(
     }
     let taken = results.typical(args.limit.unwrap_or(TYPICAL), &|photo| dropped[photo])?;
     if taken.is_empty() {
-        let why = "leaves no typical photo; strike out fewer";
+        let why = "leaves no typical photo; drop fewer photos";
         return Err(Error::setting("drop", why).into());
     }
     let order = results.by_score();
@@ -94,10 +94,10 @@ pub fn mine(
         let thumbnail = |photo: &usize| thumbnail(row(*photo), files.copies[*photo][0], depth);
         chosen.iter().map(thumbnail).collect::<blemish::Result<Vec<_>>>()
     };
-    let title = format!("{}: taken as good. Strike out with --drop NAME", product.name());
+    let title = format!("{}: taken as good. Leave out with --drop NAME", product.name());
     let sections = [
         (title, thumbnails(&taken)?),
-        ("The oddest of the folder, not taken".to_string(), thumbnails(&odd)?),
+        ("The most anomalous of the folder, not taken".to_string(), thumbnails(&odd)?),
     ];
     write_whole(&args.sheet_file(), &sheet::png(&sections))?;
     Ok(Mined {
@@ -122,13 +122,13 @@ fn thumbnail(row: MinedRow, photo: &Path, depth: BitDepth) -> blemish::Result<Th
     Ok(Thumbnail::new(&Photo::open(photo, depth)?, vec![row.file, place]))
 }
 
-/// Refuses a contact sheet that would replace something else.
+/// Refuses a contact sheet that would replace another file.
 fn check_sheet(args: &Args, photos: &[PathBuf]) -> anyhow::Result<()> {
     let sheet = args.sheet_file();
     let real = |path: &Path| path.canonicalize().ok();
     let is_photo = |there: &PathBuf| photos.iter().any(|photo| real(photo).as_ref() == Some(there));
     let why = if sheet == args.out {
-        "is the product file; give another name".to_string()
+        "is the product file itself; give another name".to_string()
     } else if let Some(there) = real(&sheet).filter(is_photo) {
         format!("is one of the photos ({}); give another name", there.display())
     } else if sheet.symlink_metadata().is_ok() && !sheet::is_one(&sheet) {
@@ -139,15 +139,15 @@ fn check_sheet(args: &Args, photos: &[PathBuf]) -> anyhow::Result<()> {
     Err(Error::setting(format!("sheet {}", sheet.display()), why).into())
 }
 
-/// The files of a folder that is mined.
+/// The files of `--mine`.
 struct Files<'a> {
-    /// Of each photo in the scorer the files that hold it.
+    /// For each photo in the scorer, the files with this content.
     copies: Vec<Vec<&'a Path>>,
     unreadable: usize,
 }
 
 impl<'a> Files<'a> {
-    /// Reports what could not be read.
+    /// Reports the photos that cannot be read.
     fn of(
         photos: &'a UniquePhotos,
         encoded: &EncodedPhotos,
@@ -155,7 +155,7 @@ impl<'a> Files<'a> {
         quiet: bool,
     ) -> anyhow::Result<Self> {
         if let (Some(note), false) = (&encoded.note, quiet) {
-            say!("note: {note} (said once)");
+            say!("note: {note} (shown once)");
         }
         let mut files = Self { copies: vec![vec![]; scorer.photos()], unreadable: 0 };
         for (i, path) in photos.paths().iter().enumerate() {
@@ -180,7 +180,7 @@ impl<'a> Files<'a> {
     }
 }
 
-/// Which photos are struck out: by name, or more of their paths where names are not enough.
+/// The photos that `--drop` leaves out. If several photos have a name, more of the path is needed.
 fn dropped(names: &[PathBuf], files: &[Vec<&Path>]) -> anyhow::Result<Vec<bool>> {
     let mut dropped = vec![false; files.len()];
     for name in names {
@@ -193,7 +193,7 @@ fn dropped(names: &[PathBuf], files: &[Vec<&Path>]) -> anyhow::Result<Vec<bool>>
             }
             [] => "is none of the folder's photos; give its name as it is listed".to_string(),
             [one, other, ..] => format!(
-                "may be {} or {}; give more of its path",
+                "can be {} or {}; give more of its path",
                 files[*one][0].display(),
                 files[*other][0].display()
             ),

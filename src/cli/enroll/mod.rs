@@ -1,4 +1,4 @@
-//! `blemish enroll`: photos of good parts become a product file.
+//! `blemish enroll`: makes a profile from photos of good parts.
 
 mod args;
 mod mine;
@@ -83,24 +83,24 @@ fn say_what_the_line_is_worth(args: &Args, summary: &Summary) {
     say_what_is_promised(summary.calibration_photos, args.false_alarm);
     if let (Some(mined), true) = (&summary.mined, args.calibrate.is_empty()) {
         say!(
-            "note: look through {}, and leave out defective parts with --drop. Typical parts draw the line between \
-             ok and ng: ordinary ones may be called ng more often than promised. Add --calibrate to mend that",
+            "note: look at {}, and leave out defective parts with --drop. These photos are more typical than other \
+             good parts, so too many good parts may be marked ng. Add good photos with --calibrate to correct that",
             mined.sheet
         );
     }
 }
 
-/// The photos that a command line means.
+/// The photos that the command line names.
 struct Files {
     references: Vec<PathBuf>,
     calibration: Vec<PathBuf>,
     repeated: Vec<PathBuf>,
-    /// Inputs that led to no photo; they were reported.
+    /// The number of inputs that cannot be used. They were reported.
     failed: usize,
 }
 
 impl Files {
-    /// None where there is nothing to go on with.
+    /// None if there are no references, or if an input of `--calibrate` cannot be used.
     fn find(args: &Args) -> Option<Self> {
         let (references, calibration) =
             (Inputs::find(args.photos(), None), Inputs::find(&args.calibrate, None));
@@ -115,7 +115,7 @@ impl Files {
         if args.mine.is_empty() {
             photos.truncate(args.limit.unwrap_or(usize::MAX));
         } else if args.sheet.is_none() {
-            // The sheet of an earlier run may lie among the photos.
+            // The sheet of an earlier run may be among the photos.
             let sheet = place(&args.sheet_file());
             photos.retain(|photo| place(photo) != sheet);
         }
@@ -125,9 +125,9 @@ impl Files {
 }
 
 fn say_notes(enrolled: &Enrolled, is_mined: bool) {
-    // Of mined photos it was said before.
+    // With --mine, the note was printed before.
     if let Some(note) = enrolled.note.as_ref().filter(|_| !is_mined) {
-        say!("note: {note} (said once)");
+        say!("note: {note} (shown once)");
     }
     let copies = &enrolled.copies;
     for (copy, of) in copies.iter().take(3) {
@@ -135,11 +135,11 @@ fn say_notes(enrolled: &Enrolled, is_mined: bool) {
         say!("note: {copy} has the same content as {of} and counts once");
     }
     if copies.len() > 3 {
-        say!("note: so are {} other copies left out", copies.len() - 3);
+        say!("note: {} other copies are left out", copies.len() - 3);
     }
 }
 
-/// Finds out before the work whether the file can be kept, and that it replaces nothing but a product file.
+/// Checks before the work that the file can be written, and that it replaces only a profile.
 fn check_target(out: &Path) -> anyhow::Result<()> {
     let folder = out.parent().filter(|folder| !folder.as_os_str().is_empty());
     check_writable("out", folder.unwrap_or(Path::new(".")))?;

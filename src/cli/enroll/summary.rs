@@ -1,4 +1,4 @@
-//! What is printed of a new profile.
+//! The summary of a new profile.
 
 use std::io::{IsTerminal, Write};
 use std::path::Path;
@@ -12,7 +12,7 @@ use super::mine::MinedRow;
 use crate::cli::args::values::SummaryFormat;
 use crate::cli::terminal::{json_line, printed};
 
-/// What is printed of a profile.
+/// The summary of a profile.
 #[derive(Serialize)]
 pub struct Summary<'a> {
     profile: String,
@@ -24,13 +24,13 @@ pub struct Summary<'a> {
     odd: Vec<&'a str>,
     pub calibration_photos: usize,
     false_alarm: f64,
-    /// Scores above it are ng; none where there are too few photos for the rate.
+    /// Higher scores are ng. None if there are too few photos for the rate.
     threshold: Option<f32>,
     readiness: &'a Readiness,
     pub mined: Option<MinedSummary>,
 }
 
-/// Where the references come from, with --mine.
+/// The references that `--mine` took.
 #[derive(Serialize)]
 pub struct MinedSummary {
     pub sheet: String,
@@ -57,7 +57,7 @@ impl<'a> Summary<'a> {
         }
     }
 
-    /// Prints it; a table by default on a terminal, JSON otherwise.
+    /// The default is a table on a terminal, and JSON elsewhere.
     pub fn print(&self, format: Option<SummaryFormat>) -> anyhow::Result<bool> {
         let mut out = std::io::stdout().lock();
         let default = if out.is_terminal() { SummaryFormat::Table } else { SummaryFormat::Json };
@@ -72,16 +72,12 @@ impl<'a> Summary<'a> {
         let title = format!("{profile}: {product}, {method} with {reference_method}");
         writeln!(out, "{}", shown(&title))?;
         if let Some(MinedSummary { sheet, photos }) = &self.mined {
-            writeln!(
-                out,
-                "taken of {} photos as the most typical and well spread: see {sheet}",
-                photos[0].of
-            )?;
+            writeln!(out, "the most typical and varied of {} photos: see {sheet}", photos[0].of)?;
             for MinedRow { file, score, rank, .. } in photos {
                 writeln!(out, "{score:>7.3}  {rank:>4}. of the folder  {}", shown(file))?;
             }
         }
-        writeln!(out, "{:>7}  good part, judged by the others", "score")?;
+        writeln!(out, "{:>7}  reference, compared with the others", "score")?;
         let mut references: Vec<&ReferenceAbout> = self.references.iter().collect();
         references.sort_by_key(|reference| &reference.file);
         for reference in references {
@@ -93,12 +89,12 @@ impl<'a> Summary<'a> {
         match self.threshold {
             Some(threshold) => writeln!(
                 out,
-                "ng above {threshold:.4}: {percent} % false alarms, from {} good photos",
+                "ng if the score is above {threshold:.4}: {percent} % false alarms, from {} good photos",
                 self.calibration_photos
             )?,
             None => writeln!(
                 out,
-                "no ng at {percent} % false alarms: that needs {} good photos, there are {}",
+                "no photo is ng at {percent} % false alarms: that needs {} good photos, there are {}",
                 Calibration::needed(self.false_alarm),
                 self.calibration_photos
             )?,
@@ -107,7 +103,10 @@ impl<'a> Summary<'a> {
         write!(out, "{}: {}", readiness.verdict, readiness.why)?;
         if let Some(hits) = readiness.peak_on_damage {
             let (percent, damaged) = (hits * 100.0, readiness.damaged);
-            write!(out, "; the map's peak lies on {percent:.0} % of {damaged} damages")?;
+            write!(
+                out,
+                "; the map's peak is on the damage in {percent:.0} % of {damaged} damaged copies"
+            )?;
         }
         writeln!(out)
     }

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 #[derive(Default, Serialize, Deserialize)]
 pub struct EvalAbout {
-    /// A folder of maps, where another program made them.
+    /// The folder of the maps, if another program made them.
     pub maps: Option<String>,
     pub method: Option<String>,
     /// None for maps that another program made.
@@ -12,9 +12,9 @@ pub struct EvalAbout {
     /// How the photos of a product were compared with each other.
     pub neighbours: Option<String>,
     pub reference_method: Option<String>,
-    /// Good photos of each product that photos were compared with: none is zero-shot.
+    /// The number of good photos of each product that photos were compared with.
     pub references: usize,
-    /// What lines and spreads were measured on: nothing, or good photos of the training part; never the test part.
+    /// The photos that set the scale of scores: none, or good training photos, but never test photos.
     pub calibration: Option<String>,
     pub model: Option<String>,
     pub model_sha256: Option<String>,
@@ -29,11 +29,11 @@ pub struct EvalAbout {
     pub adapter_licence: Option<String>,
 }
 
-/// What a score depends on besides the photo, the words and the model.
+/// What a score depends on besides the photo, the prompts and the model.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Protocol {
-    /// Nothing.
+    /// Nothing else.
     ZeroShot,
     /// Good photos of the training part.
     FewShot,
@@ -41,17 +41,17 @@ pub enum Protocol {
     Transductive,
 }
 
-/// What is known of a product before it is measured.
+/// What is known about a product before it is measured.
 #[derive(Clone, Default, Serialize, Deserialize)]
 pub struct Named {
-    /// What the model was told that it is.
+    /// The product's name in the prompts.
     pub name: String,
-    /// SHA-256 of all its sentences.
+    /// SHA-256 of all its prompts.
     pub words_sha256: String,
-    /// Whether the adapter was trained on it: no zero-shot result. None where that is not known.
+    /// Whether the adapter was trained on this product. Then the result is not zero-shot. None if this is not known.
     pub leak: Option<bool>,
-    /// What it was compared with: SHA-256 of the good training photos one after another, or of the test photos' hashes in
-    /// ascending order (as `folder.sha256` of `score`).
+    /// SHA-256 of the photos that it was compared with: of the good training photos one after another, or of the test
+    /// photos' hashes in ascending order (as `folder.sha256` of `score`).
     pub compared_sha256: Option<String>,
 }
 

@@ -11,11 +11,12 @@ use crate::cli::args::mutual::MutualArgs;
 use crate::cli::args::shard;
 use crate::cli::args::values::{self, SummaryFormat};
 
-/// Measure a model and a method on labelled photos: AUROC, AP and F1 of scores and of pixels, AU-PRO; on MVTec LOCO
-/// AU-sPRO as its authors compute it.
+/// Measure a model and a method on labelled photos.
 ///
-/// With --profile-from the photos are compared with good ones of the training part too, with --method mutual or auto with
-/// each other: such numbers are marked few-shot and transductive. `eval maps` measures maps that another program made.
+/// The metrics are AUROC, AP and F1 of scores and of pixels, and AU-PRO. On MVTec LOCO it is AU-sPRO, as its authors
+/// compute it. With --profile-from, photos are also compared with good training photos, and the numbers are marked
+/// few-shot. With --method mutual or auto, photos are compared with each other, and the numbers are marked
+/// transductive. `eval maps` measures maps that another program made.
 #[derive(clap::Args)]
 #[command(after_help = "Examples:
   blemish eval mvtec mvtec_ad/ --model ViT-B-16-plus-240 --method winclip
@@ -29,13 +30,13 @@ pub struct Args {
 
 #[derive(clap::Subcommand)]
 pub enum What {
-    /// MVTec AD's layout: <product>/test/<kind>/, <product>/ground_truth/<kind>/; also VisA in this form.
+    /// MVTec AD: <product>/test/<kind>/ and <product>/ground_truth/<kind>/. Also VisA in this layout.
     Mvtec(RunArgs),
-    /// MVTec LOCO's: the same with a folder of masks for each photo, and defects_config.json.
+    /// MVTec LOCO: as MVTec AD, with a folder of masks for each photo, and defects_config.json.
     Loco(RunArgs),
     /// VisA as published, with split_csv/1cls.csv.
     Visa(RunArgs),
-    /// Photos of one's own: good/ beside folders of defective ones, masks in ground_truth/<kind>/ where there are any.
+    /// Your own photos: good/ beside folders of defective photos. Masks may be in ground_truth/<kind>/.
     Folder(RunArgs),
     Maps(MapsArgs),
 }
@@ -43,12 +44,12 @@ pub enum What {
 /// Which photos, and how the numbers are computed and printed.
 #[derive(clap::Args)]
 pub struct SetArgs {
-    /// The photos' folder.
+    /// The folder of the photos.
     pub root: PathBuf,
-    /// Measure these products only; give it again for several.
+    /// Measure only this product. Repeat the flag for several products.
     #[arg(long, value_name = "NAME")]
     pub category: Vec<String>,
-    /// Thresholds of MVTec LOCO's curves.
+    /// Thresholds of the curves on MVTec LOCO.
     #[arg(long, value_name = "CURVE", default_value = "exact", value_parser = values::curve())]
     pub curve: Curve,
     /// How to print results.
@@ -60,36 +61,37 @@ pub struct SetArgs {
 pub struct RunArgs {
     #[command(flatten)]
     pub set: SetArgs,
-    /// What the photos show, where they are of one product; give it again for synonyms [default: the prompt
-    /// file's product, else the name of the product's folder].
+    /// Name of the product, if all photos show one product. Repeat the flag for synonyms [default: the prompt file's
+    /// product, else the name of the product's folder].
     #[arg(long, value_name = "NAME")]
     pub product: Vec<String>,
-    /// A prompt file, - for standard input, or the name of one in the program [default: the method's].
+    /// A prompt file, - for standard input, or the name of an embedded file [default: the method's].
     #[arg(long, value_name = "FILE")]
     pub prompts: Option<PathBuf>,
-    /// How folders name products: as they are called (metal_nut; as April-GAN's authors do), or with spaces for _.
+    /// Product names from folder names: `spaced` replaces _ by a space, `folder` keeps it (as April-GAN's authors do).
     #[arg(long, value_enum, default_value = "spaced")]
     pub names: Names,
-    /// Compare with the first N good photos of the training part, in order of name; of `folder` those of train/good, in it or
-    /// beside it.
+    /// Compare with the first N good training photos, in order of name. In the layout `folder`, these are in
+    /// train/good, inside the folder or beside it.
     #[arg(long, value_name = "train:N", value_parser = training_photos)]
     pub profile_from: Option<usize>,
-    /// How to compare with good parts, as with `enroll`.
+    /// How to compare with these photos, as in `enroll`.
     #[arg(long, value_name = "METHOD", requires = "profile_from",
           value_parser = reference_methods())]
     pub reference_method: Option<String>,
-    /// Keep everything in this folder: what was run, every photo's score and map (float32 TIFF, in the layout that
-    /// MVTec's scripts read: DIR/maps), and the metrics as JSON and CSV; on MVTec LOCO also as its script writes them.
+    /// Keep everything in this folder: the settings, the score and map of every photo, and the metrics as JSON and CSV.
+    /// The maps are float32 TIFF files in DIR/maps, in the layout of MVTec's scripts. On MVTec LOCO, the metrics are
+    /// also written as MVTec's script writes them.
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
-    /// Go on with a run that was stopped: what is in --out and still holds is not computed again.
+    /// Continue a stopped run. Results in --out that are still valid are not computed again.
     #[arg(long, requires = "out")]
     pub resume: bool,
-    /// Run one part of the photos, I of N from 0, and measure nothing: `blemish merge` puts the parts together. N alone
-    /// takes I from JOB_COMPLETION_INDEX or SLURM_ARRAY_TASK_ID.
+    /// Run only part I of N, counted from 0, and compute no metrics. `blemish merge` joins the parts. N alone takes I
+    /// from JOB_COMPLETION_INDEX or SLURM_ARRAY_TASK_ID.
     #[arg(long, value_name = "I/N", requires = "out", value_parser = shard::parse)]
     pub shard: Option<(usize, usize)>,
-    /// Go on where the adapter was trained on a product that it is measured on, and mark the numbers.
+    /// Measure products that the adapter was trained on, too, and mark their numbers.
     #[arg(long)]
     pub allow_leak: bool,
     #[command(flatten)]
@@ -111,13 +113,13 @@ fn training_photos(text: &str) -> Result<usize, String> {
         .ok_or("give train:N with N good photos, such as train:4".into())
 }
 
-/// Measure anomaly maps on disk: a TIFF a photo, in the layout that MVTec's scripts read.
+/// Measure anomaly maps on disk: one TIFF per photo, in the layout of MVTec's scripts.
 ///
-/// `MAPS/<product>/test/<kind>/<photo>.tiff`: one number a pixel (float32 or uint8; float64 is rounded), at the photo's own
-/// size. A photo's score is its map's highest value.
+/// The files are `MAPS/<product>/test/<kind>/<photo>.tiff`. They have one number per pixel (float32 or uint8; float64
+/// is rounded), at the photo's own size. A photo's score is the highest value of its map.
 #[derive(clap::Args)]
 pub struct MapsArgs {
-    /// How the photos are laid out.
+    /// The layout of the photos.
     #[arg(value_parser = values::layout())]
     pub layout: Layout,
     #[command(flatten)]
@@ -125,27 +127,28 @@ pub struct MapsArgs {
     /// The folder of maps.
     #[arg(long, value_name = "DIR")]
     pub maps: PathBuf,
-    /// No progress; errors are still printed.
+    /// Print no progress, notes or warnings. Errors are still printed.
     #[arg(long, short)]
     pub quiet: bool,
 }
 
-/// Put the parts of a measurement together: what `eval --shard` kept, measured as one run.
+/// Join the parts of `eval --shard`, and measure them as one run.
 #[derive(clap::Args)]
 #[command(after_help = "Example:
   blemish eval mvtec mvtec_ad/ --out part0 --shard 0/2
   blemish eval mvtec mvtec_ad/ --out part1 --shard 1/2
   blemish merge part0 part1 --out whole
 
-The photos' folder has to be where the first part had it, for its masks. A merge that was stopped goes on.")]
+The folder of the photos must still be where it was for the first part, because merge reads its masks.
+If merge was stopped, run it again: it continues.")]
 pub struct MergeArgs {
     /// The folders of all parts.
     #[arg(required = true)]
     pub parts: Vec<PathBuf>,
-    /// The folder to put them together in.
+    /// The folder for the joined run.
     #[arg(long, value_name = "DIR")]
     pub out: PathBuf,
-    /// Thresholds of MVTec LOCO's curves.
+    /// Thresholds of the curves on MVTec LOCO.
     #[arg(long, value_name = "CURVE", default_value = "exact", value_parser = values::curve())]
     pub curve: Curve,
     /// How to print results.

@@ -1,4 +1,4 @@
-//! `blemish eval maps`: maps that another program made.
+//! `blemish eval maps`: measures maps that another program made.
 
 use std::process::ExitCode;
 

@@ -1,4 +1,4 @@
-//! A model and a method on labelled photos.
+//! Measures a model and a method on labelled photos.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -76,14 +76,14 @@ pub fn run(plan: Plan) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// What is the same for all products.
+/// Everything that is the same for all products.
 struct Setup<'a> {
     args: &'a RunArgs,
     layout: Layout,
     model: OpenModel,
     mode: ScoringMode,
     mutual: Option<MutualChoice>,
-    /// How photos are compared with references, where they are.
+    /// How photos are compared with references, with `--profile-from`.
     reference: Option<&'static ReferenceEntry>,
     depth: BitDepth,
     quiet: bool,
@@ -95,24 +95,24 @@ struct UnderTest<'a> {
     samples: Vec<&'a Sample>,
     product: Product,
     named: Named,
-    /// The good training photos that it is compared with.
+    /// The good training photos that its test photos are compared with.
     references: Vec<PathBuf>,
-    /// Its test photos, where they are compared with each other.
+    /// Its test photos, if they are compared with each other.
     photos: Option<UniquePhotos>,
 }
 
-/// What a product's photos are scored by.
+/// How a product's photos are scored.
 enum Scoring {
-    /// Each alone.
+    /// Each photo by itself.
     PerPhoto(Box<Detector>),
-    /// By each other: with each photo's index in the results and its hash.
+    /// Compared with each other: the results, and each photo's index in them and its hash.
     Mutual(Box<MutualResults>, HashMap<PathBuf, (usize, String)>),
     /// All results are known from an earlier run.
     Known,
 }
 
 impl Setup<'_> {
-    /// The products with their prompts; refuses an adapter that was trained on one of them.
+    /// The products with their prompts. Refuses an adapter that was trained on one of them.
     fn products<'s>(
         &self,
         samples: &'s [Sample],
@@ -160,14 +160,14 @@ impl Setup<'_> {
             return Ok(leaks);
         }
         let why = format!(
-            "was trained on {}, which it would be measured on: that is no zero-shot result; use another \
-             adapter or --method winclip, or mark the numbers with --allow-leak",
+            "was trained on {}, so the result would not be zero-shot; use another adapter or --method winclip, or \
+             mark the numbers with --allow-leak",
             leaks.join(", ")
         );
         Err(Error::setting(format!("the adapter {}", adapter.name()), why).into())
     }
 
-    /// Reads a product's photos: the order of comparison is drawn from what they hold.
+    /// Reads a product's photos, because their contents decide the order of comparison.
     fn read(&self, samples: &[&Sample], mutual: &MutualChoice) -> UniquePhotos {
         let paths: Vec<PathBuf> = samples.iter().map(|sample| sample.photo.clone()).collect();
         let bar = progress_bar(paths.len(), self.quiet);
@@ -180,7 +180,7 @@ impl Setup<'_> {
     /// What the numbers depend on.
     fn about(&self, products: &[UnderTest], prompts: String) -> EvalAbout {
         let (model, name) = (&self.model, self.model.entry.name);
-        // Without prompts there are no layers for them.
+        // Without prompts the adapter is not used.
         let has_prompts = self.mode != ScoringMode::Mutual
             || products.iter().any(|under_test| under_test.product.kinds().len() > 1);
         let adapter = model.adapter().filter(|_| has_prompts);
@@ -218,7 +218,7 @@ impl Setup<'_> {
         }
     }
 
-    /// Where results are kept, with `--out`.
+    /// The folder of the run, with `--out`. It keeps the results.
     fn begin_run(
         &self,
         about: &EvalAbout,
@@ -240,14 +240,14 @@ impl Setup<'_> {
         let run = Run::begin(folder, &about, (root, samples), self.args.resume)?;
         if run.stale() > 0 && !self.quiet {
             say!(
-                "note: {} results no longer hold (cut, altered, or of a photo or map that changed); they are computed again",
+                "note: {} results no longer hold (a line, photo or map was changed or cut); they are computed again",
                 run.stale()
             );
         }
         Ok(Some(run))
     }
 
-    /// Gets ready to score a product's photos; where they are compared with each other, they are encoded here.
+    /// Prepares the scoring of a product's photos. If they are compared with each other, this encodes them.
     fn scoring(
         &self,
         under_test: &UnderTest,
@@ -282,7 +282,7 @@ impl Setup<'_> {
         Ok(Scoring::Mutual(Box::new(scorer.finish()?), index))
     }
 
-    /// A detector that knows a product's good training photos.
+    /// A detector that compares photos with a product's good training photos.
     fn enrolled(
         &self,
         under_test: &UnderTest,
@@ -306,7 +306,7 @@ impl Setup<'_> {
     }
 }
 
-/// What goes on from photo to photo.
+/// What is kept from photo to photo.
 struct Measuring {
     run: Option<Run>,
     bar: ProgressBar,
@@ -315,14 +315,14 @@ struct Measuring {
 }
 
 impl Measuring {
-    /// What is found in a photo, and kept.
+    /// The score and the map of a photo. New ones are kept in the folder of the run.
     fn look(
         &mut self,
         sample: &Sample,
         scoring: &Scoring,
         product: &Product,
     ) -> blemish::Result<EvalPrediction> {
-        // The bar counts the photos that are encoded: with each other, that was before the first result.
+        // The bar counts encoded photos. Photos that are compared with each other were encoded before.
         if !matches!(scoring, Scoring::Mutual(..)) {
             self.bar.inc(1);
         }
@@ -335,7 +335,7 @@ impl Measuring {
                 (results.finding(*at), sha256.clone())
             }
             Scoring::PerPhoto(detector) => {
-                // Taken before the photo is looked at: it may be replaced meanwhile.
+                // The hash is computed before the photo is opened, because the file may be replaced meanwhile.
                 let sha256 = match &self.run {
                     Some(_) => files_sha256(std::slice::from_ref(&sample.photo))?,
                     None => String::new(),
@@ -354,7 +354,7 @@ impl Measuring {
     }
 }
 
-/// A result that was there when the run began.
+/// The error when a result has disappeared since the run began.
 fn gone(photo: &Path) -> Error {
     Error::Data { path: photo.into(), why: "its result is gone; resume the run again".into() }
 }

@@ -1,4 +1,4 @@
-//! `blemish merge`: the parts of a measurement, put together.
+//! `blemish merge`: joins the parts of a measurement.
 
 use std::process::ExitCode;
 

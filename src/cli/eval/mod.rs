@@ -1,5 +1,5 @@
-//! `blemish eval` and `blemish merge`: how well a model and a method do on labelled photos, or maps that another program
-//! made.
+//! `blemish eval` and `blemish merge`: measure a model and a method, or the maps of another program, on labelled
+//! photos.
 
 mod about;
 mod args;

@@ -1,4 +1,4 @@
-//! A measurement as a table for people, as JSON, and as files.
+//! Prints a measurement as a table or as JSON, and writes its files.
 
 use std::io::Write;
 
@@ -33,8 +33,8 @@ impl EvalReport {
         Ok(())
     }
 
-    /// `metrics.json`, `metrics.csv`, `report.html`, and for MVTec LOCO `official/<product>/metrics.json` as its script
-    /// writes it.
+    /// Writes `metrics.json`, `metrics.csv`, `report.html`, and for MVTec LOCO `official/<product>/metrics.json` as
+    /// MVTec's script writes it.
     pub fn write(&self, layout: Layout, run: &Run, samples: &[Sample]) -> anyhow::Result<()> {
         let folder = run.folder();
         let page = page::of(self, layout, run, samples)?;
@@ -50,7 +50,7 @@ impl EvalReport {
     }
 }
 
-/// The file that MVTec LOCO's own script writes for a product: four blanks a level, keys in order.
+/// The file that MVTec LOCO's own script writes for a product: four spaces per level, keys in order.
 fn official(scores: &Scores) -> anyhow::Result<Vec<u8>> {
     let kinds = ["logical_anomalies", "mean", "structural_anomalies"];
     let of = |kind: &str| if kind == "mean" { Some(&scores.all) } else { scores.kinds.get(kind) };
@@ -112,14 +112,14 @@ fn table(out: &mut impl Write, layout: Layout, report: &EvalReport) -> std::io::
     notes(out, layout, report)
 }
 
-/// The lines below the table: what has to be known of the numbers.
+/// The lines below the table, which explain the numbers.
 fn notes(out: &mut impl Write, layout: Layout, report: &EvalReport) -> std::io::Result<()> {
     let about = &report.about;
     if let (Layout::Loco, None, Some(auroc)) = (layout, &about.maps, report.mean.map_maximum_auroc)
     {
         writeln!(
             out,
-            "AUROC of photos by their maps' highest values, as MVTec's script has it: {auroc:.3}"
+            "AUROC of photos by the highest value of each map, as in MVTec's script: {auroc:.3}"
         )?;
     }
     for other in &report.published {
@@ -135,10 +135,10 @@ fn notes(out: &mut impl Write, layout: Layout, report: &EvalReport) -> std::io::
         writeln!(out, "not zero-shot: compared with {n} good training photo{s} by {method}")?;
     }
     if about.protocol == Some(Protocol::Transductive) {
-        writeln!(out, "not zero-shot: every photo was compared with others of the test part")?;
+        writeln!(out, "not zero-shot: every photo was compared with other test photos")?;
     }
     if let Some(adapter) = &about.adapter {
-        let data = about.adapter_training_data.as_deref().unwrap_or("data that is not known");
+        let data = about.adapter_training_data.as_deref().unwrap_or("unknown data");
         let licence =
             about.adapter_licence.as_ref().map_or(String::new(), |licence| format!(" ({licence})"));
         writeln!(out, "{}", shown(&format!("adapter {adapter}, trained on {data}{licence}")))?;

@@ -1,4 +1,4 @@
-//! What `report.html` shows of a measurement.
+//! The content of `report.html`.
 
 use blemish::data::{Layout, Sample};
 use blemish::eval::Run;
@@ -10,9 +10,9 @@ use super::about::Protocol;
 use super::report::{EvalReport, Row};
 use super::set::by_product;
 
-/// Photos of each sort that are shown of a product.
+/// How many photos of each sort are shown for a product.
 const PICTURES: usize = 3;
-/// Their longer side in pixels.
+/// The longer side of these pictures in pixels.
 const SIDE: u32 = 320;
 
 pub fn of(
@@ -66,7 +66,7 @@ fn facts(report: &EvalReport) -> Vec<(String, String)> {
             "scores and maps are put on the scale of the product's test photos"
         }
         Some(_) => "nothing is normalised over the test photos",
-        None => "what the maps were normalised over is not known",
+        None => "it is not known how the maps were normalised",
     };
     facts.push(("calibration".into(), format!("{calibration}; {normalised}")));
     if let Some(neighbours) = &about.neighbours {
@@ -77,7 +77,7 @@ fn facts(report: &EvalReport) -> Vec<(String, String)> {
             "{} (SHA-256 {}), trained on {}",
             text(&about.adapter),
             text(&about.adapter_sha256),
-            about.adapter_training_data.as_deref().unwrap_or("data that is not known")
+            about.adapter_training_data.as_deref().unwrap_or("unknown data")
         );
         facts.push(("adapter".into(), value));
     }
@@ -91,18 +91,18 @@ fn facts(report: &EvalReport) -> Vec<(String, String)> {
     facts
 }
 
-/// What has to be known of the numbers.
+/// Warnings about the numbers.
 fn warnings(report: &EvalReport) -> Vec<String> {
     let about = &report.about;
     let mut warnings = report.warnings.clone();
     if about.references > 0 {
         warnings.push(format!(
-            "Not zero-shot: every photo was compared with {} good ones of the training part.",
+            "Not zero-shot: every photo was compared with {} good training photos.",
             about.references
         ));
     }
     if about.protocol == Some(Protocol::Transductive) {
-        warnings.push("Not zero-shot but transductive: every photo was compared with others of the test part.".into());
+        warnings.push("Not zero-shot (transductive): photos are compared with each other.".into());
     }
     for row in &report.products {
         if row.named.leak == Some(true) {

@@ -1,4 +1,4 @@
-//! What a command line of `blemish eval` means: worked out, and checked, before a model is opened.
+//! Resolves and checks the flags of `blemish eval` before a model is opened.
 
 use std::path::PathBuf;
 
@@ -15,18 +15,18 @@ pub struct Plan<'a> {
     pub args: &'a RunArgs,
     pub layout: Layout,
     pub samples: Vec<Sample>,
-    /// Files beside the set's that are no part of it.
+    /// Files that are not part of the set.
     pub strays: Vec<PathBuf>,
     pub method: MethodChoice,
-    /// How photos are compared with each other, where they are.
+    /// How photos are compared with each other. None: each photo is scored by itself.
     pub mutual: Option<MutualChoice>,
-    /// The prompt file as it was named, and what it says.
+    /// The prompt file as it was given, and its prompts.
     pub prompt_file: String,
     pub prompts: Prompts,
 }
 
 pub fn resolve(args: &RunArgs, layout: Layout) -> anyhow::Result<Plan<'_>> {
-    // By prompts alone unless asked for more: a zero-shot number depends on no other photo.
+    // The default is prompts only: a zero-shot number must not depend on other photos.
     let method = args.method.resolve(ScoringMode::PerPhoto)?;
     let mutual = match (method.mode, args.mutual.given()) {
         (ScoringMode::PerPhoto, Some(flag)) => {
@@ -45,7 +45,9 @@ pub fn resolve(args: &RunArgs, layout: Layout) -> anyhow::Result<Plan<'_>> {
     let strays = stray(&args.set.root, layout, &samples)?;
     let products = by_product(&samples).len();
     if products > 1 && !args.product.is_empty() {
-        let why = format!("the photos are of {products} products; their folders name them");
+        let why = format!(
+            "the photos are of {products} products; leave the flag out: the folders name them"
+        );
         return Err(refuse("product", &why));
     }
     if let Some(folder) = &args.out {
@@ -62,7 +64,7 @@ fn refuse(setting: &str, why: &str) -> anyhow::Error {
 }
 
 impl RunArgs {
-    /// The first good training photos of a product.
+    /// The first `count` good training photos of a product.
     pub fn references(
         &self,
         count: usize,

@@ -1,10 +1,10 @@
-//! Numbers that others published.
+//! Published numbers of other authors.
 
 use serde::{Deserialize, Serialize};
 
 use super::about::EvalAbout;
 
-/// Numbers that others published.
+/// Published numbers of other authors.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct Published {
     pub source: String,
@@ -21,7 +21,7 @@ pub struct Published {
     pub image_f1_max: f64,
 }
 
-/// Those of the same model, input size, method and whole set, zero-shot (`published.toml`).
+/// The zero-shot numbers of the same model, input size, method and whole set (`published.toml`).
 pub fn published(about: &EvalAbout, products: &[&str]) -> Vec<Published> {
     #[derive(Deserialize)]
     struct File {
@@ -67,7 +67,7 @@ mod tests {
         assert_eq!(found.iter().map(|p| p.image_auroc).collect::<Vec<_>>(), [0.918, 0.904]);
         assert_eq!(published(&same, &visa).len(), 2);
         assert_eq!(published(&same, &mvtec[..14]).len(), 0);
-        // As many as VisA has.
+        // VisA has the same number of products.
         assert_eq!(published(&same, &mvtec[..12]).len(), 0);
         assert_eq!(published(&about("ViT-B-16-plus-240", 240, 4), &mvtec).len(), 0);
         assert_eq!(published(&about("tiny", 240, 0), &mvtec).len(), 0);

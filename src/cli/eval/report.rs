@@ -1,4 +1,4 @@
-//! What `eval` and `merge` measured, as a table, as JSON, and as files.
+//! What `eval` and `merge` measured, and its CSV file.
 
 use std::path::PathBuf;
 
@@ -12,18 +12,18 @@ use super::published::{Published, published};
 
 #[derive(Serialize)]
 pub struct EvalReport {
-    /// What was measured: how maps came about.
+    /// What the numbers depend on.
     #[serde(flatten)]
     pub about: EvalAbout,
     pub curve: String,
     pub products: Vec<Row>,
     /// The unweighted mean over the products.
     pub mean: Metrics,
-    /// What others published of the same model, input size, method and set.
+    /// Published numbers of the same model, input size, method and set.
     pub published: Vec<Published>,
-    /// Files beside the set's that were not used.
+    /// Files that are not part of the set, and were not used.
     pub stray: Vec<String>,
-    /// What has to be known of the files.
+    /// Warnings about the files.
     pub warnings: Vec<String>,
 }
 
@@ -36,7 +36,7 @@ pub struct Row {
 }
 
 impl EvalReport {
-    /// Of a product (or of all): an adapter that was trained on it has seen more than the protocol says.
+    /// The protocol of a product, or of all. An adapter that was trained on the product changes it to `trained-on`.
     pub fn protocol(&self, leak: Option<bool>) -> &'static str {
         match leak {
             Some(true) => "trained-on",
@@ -44,12 +44,12 @@ impl EvalReport {
         }
     }
 
-    /// Some where an adapter was trained on one of the products.
+    /// `Some(true)` if the adapter was trained on one of the products.
     pub fn has_leak(&self) -> Option<bool> {
         self.products.iter().any(|row| row.named.leak == Some(true)).then_some(true)
     }
 
-    /// `stray`: files beside the set's that are no part of it.
+    /// `stray`: files that are not part of the set.
     pub fn new(about: EvalAbout, curve: Curve, products: Vec<Row>, stray: Vec<PathBuf>) -> Self {
         let names: Vec<&str> = products.iter().map(|row| &*row.scores.product).collect();
         let published = published(&about, &names);
@@ -69,7 +69,8 @@ impl EvalReport {
             products.iter().filter_map(|r| Some((&r.scores.product, r.scores.plateau?)))
         {
             warnings.push(format!(
-                "{product}: so many pixels score {value} that MVTec's script stops at these maps; add a little noise for it"
+                "{product}: so many pixels score {value} that MVTec's script stops at these maps; \
+                 add a little noise to them"
             ));
         }
         for Row { scores, .. } in &products {

@@ -8,7 +8,7 @@ use blemish::data::{Layout, Sample, empty_products, samples};
 use super::args::SetArgs;
 
 impl SetArgs {
-    /// The photos of the products that are wanted; each product has good and defective ones.
+    /// The photos of the selected products. Each product must have good and defective photos.
     pub fn samples(&self, layout: Layout) -> anyhow::Result<Vec<Sample>> {
         let mut all = samples(&self.root, Some(layout))?;
         for wanted in &self.category {
@@ -27,7 +27,7 @@ impl SetArgs {
             product.file_name().is_some_and(|name| is_wanted(&name.to_string_lossy()))
         });
         if let Some(path) = empty {
-            let why = "has no photos in test/<kind>/; choose others with --category".into();
+            let why = "has no photos in test/<kind>/; choose other products with --category".into();
             return Err(Error::Data { path, why }.into());
         }
         for (product, samples) in by_product(&all) {
@@ -37,7 +37,7 @@ impl SetArgs {
             ] {
                 if !samples.iter().any(|s| s.is_anomalous == is_anomalous) {
                     let why = format!(
-                        "{product} has no {wanted}, and nothing can be measured without; choose others with --category"
+                        "{product} has no {wanted}, so it cannot be measured; choose other products with --category"
                     );
                     return Err(Error::Data { path: self.root.clone(), why }.into());
                 }

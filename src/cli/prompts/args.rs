@@ -1,14 +1,14 @@
-//! Which prompt file, and of which product.
+//! The flags for a prompt file and a product.
 
 use std::path::PathBuf;
 
 /// A prompt file and a product.
 #[derive(clap::Args)]
 pub struct PromptArgs {
-    /// A prompt file, or (but for `watch`) - for standard input, or the name of one in the program: winclip, april-gan,
-    /// inspection.
+    /// A prompt file, - for standard input, or the name of an embedded file: winclip, april-gan, inspection. `watch`
+    /// takes only a file.
     pub file: PathBuf,
-    /// What the photos show; give it again for synonyms. Needed unless the file says it.
+    /// Name of the product in the photos. Repeat the flag for synonyms. Needed unless the prompt file has a name.
     #[arg(long, value_name = "NAME")]
     pub product: Vec<String>,
 }

@@ -1,4 +1,4 @@
-//! `blemish prompts explain`: which words gave a photo its score.
+//! `blemish prompts explain`: which prompts gave a photo its score.
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -18,15 +18,15 @@ use crate::cli::inputs::Inputs;
 use crate::cli::progress::progress_bar;
 use crate::cli::terminal::{json_line, printed};
 
-/// What moves a score less than this on every photo does not matter: it does not show in three digits.
+/// A prompt does not matter if it moves every score less than this: three digits do not show it.
 const NOTHING: f32 = 0.0005;
-/// Rows of the table for each part of the words.
+/// Rows of each table.
 const ROWS: usize = 10;
 
-/// Say which state, template and sentence moved the scores, and by how much.
+/// Show which state, template and prompt moved the scores, and by how much.
 ///
-/// Each is left out in turn and the photos judged again: the numbers are the score with it less the score
-/// without it, so that a positive one makes the photos look more anomalous.
+/// Each of them is left out in turn, and the photos are scored again. A number is the score with it minus the score
+/// without it. A positive number means that it makes the photos more anomalous.
 #[derive(clap::Args)]
 #[command(after_help = "Examples:
   blemish prompts explain my.toml --product \"metal nut\" photos/bad.png
@@ -37,19 +37,19 @@ pub struct Args {
     /// Photos, folders or patterns in quotes.
     #[arg(required = true)]
     photos: Vec<PathBuf>,
-    /// A table of what matters most over all photos, or everything for each photo.
+    /// A table of the largest effects over all photos, or JSON with all effects for each photo.
     #[arg(long, value_enum, default_value = "table")]
     format: SummaryFormat,
     #[command(flatten)]
     method: MethodArgs,
 }
 
-/// What one part of the words does over all photos.
+/// The effect of one state, template or prompt over all photos.
 struct Row<'a> {
     effect: &'a Effect,
     /// Mean effect on the photos' scores and on their hottest patches.
     mean: (f32, f32),
-    /// The largest effect on either, without sign.
+    /// The largest absolute effect on either.
     largest: f32,
 }
 
@@ -113,7 +113,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     Ok(if complete { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// Every photo is explained by the same parts in the same order.
+/// One row for each effect. All photos have the same effects in the same order.
 fn rows(explained: &[(String, Explanation)]) -> Vec<Row<'_>> {
     let count = explained.len() as f32;
     let rows = explained[0].1.effects.iter().enumerate().map(|(i, effect)| {

@@ -1,4 +1,4 @@
-//! `blemish prompts`: prompt files, what they make of a product's name, and what they do to scores.
+//! `blemish prompts`: prompt files, their prompts for a product, and their effect on scores.
 
 mod args;
 mod explain;
@@ -17,7 +17,7 @@ use self::args::PromptArgs;
 use crate::cli::args::model::ModelArgs;
 use crate::cli::terminal::printed;
 
-/// Write, check and try out prompt files: the words that decide what a defect is.
+/// Write, check and try prompt files. They define what counts as a defect.
 #[derive(clap::Args)]
 #[command(after_help = "Examples:
   blemish prompts new my.toml
@@ -32,23 +32,23 @@ pub struct Args {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Copy a prompt file out of the program, to be edited.
+    /// Write a copy of an embedded prompt file. Then edit it.
     New {
-        /// The file to write; it must not be there yet.
+        /// The file to write. It must not exist yet.
         file: PathBuf,
-        /// Which one: `inspection` explains everything, the others are those of the papers.
+        /// The file to copy. `inspection` explains every key. The others are from the papers.
         #[arg(long, default_value = "inspection",
               value_parser = clap::builder::PossibleValuesParser::new(names()))]
         from: String,
     },
-    /// Expand a prompt file, count, and warn of what is doubtful.
+    /// Count the prompts of a prompt file, and warn about doubtful ones.
     Check {
         #[command(flatten)]
         given: PromptArgs,
         #[command(flatten)]
         model: ModelArgs,
     },
-    /// Print every sentence that a prompt file makes: its kind, a tab, the sentence.
+    /// Print every prompt of a prompt file: its kind, a tab, the prompt.
     Show {
         #[command(flatten)]
         given: PromptArgs,
@@ -101,7 +101,7 @@ fn check(given: &PromptArgs, model: &ModelArgs) -> anyhow::Result<()> {
     prompts.expand(&given.product)?;
     let clip = model.open(None)?;
     let cache = TextCache::from_env();
-    // Says how names in other languages are read.
+    // This prints how names in other languages are read.
     model.product(&clip, &given.product, &prompts, &cache)?;
     let report = prompts.check(&clip, &given.product, &cache)?;
     let mut out = std::io::stdout().lock();

@@ -1,4 +1,4 @@
-//! `blemish prompts watch`: what a changed prompt file does to the scores, as soon as it is saved.
+//! `blemish prompts watch`: new scores each time the prompt file is saved.
 
 use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
@@ -17,14 +17,13 @@ use crate::cli::encode::encode_all;
 use crate::cli::inputs::Inputs;
 use crate::cli::terminal::{json_line, printed};
 
-/// How often the file is read; it is taken for saved when two readings agree.
+/// The pause between two readings of the file. When two readings agree, the file is saved completely.
 const PAUSE: Duration = Duration::from_millis(20);
 
-/// Score photos again each time the prompt file is saved; Ctrl-C ends it.
+/// Score photos again each time the prompt file is saved, until Ctrl-C.
 ///
-/// The photos pass through the model once; a save costs only the sentences that are new. A file with a
-/// mistake is reported, and the last good one stays in use. Prints a table on a terminal, JSON Lines
-/// otherwise.
+/// The model encodes the photos once. After a save, it encodes only the new prompts. If the file has a mistake, the
+/// mistake is reported, and the last good version stays in use. Prints a table on a terminal, and JSON Lines elsewhere.
 #[derive(clap::Args)]
 #[command(after_help = "Example:
   blemish prompts watch my.toml --product \"metal nut\" photos/")]
@@ -38,7 +37,7 @@ pub struct Args {
     method: MethodArgs,
 }
 
-/// A photo's score under the words before and after a save.
+/// A photo's score with the prompts before and after a save.
 #[derive(Serialize)]
 struct Row<'a> {
     path: &'a str,
@@ -53,14 +52,14 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let mut saved = read(file).map_err(|e| Error::Prompts {
         file: file.display().to_string(),
         why: format!(
-            "cannot read: {e}; `blemish prompts new` writes one, also from those in the program"
+            "cannot read: {e}; `blemish prompts new` writes a prompt file, also a copy of an embedded one"
         ),
     })?;
     let prompts = parse(&saved, file)?;
     prompts.expand(&args.given.product)?;
     let inputs = Inputs::find(&args.photos, None);
     let model = method.open()?;
-    // On disk every saved version would stay for good.
+    // A cache on disk would keep every saved version for ever.
     let cache = TextCache::in_memory();
     let product = model.product(&args.given.product, &prompts, &cache)?;
     let detector = model.detector()?;
@@ -74,11 +73,11 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     if !print(&paths, None, &scores)? {
         return Ok(ExitCode::SUCCESS);
     }
-    say!("watching {}; Ctrl-C ends", file.display());
+    say!("watching {}; Ctrl-C stops", file.display());
     let mut settling = saved.clone();
     loop {
         std::thread::sleep(PAUSE);
-        // An editor that replaces the file leaves moments without one.
+        // While an editor replaces the file, the file may be missing for a moment.
         let Ok(now) = read(file) else { continue };
         if now != settling {
             settling = now;
@@ -96,14 +95,14 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
                 }
                 scores = new;
                 let time = start.elapsed().as_millis();
-                say!("{} photos judged again in {time} ms", paths.len());
+                say!("{} photos scored again in {time} ms", paths.len());
             }
             Err(error) => say!("{error}; the last good version stays in use"),
         }
     }
 }
 
-/// A prompt file is a page or two; whether it is too large, [`Prompts::parse`] says.
+/// [`Prompts::parse`] has a lower limit, and reports it.
 fn read(file: &Path) -> std::io::Result<Vec<u8>> {
     blemish::files::read(file, 16 << 20)
 }
@@ -133,7 +132,7 @@ fn rescore(
     encoded.iter().map(|(_, encoded)| detector.image_score(encoded, product)).collect()
 }
 
-/// Prints every photo's score before and after; false when nobody reads any more.
+/// Prints every photo's score before and after. False if nobody reads the output any more.
 fn print(paths: &[String], before: Option<&[f32]>, after: &[f32]) -> anyhow::Result<bool> {
     let mut out = std::io::stdout().lock();
     let is_table = out.is_terminal();

@@ -10,7 +10,7 @@ use crate::cli::args::product::ProductArgs;
 use crate::cli::args::shard;
 use crate::cli::printer::Format;
 
-/// Score photos of a product, from its name and from each other.
+/// Score photos of a product by prompts, and by comparing the photos with each other.
 #[derive(clap::Args)]
 #[command(after_help = "Examples:
   blemish score photos/ --product \"metal nut\" --out out/
@@ -20,49 +20,54 @@ use crate::cli::printer::Format;
   blemish score photos/ --product \"metal nut\" --method mutual --against 200
   blemish score photos/ --profile nut.blemish --out out/
 
-Scores run from 0 to 1, higher is more anomalous; compare them within one product and model, and those of photos that
-judged each other (from 8 on; --method fused judges each by words alone) within one run. Exit
-code: 0 when every photo was scored; 1 when some could not be, or the model or the output is not to be
-had; 2 for a mistake in the command; 130 after Ctrl-C, when photos that judge each other and were looked at are scored by
-words.")]
+Scores run from 0 to 1. Higher is more anomalous. Compare scores only within one product and one model.
+With 8 photos or more, each photo is also compared with the others. Compare such scores only within one run.
+--method fused scores each photo by prompts only.
+
+Exit codes:
+  0    every photo was scored
+  1    a photo could not be scored, or the model or the output cannot be used
+  2    the command is wrong
+  130  Ctrl-C; if photos are compared, those that are already encoded are still scored")]
 pub struct Args {
-    /// Photos, folders (searched with their subfolders) or patterns in quotes. PNG, JPEG, BMP, TIFF, WebP.
+    /// Photos, folders (with their subfolders) or patterns in quotes. PNG, JPEG, BMP, TIFF, WebP.
     #[arg(required = true)]
     pub photos: Vec<PathBuf>,
     #[command(flatten)]
     pub product: ProductArgs,
-    /// A product that was enrolled (`blemish enroll`): its words, good parts and line between ok and ng.
+    /// A profile from `blemish enroll`. It brings the prompts, the reference photos and the line between ok and ng.
     #[arg(long, value_name = "FILE", conflicts_with_all = ["product", "prompts", "detect", "ignore",
           "adapter", "blocks", "fit", "size", "activation", "bit_depth", "roi"])]
     pub profile: Option<PathBuf>,
-    /// Override the profile's false-alarm rate, 0 to 1.
+    /// Replace the profile's false-alarm rate, 0 to 1.
     #[arg(long, value_name = "RATE")]
     pub false_alarm: Option<f64>,
-    /// Write heat-map overlays (PNG, at the photos' size) into this folder, mirroring theirs.
+    /// Write heat maps into this folder, with the photos' subfolders: PNG files of the photos' size.
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
-    /// Also write each map as a float32 TIFF, and one for each kind of defect.
+    /// Also write each map as a float32 TIFF, and one TIFF for each kind of defect.
     #[arg(long, requires = "out")]
     pub save_map: bool,
-    /// Colours of the overlays: the same for all photos, or stretched for each. With --profile the good parts fix them, and
-    /// what hardly goes beyond those stays grey; `image` shows where each photo is hottest.
+    /// Colours of the heat maps: one scale for all photos, or a scale for each photo. With --profile, the good
+    /// parts set the scale of `run`: values like theirs stay grey. `image` shows where each photo is hottest.
     #[arg(long, value_enum, default_value = "run", requires = "out")]
     pub scale: ScaleOf,
-    /// Score one part of the photos by words alone, or with a profile: I of N from 0; N alone takes I from JOB_COMPLETION_INDEX
-    /// or SLURM_ARRAY_TASK_ID. The parts' results one after another are those of all photos.
+    /// Score only part I of N, counted from 0. A part is scored by prompts only, or with a profile. The results of all
+    /// parts, one after another, are the results of one run. N alone takes I from JOB_COMPLETION_INDEX or
+    /// SLURM_ARRAY_TASK_ID.
     #[arg(long, value_name = "I/N", value_parser = shard::parse)]
     pub shard: Option<(usize, usize)>,
-    /// A picture of the photos' shape, white where to look: what is black never counts.
+    /// Mask of the region of interest, with the photos' aspect ratio. White parts count, black parts do not.
     #[arg(long, value_name = "MASK")]
     pub roi: Option<PathBuf>,
-    /// How to print results; a table by default on a terminal, JSON Lines otherwise.
+    /// How to print results. The default is a table on a terminal, and JSON Lines elsewhere.
     #[arg(long, value_enum)]
     pub format: Option<Format>,
     #[command(flatten)]
     pub method: MethodArgs,
     #[command(flatten)]
     pub mutual: MutualArgs,
-    /// Where the folder seems to hold two products, compare the photos of each with each other alone.
+    /// If the folder seems to hold two products, compare each photo only with photos of the same product.
     #[arg(long, help_heading = HEADING)]
     pub apart: bool,
 }

@@ -1,4 +1,5 @@
-//! What is the same for all photos of a run: model, prompts, profile. It makes a photo's finding a record and pictures.
+//! Everything that is the same for all photos of a run: model, prompts, profile. It turns the finding of a photo into a
+//! record and pictures.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -27,7 +28,7 @@ pub struct ScoreContext {
     adapter: Option<Arc<Adapter>>,
     fit: Fit,
     enrolled: Option<Enrolled>,
-    /// Of `--roi`: a profile brings its own.
+    /// The region of `--roi`. A profile brings its own.
     pub region: Option<Arc<Region>>,
 }
 
@@ -39,7 +40,7 @@ struct Enrolled {
 }
 
 impl ScoreContext {
-    /// By prompts, and the model to score with.
+    /// Opens the model, and prepares scoring by prompts.
     pub fn by_prompts(by: ByPrompts) -> anyhow::Result<(Self, OpenModel)> {
         let model = by.method.open()?;
         let region = by.roi.as_ref().map(|mask| model.region(mask)).transpose()?;
@@ -55,7 +56,7 @@ impl ScoreContext {
         Ok((context, model))
     }
 
-    /// By a profile, and what scores a photo.
+    /// Opens the model of a profile, and prepares its detector.
     pub fn by_profile(by: ByProfile) -> anyhow::Result<(Self, Detector)> {
         let ByProfile { file, profile, model, false_alarm } = by;
         let clip = Arc::new(model.open_for(&profile)?);
@@ -76,7 +77,7 @@ impl ScoreContext {
         Ok((context, detector))
     }
 
-    /// What scores a photo by itself, by prompts.
+    /// A detector that scores each photo by itself, by prompts.
     pub fn detector(&self, model: &OpenModel) -> anyhow::Result<Detector> {
         let detector = model.detector()?;
         Ok(match &self.region {
@@ -174,7 +175,7 @@ impl ScoreContext {
         !adapter.trained_on(names.iter().flat_map(|names| names.split(", "))).is_empty()
     }
 
-    /// Writes the overlay, and the maps if wanted, and notes where.
+    /// Writes the overlay and, with `--save-map`, the maps. Their paths go into the record.
     pub fn draw(
         &self,
         photo: &Photo,

@@ -37,7 +37,7 @@ fn by_prompts(plan: &Plan, by: plan::ByPrompts) -> anyhow::Result<ExitCode> {
         ScoringMode::PerPhoto | ScoringMode::Auto => MutualScorer::ENOUGH,
     };
     let mutual = mutual.filter(|_| plan.photos.len() >= enough);
-    // While the photos are read the model is opened.
+    // Threads read the photos while the model is opened.
     let hashes = mutual.is_some().then(|| PhotoHashes::begin(&plan.photos));
     let (context, model) = ScoreContext::by_prompts(by)?;
     let mut sink = ResultSink::new(&context, plan);
@@ -51,7 +51,7 @@ fn by_prompts(plan: &Plan, by: plan::ByPrompts) -> anyhow::Result<ExitCode> {
     if !is_done {
         if let (Some(flag), false) = (mutual_flag, plan.quiet) {
             say!(
-                "note: --{flag} has no effect on fewer than {} photos: each is scored by prompts alone",
+                "note: --{flag} has no effect on fewer than {} photos: each is scored by prompts only",
                 MutualScorer::ENOUGH
             );
         }

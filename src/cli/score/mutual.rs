@@ -1,4 +1,4 @@
-//! Photos scored by each other.
+//! Scores the photos of a folder by comparing them with each other.
 
 use blemish::mutual::{
     MutualOutcome, MutualPart, MutualScores, MutualSetup, PhotoHashes, Progress, Watch,
@@ -10,8 +10,8 @@ use super::sink::ResultSink;
 use crate::cli::inputs::named;
 use crate::cli::terminal::{end_at_stop, is_stopped, note_stop};
 
-/// Scores the photos of a folder by each other. False where these are too few to be compared, and nothing was done.
-/// `method`: the name of the one by prompts.
+/// Scores the photos of a folder by comparing them with each other. False if there are too few photos: then nothing was
+/// done. `method` is the name of the method by prompts.
 pub fn score(
     sink: &mut ResultSink,
     hashes: PhotoHashes,
@@ -32,16 +32,16 @@ pub fn score(
     };
     let watch = Watch { progress: &progress, is_stopped: &is_stopped };
     let outcome = score_photos(hashes, setup, watch)?;
-    // What comes now is quick, and each result is kept at once.
+    // The rest is quick, and each result is kept at once.
     end_at_stop();
-    // Once more, as pictures.
+    // From now on the bar counts the results that are printed and drawn.
     bar.reset();
     bar.set_length(of as u64);
     let scores = match outcome {
         MutualOutcome::TooFew => return Ok(false),
         MutualOutcome::Stopped => {
             sink.say(
-                "warning: stopped before all photos were read: --method mutual has compared none",
+                "warning: stopped before all photos were read, so --method mutual could not compare them",
             );
             return Ok(true);
         }
@@ -69,7 +69,7 @@ fn say_what_came(sink: &mut ResultSink, scores: &MutualScores, setup: &MutualSet
     scores.encoded.note.iter().for_each(|note| sink.note(note));
     for (photo, path) in sink.plan.photos.iter().enumerate() {
         let first = scores.encoded.index(&scores.photos, photo);
-        // A photo may have changed since it was encoded first.
+        // A photo may have changed since it was first encoded.
         let again =
             scores.parts.iter().find_map(|part| part.encoded.index(&scores.photos, photo)?.err());
         if let Some(error) = first.and_then(Result::err).or(again) {
@@ -78,7 +78,7 @@ fn say_what_came(sink: &mut ResultSink, scores: &MutualScores, setup: &MutualSet
     }
     if is_stopped() {
         let (done, of) = (scores.scored, scores.photos.count());
-        let how = if with_prompts { "by prompts alone" } else { "by each other" };
+        let how = if with_prompts { "by prompts only" } else { "by comparing them" };
         sink.say(&format!(
             "warning: stopped: {done} of {of} photos were looked at; they are scored {how}"
         ));
@@ -87,10 +87,10 @@ fn say_what_came(sink: &mut ResultSink, scores: &MutualScores, setup: &MutualSet
         say_products(sink, groups, setup);
     }
     if scores.stopped_apart {
-        sink.say("warning: stopped: the photos are not scored apart");
+        sink.say("warning: stopped: the two products are not scored apart");
     }
     if scores.parts.is_empty() {
-        let why = "--method mutual: fewer than two photos can be read, and they are compared with each other";
+        let why = "--method mutual: fewer than two photos can be read, so none can be compared; give more photos";
         sink.fail(&why);
     }
     scores.parts.iter().for_each(|part| say_what_it_rests_on(sink, part));
@@ -103,12 +103,13 @@ fn say_products(sink: &ResultSink, groups: &[Option<bool>], setup: &MutualSetup)
         format!("{} photos like {}", own.len(), sink.plan.photos[own[0]].display())
     };
     let done = match (setup.apart, setup.options.with_prompts) {
-        _ if is_stopped() => "the run was stopped, and they are not told apart",
-        (true, _) => "each is scored by itself",
+        _ if is_stopped() => "the run was stopped, so they are not scored apart",
+        (true, _) => "each product is scored by itself",
         (false, true) => {
-            "they are scored by prompts alone; --apart scores each by itself, --method mutual all together"
+            "all photos are scored by prompts alone; --apart scores each product by itself, and --method mutual scores \
+             all photos together"
         }
-        (false, false) => "--apart scores each by itself",
+        (false, false) => "--apart scores each product by itself",
     };
     let (first, second) = (of(false), of(true));
     sink.say(&format!(
@@ -120,8 +121,8 @@ fn say_what_it_rests_on(sink: &ResultSink, part: &MutualPart) {
     let photos = part.results.photos();
     if let Some(upper) = part.results.without_bulk() {
         sink.say(&format!(
-            "warning: the scores of {photos} photos fall into two groups, {upper} in the upper one: it is open which is \
-             normal. If most photos share a defect, it counts as normal"
+            "warning: the scores of {photos} photos fall into two groups, {upper} in the upper one: it is open which \
+             is normal. If most photos share a defect, that defect counts as normal. Check which group is good"
         ));
     }
     if part.results.is_mutual() {

@@ -1,4 +1,4 @@
-//! Each photo scored by itself.
+//! Scores each photo by itself.
 
 use std::sync::mpsc::sync_channel;
 

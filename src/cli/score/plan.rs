@@ -1,4 +1,4 @@
-//! What a command line of `blemish score` means: worked out, and checked, before a model is opened.
+//! Resolves and checks the flags of `blemish score` before a model is opened.
 
 use std::collections::HashSet;
 use std::path::PathBuf;
@@ -16,9 +16,9 @@ use crate::cli::args::rate::check_rate;
 use crate::cli::inputs::{Inputs, check_writable};
 use crate::cli::printer::Format;
 
-/// What the photos are scored by.
+/// What the photos are scored with.
 pub enum Source {
-    /// A product that was enrolled: it brings everything but the model.
+    /// A profile, which brings everything but the model.
     Profile(Box<ByProfile>),
     /// Prompts, and the other photos of the folder.
     Prompts(Box<ByPrompts>),
@@ -28,47 +28,47 @@ pub struct ByProfile {
     pub file: PathBuf,
     pub profile: Profile,
     pub model: ModelChoice,
-    /// In place of the profile's own.
+    /// Replaces the profile's own rate.
     pub false_alarm: Option<f64>,
 }
 
 pub struct ByPrompts {
     pub product: ProductChoice,
     pub method: MethodChoice,
-    /// How the photos are compared with each other; none where each is scored alone.
+    /// How the photos are compared with each other. None: each photo is scored by itself.
     pub mutual: Option<MutualChoice>,
-    /// The flag of these that was given.
+    /// The first flag that was given for the comparison.
     pub mutual_flag: Option<&'static str>,
     pub roi: Option<PathBuf>,
     /// Whether two products in the folder are scored apart.
     pub apart: bool,
 }
 
-/// Where a photo's pictures go, and how they are drawn.
+/// Which pictures and maps are written, and how.
 pub struct Drawing {
     pub scale: ScaleOf,
     pub save_map: bool,
-    /// For each kind of defect the end of its map's name.
+    /// For each kind of defect, the end of its map's file name.
     pub defect_files: Vec<String>,
 }
 
 /// The photos of this run, and where their results go.
 pub struct Plan {
     pub photos: Vec<PathBuf>,
-    /// For each photo the path of its pictures, without extension; none without `--out`.
+    /// For each photo, the path of its pictures without extension. None without `--out`.
     pub targets: Vec<Option<PathBuf>>,
     pub drawing: Drawing,
-    /// None for the default.
+    /// None: the default.
     pub format: Option<Format>,
-    /// Of several parts the first one's header is all parts'.
+    /// With `--shard`, only the first part prints a header.
     pub has_header: bool,
     pub depth: BitDepth,
     pub quiet: bool,
-    /// Inputs that led to no photo; they were reported.
+    /// The number of inputs that cannot be used. They were reported.
     pub failed: usize,
 }
 
-/// Works out what to do; none where no photo was found, which was reported.
+/// Resolves the flags. None if no photo was found, which was reported.
 pub fn resolve(args: &Args) -> anyhow::Result<Option<(Plan, Source)>> {
     let source = match &args.profile {
         Some(file) => Source::Profile(Box::new(by_profile(args, file.clone())?)),
@@ -92,7 +92,7 @@ pub fn resolve(args: &Args) -> anyhow::Result<Option<(Plan, Source)>> {
     };
     let drawing = Drawing { scale: args.scale, save_map: args.save_map, defect_files };
     let targets = targets(args, &inputs, &drawing)?;
-    // After the names of all results are known: two parts never give one name to two photos.
+    // The names of all results are known before the part is taken, so two parts never use one name for two photos.
     let (part, parts) = args.shard.unwrap_or((0, 1));
     let failed = inputs.errors.len();
     let all = inputs.photos.into_iter().zip(targets).enumerate();
@@ -113,7 +113,7 @@ fn by_profile(args: &Args, file: PathBuf) -> anyhow::Result<ByProfile> {
 
 fn by_prompts(args: &Args) -> anyhow::Result<ByPrompts> {
     if args.false_alarm.is_some() {
-        return Err(refuse("false-alarm", "needs --profile: prompts alone draw no line"));
+        return Err(refuse("false-alarm", "needs --profile: prompts alone cannot tell ok from ng"));
     }
     let method = args.method.resolve(ScoringMode::Auto)?;
     let is_alone = match method.mode {
@@ -143,7 +143,7 @@ fn refuse(setting: &str, why: &str) -> anyhow::Error {
     Error::setting(setting, why).into()
 }
 
-/// For each photo the path of its pictures.
+/// For each photo, the path of its pictures without extension. None without `--out`.
 fn targets(
     args: &Args,
     inputs: &Inputs,
@@ -160,7 +160,7 @@ fn targets(
     Ok(targets.into_iter().map(Some).collect())
 }
 
-/// For each kind of defect the end of its map's name, each another.
+/// For each kind of defect, the end of its map's file name. No two are equal.
 fn defect_files<'a>(kinds: impl Iterator<Item = (Role, &'a str)>) -> Vec<String> {
     let mut used = HashSet::new();
     let defects = kinds.filter(|(role, _)| *role == Role::Defect);

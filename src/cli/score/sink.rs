@@ -1,4 +1,4 @@
-//! Results photo by photo: drawn, printed, counted.
+//! Draws, prints and counts the results, photo by photo.
 
 use std::io::{IsTerminal, StdoutLock};
 use std::path::Path;
@@ -14,7 +14,7 @@ use crate::cli::printer::{Format, Printer};
 use crate::cli::progress::{Notes, progress_bar};
 use crate::cli::terminal::{STOPPED, is_stopped, printed};
 
-/// Where results go, photo by photo, and what went wrong.
+/// Takes the results photo by photo, and counts the errors.
 pub struct ResultSink<'a> {
     pub context: &'a ScoreContext,
     pub plan: &'a Plan,
@@ -41,7 +41,8 @@ impl<'a> ResultSink<'a> {
         }
     }
 
-    /// Draws what was found in a photo (opening it where it is not given) and prints it. False when nobody reads on.
+    /// Draws and prints the result of a photo. Opens the photo if it is not given. False if nobody reads the output any
+    /// more.
     pub fn keep(
         &mut self,
         photo: usize,
@@ -55,7 +56,7 @@ impl<'a> ResultSink<'a> {
             let drawn = opened.and_then(|photo| {
                 self.context.draw(&photo, finding, (target, &plan.drawing), &mut record)
             });
-            // A result that cannot be drawn is still a result.
+            // A result that cannot be drawn is still valid.
             if let Err(error) = drawn {
                 self.fail(&error);
             }
@@ -64,25 +65,25 @@ impl<'a> ResultSink<'a> {
         self.bar.suspend(|| printed(self.printer.print(&record)))
     }
 
-    /// Says what is wrong with a photo.
+    /// Reports an error and counts it.
     pub fn fail(&mut self, error: &dyn std::fmt::Display) {
         self.failed += 1;
         self.bar.suspend(|| say!("{error}"));
     }
 
-    /// Says something, unless nothing is to be said.
+    /// Prints a message, unless `--quiet` is given.
     pub fn say(&self, text: &str) {
         if !self.plan.quiet {
             self.bar.suspend(|| say!("{text}"));
         }
     }
 
-    /// Says what is notable about how photos are read, once.
+    /// Prints a note about the reading of photos, but only the first one.
     pub fn note(&mut self, note: &str) {
         self.notes.once(&self.bar, note);
     }
 
-    /// The same of a photo.
+    /// The same for the note of a photo.
     pub fn note_photo(&mut self, path: &Path, photo: &Photo) {
         self.notes.say(&self.bar, path, photo);
     }
