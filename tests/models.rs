@@ -152,7 +152,7 @@ fn weights_that_overflow_give_an_error_and_no_score() {
         .code(1)
         .stdout("");
     let stderr = String::from_utf8_lossy(&assert.get_output().stderr).into_owned();
-    assert!(stderr.contains("no number") && stderr.lines().count() == 1, "{stderr}");
+    assert!(stderr.contains("not a number") && stderr.lines().count() == 1, "{stderr}");
 }
 
 #[test]

@@ -328,8 +328,7 @@ fn new_check_and_show_lead_from_a_copy_to_a_score() {
     assert!(check(&["check", path]).contains("normal: 5 states, 80 prompts"));
     let doubtful = check(&["check", "winclip", "--product", "nut"]);
     assert!(
-        doubtful
-            .contains("warning: \"a jpeg corrupted photo of the {}.\" stands in templates twice"),
+        doubtful.contains("warning: \"a jpeg corrupted photo of the {}.\" is in templates twice"),
         "{doubtful}"
     );
     let long = "very ".repeat(40) + "large nut";

@@ -23,15 +23,17 @@ fn source() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("src")
 }
 
-/// All files of Rust below a folder, each with its code and without its tests.
+/// All files of Rust below a folder, each with its code and without its comments and tests.
 fn files(folder: &Path) -> Vec<(PathBuf, String)> {
     let mut files = Vec::new();
     for entry in walkdir::WalkDir::new(folder) {
         let path = entry.unwrap().into_path();
         if path.extension().is_some_and(|extension| extension == "rs") {
             let text = std::fs::read_to_string(&path).unwrap();
-            let code = text.split("#[cfg(test)]\nmod tests").next().unwrap().to_string();
-            files.push((path, code));
+            let code = text.split("#[cfg(test)]\nmod tests").next().unwrap();
+            // Documentation may name what stands above.
+            let code = code.lines().filter(|line| !line.trim_start().starts_with("//"));
+            files.push((path, code.collect::<Vec<_>>().join("\n")));
         }
     }
     files
