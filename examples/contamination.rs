@@ -11,7 +11,7 @@ use std::sync::Arc;
 use blemish::data::{Layout, Sample, samples};
 use blemish::detect::{MethodInputs, default_method};
 use blemish::eval::{Curve, EvalPrediction, evaluate};
-use blemish::mutual::{MutualOptions, MutualScorer, PhotoHashes, UniquePhotos, Watch};
+use blemish::mutual::{MutualOptions, MutualScorer, UniquePhotos, Watch};
 use blemish::{Adapter, Clip, Error, Product, Prompts};
 use rand::SeedableRng;
 use rand::seq::SliceRandom;
@@ -41,7 +41,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
                 let options = MutualOptions { with_prompts: way != 1, ..MutualOptions::default() };
                 let method = default_method(inputs.adapter.is_some()).make(&inputs)?;
                 let mut scorer = MutualScorer::new(clip.clone(), method, product.clone(), options)?;
-                let photos = UniquePhotos::new(PhotoHashes::begin(&paths), 0);
+                let photos = UniquePhotos::read(&paths, 0, &|_| {});
                 let encoded = scorer.add_photos(&photos, Watch::default());
                 let results =
                     if way == 0 { scorer.finish_by_prompts() } else { scorer.finish()? };

@@ -53,7 +53,10 @@ pub(crate) fn append(path: &Path) -> Result<File> {
         libc::O_NOFOLLOW | libc::O_NONBLOCK,
     );
     if path.is_symlink() {
-        return Err(Error::setting(path.display(), "is a link; remove it, or give another folder"));
+        return Err(Error::setting(
+            format!("the file {}", path.display()),
+            "is a link; remove it, or give another folder",
+        ));
     }
     options.open(path).map_err(Error::write(path))
 }

@@ -19,8 +19,8 @@
 //!
 //! [`Clip::load`] also takes the names of larger models ([`clip::aliases`]), Hugging Face repository ids and folders.
 //! [`profile::enroll`] makes a [`Profile`] from a few photos of good parts. The profile draws a line between good and
-//! defective parts. Implement [`detect::Method`] to add another method. [`render`] draws maps, and [`report`] prints
-//! results.
+//! defective parts. Implement [`detect::Method`] to add another method. [`render`] draws maps, and [`report`] has
+//! the fields of results.
 //!
 //! blemish allocates and frees large pieces of memory. It is faster with an allocator that keeps freed pages. The
 //! command line uses mimalloc.

@@ -55,7 +55,7 @@ fn a_killed_run_goes_on_to_the_same_bytes() {
     let mut text = std::fs::read_to_string(&log).unwrap();
     text.push_str("{\"photo\":\"bottle/te");
     std::fs::write(&log, text).unwrap();
-    eval(home, &["--out", "cut"]).code(2).stderr(contains("resume it"));
+    eval(home, &["--out", "cut"]).code(2).stderr(contains("continue it with --resume"));
     eval(home, &["--out", "cut", "--resume", "--fit", "letterbox"])
         .code(2)
         .stderr(contains("of other photos or settings"));
@@ -66,6 +66,15 @@ fn a_killed_run_goes_on_to_the_same_bytes() {
     let resumed = eval(home, &["--out", "cut", "--resume"]).success();
     assert_eq!(resumed.get_output().stdout, whole.get_output().stdout);
     assert_eq!(contents(&home.join("cut")), contents(&home.join("whole")));
+}
+
+#[test]
+fn what_the_model_cannot_do_is_refused_before_anything_is_written() {
+    let home = tempdir().unwrap();
+    let home = home.path();
+    eval(home, &["--size", "16", "--out", "run"]).code(2);
+    assert!(!home.join("run/run.json").exists());
+    eval(home, &["--out", "run"]).success();
 }
 
 #[test]

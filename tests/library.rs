@@ -2,12 +2,14 @@
 
 mod common;
 
+use std::cell::Cell;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use blemish::detect::{MethodInputs, default_method};
 use blemish::mutual::{
-    MutualOptions, MutualOutcome, MutualScores, MutualSetup, PhotoHashes, Watch, score_photos,
+    FolderEncoding, MutualOptions, MutualOutcome, MutualScores, MutualSetup, PhotoHashes, Progress,
+    Watch, score_photos,
 };
 use blemish::profile::{EnrollOptions, EnrollPhotos, enroll};
 use blemish::{Adapter, BitDepth, Clip, Error, Photo, Product, Profile, Prompts};
@@ -24,8 +26,8 @@ fn setup(options: MutualOptions) -> MutualSetup {
 }
 
 fn scored(photos: &[PathBuf], setup: &MutualSetup) -> MutualScores {
-    match score_photos(PhotoHashes::begin(photos), setup, Watch::default()).unwrap() {
-        MutualOutcome::Scored(scores) => *scores,
+    match score_photos(photos, setup, Watch::default()).unwrap() {
+        MutualOutcome::Scored(scores) => scores,
         _ => panic!("there are enough photos"),
     }
 }
@@ -44,7 +46,7 @@ fn a_folder_is_scored_as_by_the_command_line() {
 
     let setup = setup(MutualOptions { with_prompts: true, ..MutualOptions::default() });
     let scores = scored(&photos, &setup);
-    assert_eq!((scores.photos.count(), scores.scored), (10, 9));
+    assert_eq!((scores.photos.count(), scores.parts[0].results.photos()), (10, 9));
     assert_eq!(scores.photos.copies().len(), 1);
     assert!(scores.find(0).is_none(), "no picture");
 
@@ -71,6 +73,29 @@ fn a_folder_is_scored_as_by_the_command_line() {
         );
         assert_eq!(row["folder"]["sha256"], part.encoded.sha256);
     }
+}
+
+#[test]
+fn a_folder_that_is_stopped_is_scored_by_prompts() {
+    let home = tempdir().unwrap();
+    let photos: Vec<PathBuf> = (0..12).map(|i| home.path().join(format!("{i}.png"))).collect();
+    photos.iter().enumerate().for_each(|(i, path)| photo(path, 60 + i as u32, 50));
+    let setup = setup(MutualOptions { with_prompts: true, ..MutualOptions::default() });
+    let too_few = score_photos(&photos[..3], &setup, Watch::default()).unwrap();
+    assert!(matches!(too_few, MutualOutcome::TooFew));
+
+    let encoded = Cell::new(0);
+    let count = |progress| encoded.set(encoded.get() + usize::from(progress == Progress::Encoded));
+    let watch = Watch { progress: &count, is_stopped: &|| encoded.get() >= 3 };
+    let hashes = PhotoHashes::begin(&photos);
+    let FolderEncoding::Encoded(folder) = setup.encode(hashes, watch).unwrap() else {
+        panic!("there are enough photos")
+    };
+    assert!(folder.stopped && (1..=4).contains(&folder.count()), "{}", folder.count());
+    let (count, scores) = (folder.count(), folder.score(&setup, watch).unwrap());
+    let results = &scores.parts[0].results;
+    assert!(!results.is_mutual() && results.photos() == count);
+    assert!(results.finding(0).score.is_finite() && results.mutual_score(0).is_none());
 }
 
 #[test]
@@ -113,4 +138,12 @@ fn errors_have_sources_and_name_settings() {
         .assert()
         .code(2)
         .stderr(predicates::str::contains("blemish: --bit-depth 3: must be between 8 and 16"));
+    // A file that is called as a flag is no flag.
+    std::fs::write(home.path().join("prompts"), "").unwrap();
+    common::blemish(home.path())
+        .current_dir(home.path())
+        .args(["prompts", "new", "prompts"])
+        .assert()
+        .code(2)
+        .stderr(predicates::str::contains("blemish: the file prompts: is there already"));
 }

@@ -53,7 +53,8 @@ fn modules_use_only_the_floors_below_them() {
         assert!(!code.contains("crate::{"), "{relative}: one `use` a module");
         for used in code.split("crate::").skip(1) {
             let name = used.split(|c: char| !c.is_alphanumeric() && c != '_').next().unwrap();
-            // What `lib.rs` has at the root is for users of the library, and for links in documentation.
+            // What `lib.rs` has at the root is for users of the library.
+            assert!(!name.starts_with(char::is_uppercase), "{relative}: name the module of {name}");
             let Some(theirs) = floor(name) else { continue };
             assert!(
                 theirs < own || name == module,
@@ -92,11 +93,38 @@ fn used_by(module: &[String], is_folder: bool, code: &str, root: &str) -> Vec<Ve
     used
 }
 
+/// Of what a folder's own file takes from its parts (`pub use part::{A, B}`) the part, by the names that others use.
+fn reexports(
+    files: &[(PathBuf, String)],
+    root: &Path,
+    all: &BTreeSet<Vec<String>>,
+) -> BTreeMap<Vec<String>, Vec<String>> {
+    let mut reexports = BTreeMap::new();
+    for (path, code) in files.iter().filter(|(path, _)| path.ends_with("mod.rs")) {
+        let own = module_of(path, root);
+        for statement in code.split("use ").skip(1) {
+            let statement = statement.split(';').next().unwrap();
+            let Some((part, names)) = statement.trim_start_matches("self::").split_once("::")
+            else {
+                continue;
+            };
+            for name in names.split(|c: char| !c.is_alphanumeric() && c != '_') {
+                let with = |name: &str| [&own[..], &[name.to_string()]].concat();
+                if all.contains(&with(part)) && !all.contains(&with(name)) {
+                    reexports.insert(with(name), with(part));
+                }
+            }
+        }
+    }
+    reexports
+}
+
 /// What each module uses, by their names. In the command line a folder's own file stands above its parts; in the library
 /// parts use the types that their folder's own file declares, as Rust has it.
 fn uses(root: &Path, is_library: bool) -> BTreeMap<Vec<String>, BTreeSet<Vec<String>>> {
     let files = files(root);
     let all: BTreeSet<Vec<String>> = files.iter().map(|(path, _)| module_of(path, root)).collect();
+    let reexports = reexports(&files, root, &all);
     let mut uses = BTreeMap::<_, BTreeSet<_>>::new();
     for (path, code) in &files {
         let own = module_of(path, root);
@@ -106,6 +134,9 @@ fn uses(root: &Path, is_library: bool) -> BTreeMap<Vec<String>, BTreeSet<Vec<Str
         for mut path in
             used_by(&own, is_folder, code, if is_library { "crate::" } else { "crate::cli::" })
         {
+            if let Some(declared) = reexports.get(&path) {
+                path.clone_from(declared);
+            }
             // The longest beginning that is a module; what is left is an item of it.
             while !path.is_empty() && !all.contains(&path) {
                 path.pop();

@@ -8,6 +8,7 @@ use blemish::{Detector, Photo};
 
 use super::inputs::Inputs;
 use super::progress::{Notes, progress_bar};
+use super::terminal::message;
 
 /// Encodes the photos that can be read, and reports the others. The `bool` is true if all could be read.
 pub fn encode_all(
@@ -29,7 +30,7 @@ pub fn encode_all(
             Ok(one) => encoded.push((path.clone(), one)),
             Err(error) => {
                 complete = false;
-                bar.suspend(|| say!("{error}"));
+                bar.suspend(|| say!("{}", message(&error)));
             }
         }
         bar.inc(1);

@@ -6,6 +6,8 @@ use std::path::{Component, Path, PathBuf};
 use blemish::Error;
 use blemish::data::{ENDINGS, has_photo_ending};
 
+use super::terminal::message;
+
 /// The photos to score, in order, and the inputs that cannot be used.
 #[derive(Default)]
 pub struct Inputs {
@@ -162,7 +164,7 @@ pub fn named(photo: &Path, error: &Error) -> String {
     match error {
         Error::Photo { why, .. } => format!("{}: {why}", photo.display()),
         Error::Read { source, .. } => format!("{}: cannot read: {source}", photo.display()),
-        other => format!("{}: {other}", photo.display()),
+        other => format!("{}: {}", photo.display(), message(other)),
     }
 }
 

@@ -46,6 +46,7 @@ enum Command {
 
 pub fn run() -> anyhow::Result<ExitCode> {
     terminal::handle_stop()?;
+    terminal::know_flags(is_flag);
     match Cli::parse().command {
         Command::Score(args) => score::run(&args),
         Command::Enroll(args) => enroll::run(&args),
@@ -59,25 +60,21 @@ pub fn run() -> anyhow::Result<ExitCode> {
     }
 }
 
-/// Prints an error and returns its exit code. The library names a setting. If a flag has this name, the message names
-/// the flag.
+/// Tells an error. Returns the exit code: 2 for a wrong command, 1 for a failure.
 pub fn tell(error: &anyhow::Error) -> ExitCode {
-    let Some(error) = error.downcast_ref::<blemish::Error>() else {
-        say!("{error:#}");
-        return ExitCode::FAILURE;
-    };
-    match error {
-        blemish::Error::Setting { setting, .. } if is_flag(setting) => say!("--{error}"),
-        _ => say!("{error}"),
+    let known = error.downcast_ref::<blemish::Error>();
+    match known {
+        Some(error) => say!("{}", terminal::message(error)),
+        None => say!("{error}"),
     }
-    ExitCode::from(if error.is_usage() { 2 } else { 1 })
+    ExitCode::from(if known.is_some_and(blemish::Error::is_usage) { 2 } else { 1 })
 }
 
-/// Whether a setting begins with the name of a flag.
-fn is_flag(setting: &str) -> bool {
+/// Whether any command has this flag.
+fn is_flag(name: &str) -> bool {
     fn has(command: &clap::Command, flag: &str) -> bool {
         command.get_arguments().any(|argument| argument.get_long() == Some(flag))
             || command.get_subcommands().any(|command| has(command, flag))
     }
-    setting.split(' ').next().is_some_and(|name| has(&Cli::command(), name))
+    has(&Cli::command(), name)
 }

@@ -10,7 +10,7 @@ use clap::Subcommand;
 use serde_json::Value;
 
 use super::args::model::ModelArgs;
-use super::terminal::printed;
+use super::terminal::{message, printed};
 
 /// Show, compare and check profiles, the files that `blemish enroll` writes.
 #[derive(clap::Args)]
@@ -76,7 +76,10 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
                 Ok(())
             };
             if let Err(error) = check() {
-                say!("{error:#}");
+                match error.downcast_ref() {
+                    Some(error) => say!("{}", message(error)),
+                    None => say!("{error}"),
+                }
                 return Ok(ExitCode::FAILURE);
             }
             let about = profile.about();

@@ -1,6 +1,7 @@
 //! Messages on standard error, results on standard output, and Ctrl-C.
 
 use std::io::Write;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU8, Ordering};
 
 /// Prints a message on standard error, as one line.
@@ -13,6 +14,26 @@ macro_rules! say {
 pub fn say(text: std::fmt::Arguments) {
     let text = text.to_string();
     let _ = writeln!(std::io::stderr(), "blemish: {}", blemish::text::shown(&text));
+}
+
+/// Tells whether a name is the name of a flag.
+static IS_FLAG: OnceLock<fn(&str) -> bool> = OnceLock::new();
+
+/// From now on [`message`] knows the flags.
+pub fn know_flags(is_flag: fn(&str) -> bool) {
+    let _ = IS_FLAG.set(is_flag);
+}
+
+/// An error of the library on one line. The library names a setting; where a flag sets it, `--` is put before it.
+pub fn message(error: &blemish::Error) -> String {
+    let is_flag = |setting: &str| {
+        let name = setting.split(' ').next().unwrap_or_default();
+        IS_FLAG.get().is_some_and(|is_flag| is_flag(name))
+    };
+    match error {
+        blemish::Error::Setting { setting, .. } if is_flag(setting) => format!("--{error}"),
+        _ => error.to_string(),
+    }
 }
 
 /// Writes a value as a line of JSON that is safe on a terminal.

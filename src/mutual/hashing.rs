@@ -11,7 +11,8 @@ use std::time::{Duration, Instant};
 use rayon::ThreadPoolBuilder;
 use rayon::prelude::*;
 
-use super::{MutualPhoto, MutualScorer, Progress, Watch};
+use super::scorer::{MutualPhoto, MutualScorer};
+use super::{Progress, Watch};
 use crate::error::{Error, Result};
 use crate::files::files_sha256;
 use crate::image::{BitDepth, Photo};
@@ -62,14 +63,14 @@ impl PhotoHashes {
     }
 
     /// How many photos were read so far.
-    pub fn read(&self) -> usize {
+    pub fn done(&self) -> usize {
         self.done.load(Ordering::Relaxed)
     }
 
     /// Waits until all photos were read. `progress` receives how many were read so far.
     pub fn wait(&self, progress: &dyn Fn(usize)) {
         while !self.is_done() {
-            progress(self.read());
+            progress(self.done());
             sleep(PAUSE);
         }
     }
@@ -100,7 +101,7 @@ impl Early {
     ) -> Self {
         let (mut early, mut bytes) = (Self::default(), 0);
         let goes_on = || {
-            (watch.progress)(Progress::Read(hashes.read()));
+            (watch.progress)(Progress::Read(hashes.done()));
             !hashes.is_done() && !(watch.is_stopped)()
         };
         for (i, path) in hashes.paths().iter().enumerate() {

@@ -7,7 +7,8 @@ use std::sync::mpsc::sync_channel;
 use std::time::Instant;
 
 use super::hashing::{Early, PhotoHashes};
-use super::{MutualScorer, Progress, Watch};
+use super::scorer::MutualScorer;
+use super::{Progress, Watch};
 use crate::error::{Error, Result};
 use crate::files::sha256;
 use crate::image::Photo;
@@ -23,6 +24,13 @@ pub struct UniquePhotos {
 }
 
 impl UniquePhotos {
+    /// Reads all photos; `progress` is told how many were read.
+    pub fn read(photos: &[PathBuf], seed: u64, progress: &dyn Fn(usize)) -> Self {
+        let hashes = PhotoHashes::begin(photos);
+        hashes.wait(progress);
+        Self::new(hashes, seed)
+    }
+
     /// Waits for the hashes. The seed and the contents decide the order. File names and the order of the files do not
     /// matter.
     pub fn new(hashes: PhotoHashes, seed: u64) -> Self {

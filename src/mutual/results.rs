@@ -4,7 +4,7 @@ use candle_core::{Device, Tensor};
 
 use super::clustering::two_groups;
 use super::scale::MutualScale;
-use super::{MutualOptions, MutualScorer, Pending, image_embeddings};
+use super::{ENOUGH, MutualOptions, Pending, image_embeddings};
 use crate::detect::{Finding, Outcome, Square};
 use crate::error::Result;
 use crate::prompt::Product;
@@ -105,7 +105,7 @@ impl MutualResults {
     pub fn without_bulk(&self) -> Option<usize> {
         let (distances, _) = self.mutual.as_ref()?;
         let count = distances.len();
-        if count < MutualScorer::ENOUGH {
+        if count < ENOUGH {
             return None;
         }
         let (upper, explained) = two_groups(distances.iter().map(|d| d.score).collect());

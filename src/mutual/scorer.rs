@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::clustering::two_means;
 use super::results::MutualResults;
 use super::scale::MutualScale;
-use super::{MutualOptions, Pending, image_embeddings};
+use super::{ENOUGH, MutualOptions, Pending, image_embeddings};
 use crate::clip::{Clip, Features, Taps};
 use crate::detect::{Combined, Detector, KindScore, Method, PatchMap, check_numbers};
 use crate::error::{Error, Result};
@@ -66,9 +66,6 @@ impl MutualPhoto {
 }
 
 impl MutualScorer {
-    /// Fewer photos than this say too little about each other.
-    pub const ENOUGH: usize = 8;
-
     /// Makes a scorer without photos. `method` scores by prompts.
     ///
     /// # Errors
@@ -193,7 +190,7 @@ impl MutualScorer {
     pub fn two_products(&self) -> Result<Option<Vec<bool>>> {
         const APART: f32 = 0.12;
         let count = self.photos.len();
-        if count < Self::ENOUGH {
+        if count < ENOUGH {
             return Ok(None);
         }
         let found = two_means(&image_embeddings(&self.photos)?.to_vec2::<f32>()?);

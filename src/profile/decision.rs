@@ -65,15 +65,15 @@ impl Calibration {
     /// parts reaches such a score. None if there are no good photos.
     pub fn p_value(&self, score: f32) -> Option<f64> {
         let below = self.scores.partition_point(|s| *s < score);
-        let (n, candidates) = (self.scores.len(), self.scores.len() - below);
-        (n > 0).then(|| (1 + candidates) as f64 / (n + 1) as f64)
+        let (n, reaching) = (self.scores.len(), self.scores.len() - below);
+        (n > 0).then(|| (1 + reaching) as f64 / (n + 1) as f64)
     }
 
     /// A photo with a higher score is [`Decision::Ng`]. None if there are too few photos for this rate.
     pub fn threshold(&self, false_alarm: f64) -> Option<f32> {
         let n = self.scores.len();
-        let candidates = (false_alarm * (n + 1) as f64 * (1.0 + 1e-9)) as usize;
-        (1..=n).contains(&candidates).then(|| self.scores[n - candidates])
+        let reaching = (false_alarm * (n + 1) as f64 * (1.0 + 1e-9)) as usize;
+        (1..=n).contains(&reaching).then(|| self.scores[n - reaching])
     }
 
     /// Number of good photos that a false-alarm rate needs: 19 for 5 %, 99 for 1 %.

@@ -115,14 +115,14 @@ mod tests {
             flag_odd(&mut references, rule);
             (0..scores.len()).filter(|i| references[*i].is_odd).collect()
         };
-        let signed_log1p = Fusion::default();
-        assert_eq!(flagged(&[0.5, 0.48, 0.9, 0.52, 0.47], &signed_log1p), [2]);
-        assert!(flagged(&[0.5, 0.48, 0.55, 0.52, 0.47], &signed_log1p).is_empty());
-        assert!(flagged(&[0.5, 0.5, 0.5, 0.501, 0.5], &signed_log1p).is_empty());
+        let balanced = Fusion::default();
+        assert_eq!(flagged(&[0.5, 0.48, 0.9, 0.52, 0.47], &balanced), [2]);
+        assert!(flagged(&[0.5, 0.48, 0.55, 0.52, 0.47], &balanced).is_empty());
+        assert!(flagged(&[0.5, 0.5, 0.5, 0.501, 0.5], &balanced).is_empty());
         // A plain mean needs no inverse. The inverse would turn 0.97 into 31, and the others into 8 to 12.
         let plain = Fusion::Mean { prompts: 1.0, references: 1.0, line: None };
         let near_one = [0.9, 0.91, 0.97, 0.92, 0.93];
-        assert_eq!(flagged(&near_one, &signed_log1p), [2]);
+        assert_eq!(flagged(&near_one, &balanced), [2]);
         assert!(flagged(&near_one, &plain).is_empty());
         assert_eq!(flagged(&[0.5, 0.48, 0.9, 0.52, 0.47], &plain), [2]);
     }

@@ -166,7 +166,8 @@ impl Prompts {
         let names: Vec<&str> = new.iter().map(|group| &*group.name).collect();
         let twice = |i: &usize| names[..*i].iter().any(|n| n.eq_ignore_ascii_case(names[*i]));
         if let Some(i) = (1..names.len()).find(twice) {
-            return Err(Error::setting("detect and ignore", format!("name {} twice", names[i])));
+            let setting = format!("detect, ignore: {}", names[i]);
+            return Err(Error::setting(setting, "is named twice; name it once"));
         }
         self.groups.extend(new);
         Ok(self)

@@ -163,12 +163,12 @@ impl Components {
             let own = count(&layout);
             let squares = own.iter().enumerate().map(|(i, share)| {
                 let (mean, spread) =
-                    mean_and_spread(references.iter().map(|references| references[i]));
+                    mean_and_spread(references.iter().map(|reference| reference[i]));
                 ((share - mean) / spread.max(least)).powi(2)
             });
             (squares.sum::<f32>() / own.len() as f32).sqrt()
         };
-        let matched = self.references.iter().map(|references| layout.matched(references, places));
+        let matched = self.references.iter().map(|reference| layout.matched(reference, places));
         let better = |a: (f32, Vec<f32>), b: (f32, Vec<f32>)| if b.0 < a.0 { b } else { a };
         let (cost, costs) = matched.reduce(better).unwrap_or_default();
         let near = self.banks.compare(photo, places)?;
@@ -215,7 +215,7 @@ impl ReferenceModel for Components {
         let labels = self
             .references
             .iter()
-            .map(|references| Tensor::new(&references.labels[..], &Device::Cpu));
+            .map(|reference| Tensor::new(&reference.labels[..], &Device::Cpu));
         let labels = labels.collect::<candle_core::Result<Vec<_>>>()?;
         let scales: Vec<f32> =
             self.scales.iter().flat_map(|(mean, spread)| [*mean, *spread]).collect();
@@ -276,10 +276,10 @@ impl FeatureLayout {
 
     /// The cost of matching the components with the components of a reference photo, nearest pairs first. Also the cost
     /// at each patch. A missing component has its cost at the patches where the reference photo has it.
-    fn matched(&self, references: &FeatureLayout, places: &Places) -> (f32, Vec<f32>) {
+    fn matched(&self, reference: &FeatureLayout, places: &Places) -> (f32, Vec<f32>) {
         let mut pairs = Vec::new();
         for (i, own) in self.components.iter().enumerate() {
-            for (j, other) in references.components.iter().enumerate() {
+            for (j, other) in reference.components.iter().enumerate() {
                 let cost = own.cost(other);
                 if own.label == other.label && cost < UNMATCHED {
                     pairs.push((cost, i, j));
@@ -296,7 +296,7 @@ impl FeatureLayout {
         }
         let mut costs = vec![0f32; self.labels.len()];
         let mut total = 0.0;
-        for (components, matched) in [(&self.components, own), (&references.components, others)] {
+        for (components, matched) in [(&self.components, own), (&reference.components, others)] {
             for (i, component) in components.iter().enumerate() {
                 let cost = matched.get(&i).copied().unwrap_or(UNMATCHED);
                 let seen = component.patches.iter().filter(|p| places.holds(**p));

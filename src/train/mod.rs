@@ -163,9 +163,9 @@ fn split(own: usize, all: usize, held_back: f64, seed: u64) -> (Vec<usize>, Vec<
 
 /// A separate stream of random numbers for each purpose.
 fn rng_stream(seed: u64, stream: u64) -> ChaCha8Rng {
-    let mut rng_stream = ChaCha8Rng::seed_from_u64(seed);
-    rng_stream.set_stream(stream);
-    rng_stream
+    let mut random = ChaCha8Rng::seed_from_u64(seed);
+    random.set_stream(stream);
+    random
 }
 
 /// For each product, the anomalous minus the normal text embedding, times the logit scale.
@@ -202,10 +202,10 @@ impl Run<'_> {
 
     /// The pictures of an epoch, in order.
     fn epoch(&self, epoch: usize) -> Vec<Item> {
-        let mut rng_stream = rng_stream(self.options.seed, 1 + epoch as u64);
+        let mut random = rng_stream(self.options.seed, 1 + epoch as u64);
         let mut order = self.learn.clone();
-        order.shuffle(&mut rng_stream);
-        let item = |photo| match rng_stream.random_bool(self.options.mosaic) {
+        order.shuffle(&mut random);
+        let item = |photo| match random.random_bool(self.options.mosaic) {
             true => self.mosaic(photo),
             false => Item { photos: vec![photo] },
         };
@@ -215,14 +215,14 @@ impl Run<'_> {
     /// The mosaic that replaces a photo. It is always the same, so the model encodes it once. For each part, first a
     /// kind is drawn and then a photo of this kind, as in the official code.
     fn mosaic(&self, photo: usize) -> Item {
-        let mut rng_stream = rng_stream(self.options.seed, (1 << 32) + photo as u64);
+        let mut random = rng_stream(self.options.seed, (1 << 32) + photo as u64);
         let mut kinds: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
         for &i in self.learn.iter().filter(|i| self.all[**i].product == self.all[photo].product) {
             kinds.entry(&self.all[i].kind).or_default().push(i);
         }
         let kinds: Vec<Vec<usize>> = kinds.into_values().collect();
         let mut draw =
-            || kinds.choose(&mut rng_stream).and_then(|kind| kind.choose(&mut rng_stream)).copied();
+            || kinds.choose(&mut random).and_then(|kind| kind.choose(&mut random)).copied();
         Item { photos: (0..4).map(|_| draw().unwrap_or(photo)).collect() }
     }
 
@@ -243,11 +243,11 @@ impl Run<'_> {
     /// The initial weight and bias of each layer, drawn as for PyTorch's linear layers.
     fn start(&self, clip: &Clip) -> Result<Vec<Var>> {
         let shape = clip.shape();
-        let mut rng_stream = rng_stream(self.options.seed, u64::MAX);
+        let mut random = rng_stream(self.options.seed, u64::MAX);
         let most = 1.0 / (shape.width as f32).sqrt();
         let mut draw = |dims: &[usize]| {
             let count = dims.iter().product::<usize>();
-            let values = (0..count).map(|_| rng_stream.random_range(-most..most)).collect();
+            let values = (0..count).map(|_| random.random_range(-most..most)).collect();
             Var::from_tensor(&loss::tensor(values, dims)?)
         };
         let mut variables = Vec::new();

@@ -25,6 +25,7 @@ pub fn folder() -> &'static Path {
         let from = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/clip");
         let mut hasher = Sha256::new();
         FILES.iter().for_each(|file| hasher.update(std::fs::read(from.join(file)).unwrap()));
+        hasher.update(include_bytes!("models.rs"));
         let hash: String = hasher.finalize()[..8].iter().map(|b| format!("{b:02x}")).collect();
         let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("clip-{hash}"));
         if !folder.is_dir() {

@@ -90,7 +90,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     if checkpoint.exists() && !args.resume {
         let why =
             "is there from a run that was stopped; continue it with --resume, or remove the file";
-        return Err(Error::setting(checkpoint.display(), why).into());
+        return Err(Error::setting(format!("the file {}", checkpoint.display()), why).into());
     }
     let folder =
         args.output.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));

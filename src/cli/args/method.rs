@@ -104,11 +104,12 @@ impl MethodArgs {
             _ => (self.blocks.clone(), None),
         };
         let blocks = adapter_blocks.as_deref();
-        let named = self.adapter.as_ref().map(|file| Adapter::open(file, blocks)).transpose()?;
         let asked = match (&self.name, self.mode()) {
             (Some(name), Some(ScoringMode::PerPhoto)) => Some(blemish::detect::method(name)?),
             _ => None,
         };
+        self.check_for(asked)?;
+        let named = self.adapter.as_ref().map(|file| Adapter::open(file, blocks)).transpose()?;
         let own = || match blemish::clip::is_cached(model.name()) {
             true => Adapter::of_model(model.name(), blocks),
             false => Ok(None),
@@ -120,14 +121,7 @@ impl MethodArgs {
         };
         let best = || blemish::detect::default_method(adapter.is_some());
         let entry = asked.unwrap_or_else(best);
-        for (setting, given) in
-            [("adapter", self.adapter.is_some()), ("blocks", adapter_blocks.is_some())]
-        {
-            if given && !entry.takes_adapter {
-                let why = format!("--method {} takes none; use april-gan or fused", entry.name);
-                return Err(Error::setting(setting, why).into());
-            }
-        }
+        self.check_for(Some(entry))?;
         let (fit, quiet) = (self.fit, model.quiet);
         Ok(MethodChoice {
             mode,
@@ -140,6 +134,21 @@ impl MethodArgs {
             adapter,
             adapter_blocks,
         })
+    }
+
+    /// Refuses `--adapter` and `--blocks` for a method without trained layers.
+    fn check_for(&self, entry: Option<&MethodEntry>) -> blemish::Result<()> {
+        let Some(entry) = entry.filter(|entry| !entry.takes_adapter) else { return Ok(()) };
+        let compares = matches!(self.mode(), Some(ScoringMode::Mutual | ScoringMode::Auto));
+        for (setting, given) in
+            [("adapter", self.adapter.is_some()), ("blocks", self.blocks.is_some() && !compares)]
+        {
+            if given {
+                let why = format!("--method {} takes none; use april-gan or fused", entry.name);
+                return Err(Error::setting(setting, why));
+            }
+        }
+        Ok(())
     }
 
     /// Like `resolve`, for a command that scores each photo by itself.

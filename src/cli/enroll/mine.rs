@@ -6,7 +6,7 @@ use std::sync::Arc;
 use blemish::files::write_whole;
 use blemish::image::BitDepth;
 use blemish::mutual::{
-    EncodedPhotos, MutualOptions, MutualResults, MutualScorer, PhotoHashes, UniquePhotos, Watch,
+    EncodedPhotos, MutualOptions, MutualResults, MutualScorer, UniquePhotos, Watch,
 };
 use blemish::sheet::{self, Thumbnail};
 use blemish::{Error, Photo, Product};
@@ -58,9 +58,7 @@ pub fn mine(
     let method = model.entry.make(&model.inputs)?;
     let mut scorer = MutualScorer::new(model.clip.clone(), method, product.clone(), options)?;
     let bar = progress_bar(photos.len(), quiet);
-    let hashes = PhotoHashes::begin(photos);
-    hashes.wait(&|read| bar.set_position(read as u64));
-    let photos = UniquePhotos::new(hashes, args.seed);
+    let photos = UniquePhotos::read(photos, args.seed, &|read| bar.set_position(read as u64));
     bar.reset();
     let watch = Watch { progress: &|_| bar.inc(1), ..Watch::default() };
     let encoded = scorer.add_photos(&photos, watch);

@@ -17,6 +17,7 @@ use self::summary::{MinedSummary, Summary};
 use crate::cli::args::rate::{check_rate, say_what_is_promised};
 use crate::cli::inputs::{Inputs, check_writable, place};
 use crate::cli::progress::StepBar;
+use crate::cli::terminal::message;
 
 pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let method = args.method.resolve_per_photo()?;
@@ -65,7 +66,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let enrolled = enroll(model.clip, product, photos, &options);
     bar.finish();
     let enrolled = enrolled?;
-    enrolled.unreadable.iter().for_each(|error| say!("{error}"));
+    enrolled.unreadable.iter().for_each(|error| say!("{}", message(error)));
     files.failed += enrolled.unreadable.len();
     if !quiet {
         say_notes(&enrolled, mined.is_some());

@@ -9,7 +9,7 @@ use blemish::data::{Layout, Sample};
 use blemish::eval::{EvalPrediction, Run, RunAbout, evaluate};
 use blemish::files::files_sha256;
 use blemish::image::BitDepth;
-use blemish::mutual::{MutualResults, PhotoHashes, UniquePhotos, Watch};
+use blemish::mutual::{MutualResults, UniquePhotos, Watch};
 use blemish::profile::{EnrollOptions, EnrollPhotos, enroll};
 use blemish::prompt::TextCache;
 use blemish::reference::ReferenceEntry;
@@ -41,6 +41,8 @@ pub fn run(plan: Plan) -> anyhow::Result<ExitCode> {
         depth,
         quiet,
     };
+    // Refuses what the model cannot do before anything is written.
+    setup.model.detector()?;
     let products = setup.products(&samples, &prompts)?;
     let about = setup.about(&products, prompt_file);
     let (part, parts) = args.shard.unwrap_or((0, 1));
@@ -171,10 +173,10 @@ impl Setup<'_> {
     fn read(&self, samples: &[&Sample], mutual: &MutualChoice) -> UniquePhotos {
         let paths: Vec<PathBuf> = samples.iter().map(|sample| sample.photo.clone()).collect();
         let bar = progress_bar(paths.len(), self.quiet);
-        let hashes = PhotoHashes::begin(&paths);
-        hashes.wait(&|read| bar.set_position(read as u64));
+        let progress = |read| bar.set_position(read as u64);
+        let photos = UniquePhotos::read(&paths, mutual.options.seed, &progress);
         bar.finish_and_clear();
-        UniquePhotos::new(hashes, mutual.options.seed)
+        photos
     }
 
     /// What the numbers depend on.
@@ -226,6 +228,10 @@ impl Setup<'_> {
         samples: &[Sample],
     ) -> anyhow::Result<Option<Run>> {
         let Some(folder) = &self.args.out else { return Ok(None) };
+        if folder.join("run.json").exists() && !self.args.resume {
+            let why = "holds a run; continue it with --resume, or give another folder";
+            return Err(Error::setting(format!("out {}", folder.display()), why).into());
+        }
         let root = &self.args.set.root;
         let named = |under_test: &UnderTest| {
             Ok((under_test.folder.to_string(), serde_json::to_value(&under_test.named)?))

@@ -30,14 +30,22 @@ pub fn resolve(args: &RunArgs, layout: Layout) -> anyhow::Result<Plan<'_>> {
     let method = args.method.resolve(ScoringMode::PerPhoto)?;
     let mutual = match (method.mode, args.mutual.given()) {
         (ScoringMode::PerPhoto, Some(flag)) => {
-            return Err(refuse(flag, "is for --method mutual and auto"));
+            return Err(Error::setting(flag, "is for --method mutual and auto").into());
         }
         (ScoringMode::PerPhoto, None) => None,
         _ if args.shard.is_some() => {
-            return Err(refuse("shard", "a part of the photos cannot be compared with all others"));
+            return Err(Error::setting(
+                "shard",
+                "a part of the photos cannot be compared with all others",
+            )
+            .into());
         }
         _ if args.profile_from.is_some() => {
-            return Err(refuse("profile-from", "good parts take the place of the other photos"));
+            return Err(Error::setting(
+                "profile-from",
+                "good parts take the place of the other photos",
+            )
+            .into());
         }
         _ => Some(args.mutual.resolve(&method)?),
     };
@@ -48,7 +56,7 @@ pub fn resolve(args: &RunArgs, layout: Layout) -> anyhow::Result<Plan<'_>> {
         let why = format!(
             "the photos are of {products} products; leave the flag out: the folders name them"
         );
-        return Err(refuse("product", &why));
+        return Err(Error::setting("product", why).into());
     }
     if let Some(folder) = &args.out {
         check_writable("out", folder)?;
@@ -57,10 +65,6 @@ pub fn resolve(args: &RunArgs, layout: Layout) -> anyhow::Result<Plan<'_>> {
     let prompts = Prompts::open(&file)?;
     let prompt_file = file.display().to_string();
     Ok(Plan { args, layout, samples, strays, method, mutual, prompt_file, prompts })
-}
-
-fn refuse(setting: &str, why: &str) -> anyhow::Error {
-    Error::setting(setting, why).into()
 }
 
 impl RunArgs {

@@ -74,7 +74,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
 
 fn new(file: &std::path::Path, from: &str) -> anyhow::Result<()> {
     if file.symlink_metadata().is_ok() {
-        let setting = file.display().to_string();
+        let setting = format!("the file {}", file.display());
         return Err(Error::setting(setting, "is there already; choose another name").into());
     }
     let embedded = blemish::prompt::prompt_files().iter().find(|(name, _)| *name == from);

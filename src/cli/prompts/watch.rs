@@ -15,7 +15,7 @@ use super::args::PromptArgs;
 use crate::cli::args::method::MethodArgs;
 use crate::cli::encode::encode_all;
 use crate::cli::inputs::Inputs;
-use crate::cli::terminal::{json_line, printed};
+use crate::cli::terminal::{json_line, message, printed};
 
 /// The pause between two readings of the file. When two readings agree, the file is saved completely.
 const PAUSE: Duration = Duration::from_millis(20);
@@ -97,7 +97,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
                 let time = start.elapsed().as_millis();
                 say!("{} photos scored again in {time} ms", paths.len());
             }
-            Err(error) => say!("{error}; the last good version stays in use"),
+            Err(error) => say!("{}; the last good version stays in use", message(&error)),
         }
     }
 }

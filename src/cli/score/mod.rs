@@ -9,7 +9,7 @@ mod sink;
 
 use std::process::ExitCode;
 
-use blemish::mutual::{MutualScorer, PhotoHashes};
+use blemish::mutual::{ENOUGH, PhotoHashes};
 
 pub use self::args::Args;
 use self::context::ScoreContext;
@@ -34,7 +34,7 @@ fn by_prompts(plan: &Plan, by: plan::ByPrompts) -> anyhow::Result<ExitCode> {
     let (mutual, mutual_flag, apart) = (by.mutual.clone(), by.mutual_flag, by.apart);
     let enough = match by.method.mode {
         ScoringMode::Mutual => 0,
-        ScoringMode::PerPhoto | ScoringMode::Auto => MutualScorer::ENOUGH,
+        ScoringMode::PerPhoto | ScoringMode::Auto => ENOUGH,
     };
     let mutual = mutual.filter(|_| plan.photos.len() >= enough);
     // Threads read the photos while the model is opened.
@@ -52,7 +52,7 @@ fn by_prompts(plan: &Plan, by: plan::ByPrompts) -> anyhow::Result<ExitCode> {
         if let (Some(flag), false) = (mutual_flag, plan.quiet) {
             say!(
                 "note: --{flag} has no effect on fewer than {} photos: each is scored by prompts only",
-                MutualScorer::ENOUGH
+                ENOUGH
             );
         }
         per_photo::score(&mut sink, &context.detector(&model)?)?;

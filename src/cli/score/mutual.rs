@@ -1,8 +1,10 @@
 //! Scores the photos of a folder by comparing them with each other.
 
+use std::collections::HashSet;
+
 use blemish::mutual::{
-    MutualOutcome, MutualPart, MutualScores, MutualSetup, PhotoHashes, Progress, Watch,
-    score_photos,
+    EncodedPhotos, FolderEncoding, MutualPart, MutualScores, MutualSetup, PhotoHashes, Progress,
+    UniquePhotos, Watch,
 };
 use blemish::report::FolderRow;
 
@@ -31,30 +33,47 @@ pub fn score(
         }
     };
     let watch = Watch { progress: &progress, is_stopped: &is_stopped };
-    let outcome = score_photos(hashes, setup, watch)?;
-    // The rest is quick, and each result is kept at once.
-    end_at_stop();
-    // From now on the bar counts the results that are printed and drawn.
-    bar.reset();
-    bar.set_length(of as u64);
-    let scores = match outcome {
-        MutualOutcome::TooFew => return Ok(false),
-        MutualOutcome::Stopped => {
+    let encoding = setup.encode(hashes, watch)?;
+    let folder = match encoding {
+        FolderEncoding::TooFew => {
+            end_at_stop();
+            bar.reset();
+            return Ok(false);
+        }
+        FolderEncoding::Stopped => {
             sink.say(
                 "warning: stopped before all photos were read, so --method mutual could not compare them",
             );
             return Ok(true);
         }
-        MutualOutcome::Scored(scores) => scores,
+        FolderEncoding::Encoded(folder) => folder,
     };
-    say_copies(sink, &scores);
-    say_what_came(sink, &scores, setup);
+    say_copies(sink, &folder.photos);
+    folder.encoded.note.iter().for_each(|note| sink.note(note));
+    let failed = say_failures(sink, &folder.photos, &folder.encoded, &HashSet::new());
+    if folder.stopped {
+        let (done, of) = (folder.count(), folder.photos.count());
+        let how = if setup.options.with_prompts { "by prompts only" } else { "by comparing them" };
+        sink.say(&format!(
+            "warning: stopped: {done} of {of} photos were looked at; they are scored {how}"
+        ));
+    }
+    if let Some(groups) = folder.groups() {
+        say_products(sink, &groups, setup, folder.stopped);
+    }
+    let scores = folder.score(setup, watch)?;
+    // The rest is quick, and each result is kept at once.
+    end_at_stop();
+    // From now on the bar counts the results that are printed and drawn.
+    bar.reset();
+    bar.set_length(of as u64);
+    say_what_came(sink, &scores, &failed);
     keep(sink, &scores, setup, method)?;
     Ok(true)
 }
 
-fn say_copies(sink: &ResultSink, scores: &MutualScores) {
-    if let [(copy, of), others @ ..] = &scores.photos.copies()[..] {
+fn say_copies(sink: &ResultSink, photos: &UniquePhotos) {
+    if let [(copy, of), others @ ..] = &photos.copies()[..] {
         let others = match others.len() {
             0 => String::new(),
             count => format!(" ({count} more files are copies)"),
@@ -64,28 +83,24 @@ fn say_copies(sink: &ResultSink, scores: &MutualScores) {
     }
 }
 
-fn say_what_came(sink: &mut ResultSink, scores: &MutualScores, setup: &MutualSetup) {
-    let with_prompts = setup.options.with_prompts;
-    scores.encoded.note.iter().for_each(|note| sink.note(note));
-    for (photo, path) in sink.plan.photos.iter().enumerate() {
-        let first = scores.encoded.index(&scores.photos, photo);
-        // A photo may have changed since it was first encoded.
-        let again =
-            scores.parts.iter().find_map(|part| part.encoded.index(&scores.photos, photo)?.err());
-        if let Some(error) = first.and_then(Result::err).or(again) {
+/// Reports photos that could not be encoded, but those that are `known` to have failed. Returns their indices.
+fn say_failures(
+    sink: &mut ResultSink,
+    photos: &UniquePhotos,
+    encoded: &EncodedPhotos,
+    known: &HashSet<usize>,
+) -> HashSet<usize> {
+    let mut failed = HashSet::new();
+    for (photo, path) in photos.paths().iter().enumerate().filter(|(i, _)| !known.contains(i)) {
+        if let Some(Err(error)) = encoded.index(photos, photo) {
             sink.fail(&named(path, error));
+            failed.insert(photo);
         }
     }
-    if is_stopped() {
-        let (done, of) = (scores.scored, scores.photos.count());
-        let how = if with_prompts { "by prompts only" } else { "by comparing them" };
-        sink.say(&format!(
-            "warning: stopped: {done} of {of} photos were looked at; they are scored {how}"
-        ));
-    }
-    if let Some(groups) = &scores.groups {
-        say_products(sink, groups, setup);
-    }
+    failed
+}
+
+fn say_what_came(sink: &mut ResultSink, scores: &MutualScores, failed: &HashSet<usize>) {
     if scores.stopped_apart {
         sink.say("warning: stopped: the two products are not scored apart");
     }
@@ -93,17 +108,21 @@ fn say_what_came(sink: &mut ResultSink, scores: &MutualScores, setup: &MutualSet
         let why = "--method mutual: fewer than two photos can be read, so none can be compared; give more photos";
         sink.fail(&why);
     }
-    scores.parts.iter().for_each(|part| say_what_it_rests_on(sink, part));
+    for part in &scores.parts {
+        // A photo may have changed since it was first encoded.
+        say_failures(sink, &scores.photos, &part.encoded, failed);
+        say_what_it_rests_on(sink, part);
+    }
 }
 
-fn say_products(sink: &ResultSink, groups: &[Option<bool>], setup: &MutualSetup) {
+fn say_products(sink: &ResultSink, groups: &[Option<bool>], setup: &MutualSetup, stopped: bool) {
     let of = |group: bool| {
         let own: Vec<usize> =
             (0..groups.len()).filter(|photo| groups[*photo] == Some(group)).collect();
         format!("{} photos like {}", own.len(), sink.plan.photos[own[0]].display())
     };
     let done = match (setup.apart, setup.options.with_prompts) {
-        _ if is_stopped() => "the run was stopped, so they are not scored apart",
+        _ if stopped => "the run was stopped, so they are not scored apart",
         (true, _) => "each product is scored by itself",
         (false, true) => {
             "all photos are scored by prompts alone; --apart scores each product by itself, and --method mutual scores \

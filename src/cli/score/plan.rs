@@ -70,15 +70,20 @@ pub struct Plan {
 
 /// Resolves the flags. None if no photo was found, which was reported.
 pub fn resolve(args: &Args) -> anyhow::Result<Option<(Plan, Source)>> {
+    // Wrong flags are reported before missing photos, and these before mistakes in the prompt file.
     let source = match &args.profile {
-        Some(file) => Source::Profile(Box::new(by_profile(args, file.clone())?)),
-        None => Source::Prompts(Box::new(by_prompts(args)?)),
+        Some(file) => Ok(by_profile(args, file.clone())?),
+        None => Err(comparison(args)?),
     };
     let inputs = Inputs::find(&args.photos, args.out.as_deref());
     inputs.errors.iter().for_each(|error| say!("{error}"));
     if inputs.photos.is_empty() {
         return Ok(None);
     }
+    let source = match source {
+        Ok(by) => Source::Profile(Box::new(by)),
+        Err((method, mutual)) => Source::Prompts(Box::new(by_prompts(args, method, mutual)?)),
+    };
     let (defect_files, depth, quiet) = match &source {
         Source::Profile(by) => {
             let kinds = by.profile.product().kinds().iter().map(|kind| (kind.role, &*kind.name));
@@ -103,7 +108,7 @@ pub fn resolve(args: &Args) -> anyhow::Result<Option<(Plan, Source)>> {
 
 fn by_profile(args: &Args, file: PathBuf) -> anyhow::Result<ByProfile> {
     let model = args.method.resolve_for_profile()?;
-    if let Some(flag) = args.mutual.given().or(args.apart.then_some("apart")) {
+    if let Some(flag) = mutual_flag(args) {
         return Err(refuse_alone(flag));
     }
     let profile = Profile::open(&file)?;
@@ -111,36 +116,53 @@ fn by_profile(args: &Args, file: PathBuf) -> anyhow::Result<ByProfile> {
     Ok(ByProfile { file, profile, model, false_alarm: args.false_alarm })
 }
 
-fn by_prompts(args: &Args) -> anyhow::Result<ByPrompts> {
+/// The method, and how photos are compared with each other. None: each photo is scored alone.
+fn comparison(args: &Args) -> anyhow::Result<(MethodChoice, Option<MutualChoice>)> {
     if args.false_alarm.is_some() {
-        return Err(refuse("false-alarm", "needs --profile: prompts alone cannot tell ok from ng"));
+        let why = "needs --profile: prompts alone cannot tell ok from ng";
+        return Err(Error::setting("false-alarm", why).into());
     }
     let method = args.method.resolve(ScoringMode::Auto)?;
     let is_alone = match method.mode {
         ScoringMode::Mutual if args.shard.is_some() => {
-            return Err(refuse("shard", "--method mutual needs all photos at once"));
+            let why = "--method mutual needs all photos at once";
+            return Err(Error::setting("shard", why).into());
         }
         ScoringMode::PerPhoto => true,
         ScoringMode::Mutual => false,
         ScoringMode::Auto => args.shard.is_some(),
     };
-    let mutual_flag = args.mutual.given().or(args.apart.then_some("apart"));
-    let mutual = match (is_alone, mutual_flag) {
+    let mutual = match (is_alone, mutual_flag(args)) {
         (true, Some(flag)) => return Err(refuse_alone(flag)),
         (true, None) => None,
         (false, _) => Some(args.mutual.resolve(&method)?),
     };
-    let product = args.product.resolve(method.entry)?;
-    let (roi, apart) = (args.roi.clone(), args.apart);
-    Ok(ByPrompts { product, method, mutual, mutual_flag, roi, apart })
+    Ok((method, mutual))
+}
+
+fn by_prompts(
+    args: &Args,
+    method: MethodChoice,
+    mutual: Option<MutualChoice>,
+) -> anyhow::Result<ByPrompts> {
+    Ok(ByPrompts {
+        product: args.product.resolve(method.entry)?,
+        method,
+        mutual,
+        mutual_flag: mutual_flag(args),
+        roi: args.roi.clone(),
+        apart: args.apart,
+    })
+}
+
+/// The first given flag of those for photos that are compared with each other.
+fn mutual_flag(args: &Args) -> Option<&'static str> {
+    args.mutual.given().or(args.apart.then_some("apart"))
 }
 
 fn refuse_alone(flag: &str) -> anyhow::Error {
-    refuse(flag, "is for --method mutual and auto, without --profile and --shard")
-}
-
-fn refuse(setting: &str, why: &str) -> anyhow::Error {
-    Error::setting(setting, why).into()
+    let why = "is for --method mutual and auto, without --profile and --shard";
+    Error::setting(flag, why).into()
 }
 
 /// For each photo, the path of its pictures without extension. None without `--out`.
