@@ -6,6 +6,7 @@ use crate::eval::Metrics;
 use crate::text::shown;
 
 /// The content of a report.
+#[derive(Debug)]
 pub struct Page {
     /// Its title.
     pub title: String,
@@ -22,6 +23,7 @@ pub struct Page {
 }
 
 /// The results of one product.
+#[derive(Debug)]
 pub struct Section {
     /// Its name.
     pub name: String,
@@ -38,6 +40,7 @@ pub struct Section {
 }
 
 /// A photo with its heat map.
+#[derive(Debug)]
 pub struct Picture {
     /// The text below the photo.
     pub caption: String,

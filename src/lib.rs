@@ -24,7 +24,7 @@
 //!
 //! blemish allocates and frees large pieces of memory. It is faster with an allocator that keeps freed pages. The
 //! command line uses mimalloc.
-#![warn(missing_docs, clippy::too_many_lines)]
+#![warn(missing_docs, missing_debug_implementations, clippy::too_many_lines)]
 
 pub mod adapter;
 pub mod clip;

@@ -107,6 +107,8 @@ fn picture(sections: &[(String, Vec<Thumbnail>)]) -> Vec<u8> {
     })
 }
 
+crate::error::opaque_debug!(Thumbnail);
+
 #[cfg(test)]
 mod tests {
     use super::*;

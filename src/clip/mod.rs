@@ -294,3 +294,5 @@ fn check_size(size: usize, patch: usize) -> Result<()> {
     }
     Ok(())
 }
+
+crate::error::opaque_debug!(Clip);

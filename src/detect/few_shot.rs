@@ -224,3 +224,5 @@ fn held_out_distances(
     }
     Ok(distances.into_iter().flatten().collect())
 }
+
+crate::error::opaque_debug!(FewShotMethod);

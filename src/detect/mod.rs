@@ -301,6 +301,9 @@ pub(crate) fn check_numbers(scores: &[KindScore], method: &str) -> Result<()> {
     Err(Error::model(method, why))
 }
 
+crate::error::opaque_debug!(MethodEntry);
+crate::error::opaque_debug!(Detector);
+
 #[cfg(test)]
 mod tests {
     use super::*;

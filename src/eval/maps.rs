@@ -152,3 +152,5 @@ fn read_map(bytes: &[u8]) -> Result<AnomalyMap, String> {
     }
     Ok(AnomalyMap { width, height, values })
 }
+
+crate::error::opaque_debug!(Maps);

@@ -46,6 +46,7 @@ impl Curve {
 }
 
 /// The result for one photo.
+#[derive(Debug)]
 pub struct EvalPrediction {
     /// The photo's score.
     pub score: f32,

@@ -390,3 +390,5 @@ pub fn merge(
     }
     Ok((run, about))
 }
+
+crate::error::opaque_debug!(Run);

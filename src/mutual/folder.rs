@@ -75,6 +75,7 @@ impl MutualSetup {
 }
 
 /// The outcome of encoding a folder.
+#[derive(Debug)]
 pub enum FolderEncoding {
     /// The photos.
     Encoded(Box<EncodedFolder>),
@@ -159,6 +160,7 @@ impl EncodedFolder {
 }
 
 /// The results of a folder.
+#[derive(Debug)]
 pub struct MutualScores {
     /// The photos. Equal contents count once.
     pub photos: UniquePhotos,
@@ -172,6 +174,7 @@ pub struct MutualScores {
 }
 
 /// Photos that were compared with each other.
+#[derive(Debug)]
 pub struct MutualPart {
     /// Their results.
     pub results: MutualResults,
@@ -189,6 +192,7 @@ impl MutualScores {
 }
 
 /// The outcome of scoring a folder.
+#[derive(Debug)]
 pub enum MutualOutcome {
     /// Results.
     Scored(MutualScores),
@@ -214,3 +218,6 @@ pub fn score_photos(
         FolderEncoding::Stopped => MutualOutcome::Stopped,
     })
 }
+
+crate::error::opaque_debug!(MutualSetup);
+crate::error::opaque_debug!(EncodedFolder);

@@ -148,3 +148,5 @@ impl MutualScorer {
         (encoded, start.elapsed().as_secs_f64() * 1e3)
     }
 }
+
+crate::error::opaque_debug!(PhotoHashes);

@@ -111,3 +111,5 @@ impl Default for Watch<'_> {
         Self { progress: &|_| {}, is_stopped: &|| false }
     }
 }
+
+crate::error::opaque_debug!(Watch<'_>);

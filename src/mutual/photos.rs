@@ -182,3 +182,6 @@ impl EncodedPhotos {
         self.found.get(&place)?.as_ref().ok().copied()
     }
 }
+
+crate::error::opaque_debug!(UniquePhotos);
+crate::error::opaque_debug!(EncodedPhotos);

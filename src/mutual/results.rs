@@ -112,3 +112,5 @@ impl MutualResults {
         (explained > 0.7 + 1.5 / count as f64 && 4 * upper >= count).then_some(upper)
     }
 }
+
+crate::error::opaque_debug!(MutualResults);

@@ -201,3 +201,6 @@ impl MutualScorer {
         Ok(is_split.then_some(found.is_second))
     }
 }
+
+crate::error::opaque_debug!(MutualScorer);
+crate::error::opaque_debug!(MutualPhoto);

@@ -48,7 +48,7 @@ pub struct EnrollOptions<'a> {
 }
 
 /// The photos to enroll.
-#[derive(Clone, Copy)]
+#[derive(Clone, Debug, Copy)]
 pub struct EnrollPhotos<'a> {
     /// Reference photos. Other photos are compared with them.
     pub references: &'a [PathBuf],
@@ -57,6 +57,7 @@ pub struct EnrollPhotos<'a> {
 }
 
 /// A profile, and notes for the user.
+#[derive(Debug)]
 pub struct Enrolled {
     /// The profile.
     pub profile: Profile,
@@ -428,3 +429,5 @@ fn versions(
     });
     damaged.collect()
 }
+
+crate::error::opaque_debug!(EnrollOptions<'_>);

@@ -229,3 +229,5 @@ impl Profile {
 fn short(sha256: &str) -> &str {
     sha256.get(..12).unwrap_or(sha256)
 }
+
+crate::error::opaque_debug!(Profile);

@@ -313,6 +313,8 @@ fn numbered<'a>(
     tensors.into_iter().enumerate().map(move |(i, tensor)| (format!("{name}.{i}"), tensor))
 }
 
+crate::error::opaque_debug!(ReferenceEntry);
+
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;

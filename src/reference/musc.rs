@@ -320,6 +320,8 @@ pub fn rescored(scores: &[f32], embeddings: &Tensor, neighbours: &[usize]) -> Re
     (0..scores.len()).into_par_iter().map(photo).collect()
 }
 
+crate::error::opaque_debug!(Musc);
+
 #[cfg(test)]
 mod tests {
     use super::super::tests::photo;
