@@ -12,7 +12,7 @@ use common::{blemish, copy_of};
 fn refusal(model: &str, spoil: impl Fn(&std::path::Path)) -> String {
     let folder = copy_of(model);
     spoil(folder.path());
-    let error = Clip::load(folder.path().to_str().unwrap()).err().expect("a refusal").to_string();
+    let error = Clip::load(folder.path().to_str().unwrap()).expect_err("a refusal").to_string();
     assert_eq!(error.lines().count(), 1, "{error}");
     error
 }
