@@ -1,7 +1,8 @@
 //! Finds defects in product photos with text prompts.
 //!
 //! A CLIP model compares a photo, and small windows of it, with prompts that describe good and defective products. The
-//! result is an anomaly score and a map. Nothing is trained, and a small model is part of the library:
+//! result is an anomaly score and a map. The model is not trained on your photos, and a small model is part of the
+//! library:
 //!
 //! ```
 //! use blemish::{BitDepth, Clip, Detector, Photo, Product, Prompts};

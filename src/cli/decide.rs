@@ -23,7 +23,7 @@ const LONGEST_LINE: u64 = 16 << 20;
 #[derive(clap::Args)]
 #[command(after_help = "Examples:
   blemish score photos/ --profile nut.blemish > results.jsonl
-  blemish decide results.jsonl --false-alarm 0.01 > stricter.jsonl
+  blemish decide results.jsonl --false-alarm 0.01 > fewer_alarms.jsonl
   blemish decide results.jsonl --false-alarm 0.1 | grep '\"verdict\":\"ng\"'")]
 pub struct Args {
     /// A file with the JSON Lines of `score --profile`, or - for standard input.

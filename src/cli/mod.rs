@@ -21,7 +21,7 @@ mod score;
 
 use std::process::ExitCode;
 
-use clap::{CommandFactory, Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 /// Find defects in product photos with CLIP.
 #[derive(Parser)]
@@ -46,8 +46,9 @@ enum Command {
 
 pub fn run() -> anyhow::Result<ExitCode> {
     terminal::handle_stop()?;
-    terminal::know_flags(is_flag);
-    match Cli::parse().command {
+    let matches = Cli::command().get_matches();
+    terminal::know_flags(flags(&matches));
+    match Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit()).command {
         Command::Score(args) => score::run(&args),
         Command::Enroll(args) => enroll::run(&args),
         Command::Decide(args) => decide::run(&args),
@@ -70,11 +71,12 @@ pub fn tell(error: &anyhow::Error) -> ExitCode {
     ExitCode::from(if known.is_some_and(blemish::Error::is_usage) { 2 } else { 1 })
 }
 
-/// Whether any command has this flag.
-fn is_flag(name: &str) -> bool {
-    fn has(command: &clap::Command, flag: &str) -> bool {
-        command.get_arguments().any(|argument| argument.get_long() == Some(flag))
-            || command.get_subcommands().any(|command| has(command, flag))
+/// The flags of the command that was given.
+fn flags(matches: &clap::ArgMatches) -> Vec<String> {
+    let (mut command, mut matches) = (Cli::command(), matches);
+    while let Some((name, inner)) = matches.subcommand() {
+        let Some(found) = command.find_subcommand(name).cloned() else { break };
+        (command, matches) = (found, inner);
     }
-    has(&Cli::command(), name)
+    command.get_arguments().filter_map(|flag| flag.get_long()).map(String::from).collect()
 }

@@ -16,19 +16,19 @@ pub fn say(text: std::fmt::Arguments) {
     let _ = writeln!(std::io::stderr(), "blemish: {}", blemish::text::shown(&text));
 }
 
-/// Tells whether a name is the name of a flag.
-static IS_FLAG: OnceLock<fn(&str) -> bool> = OnceLock::new();
+/// The flags of the command that runs.
+static FLAGS: OnceLock<Vec<String>> = OnceLock::new();
 
-/// From now on [`message`] knows the flags.
-pub fn know_flags(is_flag: fn(&str) -> bool) {
-    let _ = IS_FLAG.set(is_flag);
+/// From now on [`message`] knows the flags of the command that runs.
+pub fn know_flags(flags: Vec<String>) {
+    let _ = FLAGS.set(flags);
 }
 
 /// An error of the library on one line. The library names a setting; where a flag sets it, `--` is put before it.
 pub fn message(error: &blemish::Error) -> String {
     let is_flag = |setting: &str| {
         let name = setting.split(' ').next().unwrap_or_default();
-        IS_FLAG.get().is_some_and(|is_flag| is_flag(name))
+        FLAGS.get().is_some_and(|flags| flags.iter().any(|flag| flag == name))
     };
     match error {
         blemish::Error::Setting { setting, .. } if is_flag(setting) => format!("--{error}"),

@@ -100,7 +100,8 @@ pub struct Clip {
 }
 
 impl Clip {
-    /// Opens a model by name: `tiny` (embedded in the program), an alias ([`aliases`]), a Hugging Face repository id
+    /// Opens a model by name: `tiny` (embedded in the program), a short name ([`aliases`]), a Hugging Face repository
+    /// id
     /// (`owner/name` or `owner/name@revision`), or a folder. Downloads files that are not cached.
     ///
     /// # Errors
@@ -169,7 +170,7 @@ impl Clip {
         self.activation
     }
 
-    /// The factor that it multiplies cosines by, from training.
+    /// The trained factor on the cosines (logit scale).
     pub fn logit_scale(&self) -> f32 {
         self.logit_scale
     }

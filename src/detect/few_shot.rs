@@ -54,7 +54,7 @@ impl FewShotMethod {
     }
 
     /// The method, fitted to at least two reference photos. Encode them with [`Method::taps`] and then project them.
-    /// Enrolment (`profile::enroll`) also takes a single photo, and draws the line between ok and ng.
+    /// Enrolment (`profile::enroll`) also takes a single photo, and draws the threshold between ok and ng.
     ///
     /// # Errors
     /// [`Error::Setting`] for fewer photos. Otherwise as [`Method::score`].

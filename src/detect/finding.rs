@@ -45,7 +45,7 @@ pub struct Finding {
     pub kind: usize,
     /// Every kind of anomaly that the product has prompts for, in the order of [`Product::kinds`].
     pub kinds: Vec<KindResult>,
-    /// Every ignored thing, in the same order.
+    /// Every ignored thing, in the order of [`Product::kinds`].
     pub ignored: Vec<Ignored>,
     square: Square,
 }
@@ -97,7 +97,7 @@ pub struct Ignored {
     pub name: String,
     /// The name in English.
     pub english: String,
-    /// Whether it is discounted (it can be named and still not count).
+    /// Whether it discounts scores. An entry can be in the file and not be selected.
     pub counts: bool,
     /// The score of the whole photo, 0..1.
     pub score: f32,

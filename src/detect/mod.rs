@@ -48,14 +48,14 @@ pub trait Method: Send + Sync {
         Ok(photo)
     }
 
-    /// Weight of the text map when it is averaged with the reference map. It is the number of maps in the text map:
-    /// one, or for April-GAN one for each block.
+    /// The weight of the prompt map in the mean with the reference map. It is 1. For April-GAN it is the number of
+    /// blocks.
     fn prompt_weight(&self) -> f32 {
         1.0
     }
 
-    /// For each photo, in order, one [`KindScore`] for each of [`Product::kinds`], in order. It says how much better
-    /// that kind fits than the normal prompts.
+    /// Scores photos. The result has one list per photo, in the same order. Each list has one [`KindScore`] per kind,
+    /// in the order of [`Product::kinds`]. A score says how much better the kind fits than the normal prompts.
     ///
     /// # Errors
     /// [`Error::Tensor`] if the features do not come from [`Method::taps`] and [`Method::project`].
@@ -67,7 +67,7 @@ pub trait Method: Send + Sync {
 pub struct KindScore {
     /// 0..1, higher is more like the kind.
     pub score: f32,
-    /// The same for each place.
+    /// The score of each place.
     pub map: PatchMap,
 }
 
@@ -92,7 +92,7 @@ impl PatchMap {
     }
 }
 
-/// What a method is made of, besides a model.
+/// What a method needs besides a model.
 #[derive(Clone, Debug, Default)]
 pub struct MethodInputs {
     /// The layers of [`AprilGan`] and [`Fused`].
@@ -108,7 +108,7 @@ impl MethodInputs {
     }
 }
 
-/// One of [`METHODS`].
+/// An entry of [`METHODS`].
 pub struct MethodEntry {
     /// The name that `--method` takes.
     pub name: &'static str,
@@ -157,7 +157,7 @@ pub fn method(name: &str) -> Result<&'static MethodEntry> {
     })
 }
 
-/// The best method: of all with an adapter, of those that need none without one. `docs/measured.md` has the numbers.
+/// The default method: `fused` if there is an adapter, otherwise `winclip`. `docs/measured.md` has the reasons.
 pub fn default_method(has_adapter: bool) -> &'static MethodEntry {
     let best =
         |entry: &&MethodEntry| entry.name == if has_adapter { Fused::NAME } else { WinClip::NAME };
@@ -242,7 +242,7 @@ impl Detector {
         prepared
     }
 
-    /// Passes a photo through the image tower. This takes nearly all of the time of a photo.
+    /// Passes a photo through the image tower. Nearly all of the time for a photo is spent here.
     ///
     /// # Errors
     /// [`Error::Setting`] if the model's input is too small for the method's windows.

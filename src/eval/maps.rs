@@ -40,7 +40,7 @@ impl Maps {
         below(&self.folder, &[sample.product.as_ref(), "test".as_ref(), kind, name])
     }
 
-    /// The photos by the paths of their maps, without the endings.
+    /// Maps each path of a map, without its ending, to its photo.
     ///
     /// # Errors
     /// As [`Maps::stem`], and [`Error::Data`] if two photos would share a map.

@@ -125,7 +125,8 @@ fn limit_name(limit: f64) -> String {
     format!("{limit:?}")
 }
 
-/// Measures the photos of one product. `look` returns the result for one photo. It is called for each photo in order.
+/// Measures the photos of one product. Calls `look` for each photo, in order. `look` returns the prediction for the
+/// photo.
 ///
 /// # Errors
 /// The errors of `look`. [`Error::Photo`] if a mask cannot be used, or if a score or a map has a value that is not a

@@ -22,14 +22,14 @@ use crate::files::{self, append, files_sha256, write_whole};
 /// Largest `run.json` or `photos.jsonl` that is read, in bytes.
 const MOST_BYTES: u64 = 1 << 30;
 
-/// What is measured. Results of two runs belong together if these values are equal.
+/// What is measured. Results of two runs belong together if all values except `root` and `shard` are equal.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RunAbout {
     /// Folder of the photos.
     pub root: PathBuf,
     /// Layout of this folder.
     pub layout: String,
-    /// The products that are measured. The value is what else is known about a product.
+    /// The products that are measured. The value holds more facts about the product, as JSON.
     pub products: BTreeMap<String, Value>,
     /// Model, method and everything else that the numbers depend on.
     pub settings: Value,
@@ -320,7 +320,8 @@ fn read_lines(log: &File) -> std::io::Result<(HashMap<String, Line>, usize)> {
     Ok((lines, others))
 }
 
-/// Merges the parts of a run into a folder. Returns the whole run and what it measures, without a shard. `samples`
+/// Merges the parts of a run into a folder. Returns the merged run and its description. `shard` of the description is
+/// `None`. `samples`
 /// lists the photos of a run. `encode`: as in [`Run::keep`]. The parts are only read. A merge that was stopped can be
 /// called again and continues.
 ///
@@ -338,7 +339,7 @@ pub fn merge(
     for part in parts {
         let about = Run::about(part)?;
         let Some((shard, of)) = about.shard else {
-            return Err(Error::data(part, "is a whole run, not a part of one"));
+            return Err(Error::data(part, "is a whole run, not a part (shard) of one"));
         };
         // The folder of photos may have another path on each machine.
         let root = whole.as_ref().map_or(&about.root, |first| &first.root).clone();

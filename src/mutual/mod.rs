@@ -53,7 +53,7 @@ pub struct MutualOptions {
     pub fit: Fit,
     /// The number of bits that the camera uses in 16-bit files.
     pub depth: BitDepth,
-    /// Only this part of the photos counts.
+    /// The region of interest. Only this part of each photo counts.
     pub region: Option<Arc<Region>>,
     /// The seed of the order of comparison.
     pub seed: u64,
@@ -99,7 +99,7 @@ pub enum Progress {
 /// Callbacks for progress and for stopping.
 #[derive(Clone, Copy)]
 pub struct Watch<'a> {
-    /// Called now and then, from one thread.
+    /// Called repeatedly, always from the same thread.
     pub progress: &'a dyn Fn(Progress),
     /// If it returns true, no other photo is encoded.
     pub is_stopped: &'a dyn Fn() -> bool,

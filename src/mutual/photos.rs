@@ -13,7 +13,7 @@ use crate::error::{Error, Result};
 use crate::files::sha256;
 use crate::image::Photo;
 
-/// Photos by their contents. Photos with the same content count once.
+/// The different photos of a folder. Files with the same content count once.
 pub struct UniquePhotos {
     paths: Arc<[PathBuf]>,
     /// SHA-256 of each content, in the order of comparison (a ring), and the index of the first photo with this
@@ -165,7 +165,8 @@ pub struct EncodedPhotos {
 }
 
 impl EncodedPhotos {
-    /// The index of a photo in the scorer and its results, or why it has none. None if the photo was not wanted.
+    /// The index of a photo in the scorer and its results, or why it has none. None if the run was stopped before
+    /// this photo, or if the photo belongs to the other product.
     pub fn index<'a>(
         &'a self,
         photos: &'a UniquePhotos,

@@ -65,7 +65,8 @@ impl MutualResults {
         Finding::new(Outcome::new(scores, &self.product), &self.product, square)
     }
 
-    /// MuSc's score: the mean distance of the photo's oddest patch to its nearest patches in other photos, 0..2. With
+    /// MuSc's score: the score of the most anomalous patch: its mean distance to the nearest patches in other photos,
+    /// 0..2. With
     /// [`MutualOptions::rescore`] it is 0..1. None if the photos were scored by prompts alone.
     pub fn mutual_score(&self, photo: usize) -> Option<f32> {
         self.mutual.as_ref().map(|(distances, _)| distances[photo].score)
@@ -100,8 +101,8 @@ impl MutualResults {
         Ok(taken.into_iter().map(|i| half[i as usize] as usize).collect())
     }
 
-    /// Whether the scores split into two groups and the upper group has a quarter of the photos or more. Then it is not
-    /// clear which group is normal. Returns how many photos are in the upper group.
+    /// The number of photos in the upper group, if the scores split into two groups and this group has a quarter of
+    /// the photos or more. Then it is unclear which group is normal.
     pub fn without_bulk(&self) -> Option<usize> {
         let (distances, _) = self.mutual.as_ref()?;
         let count = distances.len();

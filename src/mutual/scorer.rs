@@ -109,7 +109,7 @@ impl MutualScorer {
         Ok(self.detector.prepare(photo))
     }
 
-    /// Encodes a photo. It can be added later. This takes nearly all of the time.
+    /// Encodes a photo for [`MutualScorer::add`]. Nearly all of the time is spent here.
     ///
     /// # Errors
     /// As [`Detector::encode`] and [`Detector::score`].

@@ -1,4 +1,4 @@
-//! The line between ok and ng. Only good photos decide it: split-conformal p-values (Vovk et al., Algorithmic Learning
+//! The threshold between ok and ng. Only good photos decide it: split-conformal p-values (Vovk et al., Algorithmic Learning
 //! in a Random World; Bates et al. 2023, arXiv 2104.08279).
 
 use serde::{Deserialize, Serialize};
@@ -27,8 +27,8 @@ impl Decision {
     }
 
     /// The decision for a photo with this p-value. `photos` is the number of good photos. At most the share
-    /// `false_alarm` of good parts is `ng`. A photo is uncertain up to twice this rate. It is also uncertain if it is
-    /// beyond all good photos and there are fewer than [`Calibration::needed`].
+    /// `false_alarm` of good parts is `ng`. A photo is uncertain up to twice this rate. It is also uncertain if its
+    /// score is higher than all good photos, but there are fewer photos than [`Calibration::needed`].
     pub fn new(p_value: f64, photos: usize, false_alarm: f64) -> Self {
         // A small tolerance for rates such as 0.05, which floats cannot represent exactly.
         let within = |rate: f64| p_value <= rate * (1.0 + 1e-9);
@@ -42,7 +42,7 @@ impl Decision {
     }
 }
 
-/// The scores of good photos that the method did not know.
+/// The scores of held-out good photos.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Calibration {
     /// In ascending order.

@@ -29,7 +29,7 @@ pub struct EnrollOptions<'a> {
     pub inputs: MethodInputs,
     /// The method that compares with reference photos.
     pub references: &'static ReferenceEntry,
-    /// It compares the patches of these blocks. None: its default blocks.
+    /// The blocks whose patches the reference method compares. None: the default blocks of the method.
     pub blocks: Option<Vec<usize>>,
     /// How photos are made square.
     pub fit: Fit,

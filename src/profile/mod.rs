@@ -26,7 +26,7 @@ use crate::reference::{Places, RegionAbout, places_of};
 pub use decision::{Calibration, Decision};
 pub use enroll::{EnrollOptions, EnrollPhotos, Enrolled, enroll};
 
-/// An enrolled product: prompts, references, and the line between ok and ng.
+/// An enrolled product: prompts, references, and the threshold between ok and ng.
 pub struct Profile {
     about: ProfileAbout,
     /// The file that it was read from. Empty for a new profile.
@@ -97,7 +97,7 @@ pub struct ProfileAbout {
 /// The prompts of one kind.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct KindAbout {
-    /// What they describe.
+    /// What the prompts describe.
     pub role: Role,
     /// The kind's name in the prompt file.
     pub name: String,
@@ -120,11 +120,11 @@ pub struct ReferenceAbout {
     pub sha256: String,
     /// Its score, computed as if it were not among the references. None for a single reference.
     pub score: Option<f32>,
-    /// Whether it is far from the others: a defective part, or another product.
+    /// Whether the photo is an outlier among the references. It may show a defect or another product.
     pub is_odd: bool,
 }
 
-/// The result of the test with simulated damage. Each photo is scored as if it were not among the references.
+/// The result of the test with simulated damage. Each photo is held out.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Readiness {
     /// `ready`, `add references` or `not suitable`.

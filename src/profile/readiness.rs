@@ -86,7 +86,7 @@ pub(super) fn readiness(
             let many = if good.len() < MANY {
                 ""
             } else {
-                "; more references will not help: use a larger model"
+                "; use a larger model, as there are enough references"
             };
             ("add references", format!("{} only{many}", shown(auroc)))
         }

@@ -166,8 +166,11 @@ impl Prompts {
         let names: Vec<&str> = new.iter().map(|group| &*group.name).collect();
         let twice = |i: &usize| names[..*i].iter().any(|n| n.eq_ignore_ascii_case(names[*i]));
         if let Some(i) = (1..names.len()).find(twice) {
-            let setting = format!("detect, ignore: {}", names[i]);
-            return Err(Error::setting(setting, "is named twice; name it once"));
+            let list = if new[i].role == Role::Ignore { "ignore" } else { "detect" };
+            return Err(Error::setting(
+                format!("{list} {}", names[i]),
+                "is named twice; name it once",
+            ));
         }
         self.groups.extend(new);
         Ok(self)
@@ -251,7 +254,8 @@ impl Prompts {
         names.collect()
     }
 
-    /// The prompts of each group: its role, its name, and every state with every name and template. If `names` is
+    /// The role, the name and the prompts of each group. The prompts combine every state with every product name and
+    /// every template. If `names` is
     /// empty, the file's names are used.
     ///
     /// # Errors

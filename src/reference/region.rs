@@ -52,7 +52,7 @@ impl Region {
         if region.places(grid).0.is_some_and(|places| places.contains(&true)) {
             return Ok(region);
         }
-        let why = "is white (brighter than half) nowhere, or on less than a patch; paint the area that counts white";
+        let why = "is white (brighter than half) nowhere, or on less than a patch; paint white what counts";
         Err(Error::photo(mask, why))
     }
 

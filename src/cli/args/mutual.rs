@@ -15,7 +15,8 @@ pub const HEADING: &str = "Photos compared with each other (--method mutual, aut
 #[command(next_help_heading = HEADING)]
 pub struct MutualArgs {
     /// Compare each photo with at most N others. The photos form a ring, and each is compared with its neighbours on
-    /// both sides. Time and memory grow with N. MuSc's authors compare with all photos [default: 24].
+    /// both sides. Time and memory grow with N. With N = the number of photos, all are compared with all, as MuSc's
+    /// authors do [default: 24].
     #[arg(long, value_name = "N")]
     against: Option<usize>,
     /// Average each patch over square neighbourhoods with these sides, in patches [default: 1,3,5].

@@ -16,7 +16,7 @@ pub struct ProductArgs {
     /// the method's].
     #[arg(long, value_name = "FILE")]
     prompts: Option<PathBuf>,
-    /// Score only these kinds of defect. Names come from the prompt file. New names need `kind_states` in that file, as
+    /// Only these kinds of defect count. Names come from the prompt file. New names need `kind_states` in that file, as
     /// `--prompts inspection` has.
     #[arg(long, value_name = "NAME,...", value_delimiter = ',')]
     detect: Vec<String>,

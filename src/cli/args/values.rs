@@ -38,7 +38,11 @@ pub fn activation() -> impl TypedValueParser<Value = Activation> {
 pub fn curve() -> impl TypedValueParser<Value = Curve> {
     choice(&[
         (Curve::Exact, "exact", "Every score is a threshold"),
-        (Curve::Official, "official", "The thresholds of MVTec's own script"),
+        (
+            Curve::Official,
+            "official",
+            "The thresholds of MVTec's own script, and its way with equal scores",
+        ),
     ])
 }
 
@@ -47,11 +51,19 @@ pub fn layout() -> impl TypedValueParser<Value = Layout> {
         (
             Layout::Mvtec,
             "mvtec",
-            "MVTec AD: <product>/test/<kind>/, <product>/ground_truth/<kind>/",
+            "MVTec AD: <product>/test/<kind>/, masks <product>/ground_truth/<kind>/<photo>_mask.png; also converted VisA, and AutoVI",
         ),
-        (Layout::Loco, "loco", "MVTec LOCO: the same, with a folder of masks for each photo"),
+        (
+            Layout::Loco,
+            "loco",
+            "MVTec LOCO: the same, with a folder of masks for each photo: <photo>/000.png",
+        ),
         (Layout::Visa, "visa", "VisA as published, with split_csv/1cls.csv"),
-        (Layout::Folder, "folder", "Your own photos: good/ beside folders of defective photos"),
+        (
+            Layout::Folder,
+            "folder",
+            "Your own photos: good/ (or ok/, normal/) beside folders of defective photos; masks in ground_truth/",
+        ),
     ])
 }
 

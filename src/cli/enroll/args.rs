@@ -43,7 +43,7 @@ pub struct Args {
     /// [default: all, 16 with --mine].
     #[arg(long, value_name = "N")]
     pub limit: Option<usize>,
-    /// More photos of good parts. They help to set the line between ok and ng, but no photo is compared with them.
+    /// More photos of good parts. They help to set the threshold between ok and ng, but no photo is compared with them.
     #[arg(long, value_name = "PHOTOS", num_args = 1..)]
     pub calibrate: Vec<PathBuf>,
     /// How to compare with the reference photos [default: winclip with --method winclip, else april-gan].

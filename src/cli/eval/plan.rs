@@ -50,7 +50,11 @@ pub fn resolve(args: &RunArgs, layout: Layout) -> anyhow::Result<Plan<'_>> {
         _ => Some(args.mutual.resolve(&method)?),
     };
     let samples = args.set.samples(layout)?;
-    let strays = stray(&args.set.root, layout, &samples)?;
+    let mut strays = stray(&args.set.root, layout, &samples)?;
+    if args.profile_from.is_some() {
+        // The photos are compared with these.
+        strays.retain(|path| !path.starts_with("train/good"));
+    }
     let products = by_product(&samples).len();
     if products > 1 && !args.product.is_empty() {
         let why = format!(

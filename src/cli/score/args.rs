@@ -35,7 +35,7 @@ pub struct Args {
     pub photos: Vec<PathBuf>,
     #[command(flatten)]
     pub product: ProductArgs,
-    /// A profile from `blemish enroll`. It brings the prompts, the reference photos and the line between ok and ng.
+    /// A profile from `blemish enroll`. It brings the prompts, the reference photos and the threshold between ok and ng.
     #[arg(long, value_name = "FILE", conflicts_with_all = ["product", "prompts", "detect", "ignore",
           "adapter", "blocks", "fit", "size", "activation", "bit_depth", "roi"])]
     pub profile: Option<PathBuf>,
