@@ -281,7 +281,10 @@ fn names_that_cannot_be_used_are_refused() {
         (&["--prompts", file, "--ignore", "Ölfülm"], "not in the lexicon"),
         (&["--product", "Überding"], "\"Überding\" is not in the lexicon"),
         (&["--prompts", file, "--detect", ""], "give plain words"),
-        (&["--prompts", file, "--detect", "dirt", "--ignore", "Dirt"], "--ignore Dirt: is named twice"),
+        (
+            &["--prompts", file, "--detect", "dirt", "--ignore", "Dirt"],
+            "--ignore Dirt: is named twice",
+        ),
     ];
     for (arguments, expected) in cases {
         let product: &[&str] =
