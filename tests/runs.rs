@@ -290,7 +290,9 @@ fn sets_without_masks_are_measured_by_photos() {
     let beside = value(&run(home, &folder).success());
     assert_eq!(beside["products"][0]["image_auroc"], few["products"][0]["image_auroc"]);
     std::fs::rename(home.join("set/tray/train"), home.join("set/tray/test/train")).unwrap();
-    let inside = value(&run(home, &folder).success());
+    let inside = run(home, &folder).success();
+    assert!(!stderr(&inside).contains("no part of the set"), "they are compared with");
+    let inside = value(&inside);
     assert_eq!(inside["products"], beside["products"], "train is no kind of defect");
     std::fs::remove_dir_all(home.join("set/tray/test/train")).unwrap();
     run(home, &folder).code(1).stderr(contains("put them into train/good"));

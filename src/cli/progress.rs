@@ -49,29 +49,35 @@ impl Notes {
 }
 
 /// A bar for the current step of the work.
-pub struct StepBar(Mutex<(String, ProgressBar)>, bool);
+pub struct StepBar {
+    step: Mutex<(String, ProgressBar)>,
+    quiet: bool,
+}
 
 impl StepBar {
     pub fn new(quiet: bool) -> Self {
-        Self(Mutex::new((String::new(), ProgressBar::hidden())), quiet)
+        Self { step: Mutex::new((String::new(), ProgressBar::hidden())), quiet }
     }
 
+    /// Shows a step, and which share of it is done, 0..1.
     pub fn show(&self, what: &str, share: f64) {
-        const STEPS: u64 = 1000;
-        let Ok(mut state) = self.0.lock() else { return };
-        if state.0 != what {
-            state.1.finish_and_clear();
-            let bar = if self.1 { ProgressBar::hidden() } else { ProgressBar::new(STEPS) };
+        const PARTS: u64 = 1000;
+        let Ok(mut step) = self.step.lock() else { return };
+        let (name, bar) = &mut *step;
+        if name != what {
+            bar.finish_and_clear();
+            let next = if self.quiet { ProgressBar::hidden() } else { ProgressBar::new(PARTS) };
             let style = ProgressStyle::with_template("[{bar:30}] {percent} % {msg}, {eta} left");
-            *state = (what.to_string(), bar.with_style(style.expect("a template of our own")));
-            state.1.set_message(what.to_string());
+            *bar = next.with_style(style.expect("a template of our own"));
+            *name = what.to_string();
+            bar.set_message(what.to_string());
         }
-        state.1.set_position((share * STEPS as f64) as u64);
+        bar.set_position((share * PARTS as f64) as u64);
     }
 
     pub fn finish(&self) {
-        if let Ok(state) = self.0.lock() {
-            state.1.finish_and_clear();
+        if let Ok(step) = self.step.lock() {
+            step.1.finish_and_clear();
         }
     }
 }

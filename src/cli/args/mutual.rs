@@ -1,10 +1,8 @@
 //! How photos are compared with each other.
 
-use std::sync::Arc;
-
 use blemish::Product;
 use blemish::mutual::{MutualOptions, MutualSetup};
-use blemish::reference::{MuscOptions, Region};
+use blemish::reference::MuscOptions;
 
 use super::method::{MethodChoice, OpenModel, ScoringMode};
 
@@ -33,12 +31,6 @@ pub struct MutualArgs {
     seed: Option<u64>,
 }
 
-/// The resolved [`MutualArgs`], with the settings of the method.
-#[derive(Clone)]
-pub struct MutualChoice {
-    pub options: MutualOptions,
-}
-
 impl MutualArgs {
     /// The first flag that is given.
     pub fn given(&self) -> Option<&'static str> {
@@ -52,8 +44,8 @@ impl MutualArgs {
         flags.into_iter().find(|(_, given)| *given).map(|(flag, _)| flag)
     }
 
-    /// Checks the flags.
-    pub fn resolve(&self, method: &MethodChoice) -> blemish::Result<MutualChoice> {
+    /// Checks the flags. What the method says of the comparison comes with them; the region comes with the model.
+    pub fn resolve(&self, method: &MethodChoice) -> blemish::Result<MutualOptions> {
         let default = MuscOptions::default();
         let musc = MuscOptions {
             degrees: self.degrees.clone().unwrap_or(default.degrees),
@@ -61,7 +53,7 @@ impl MutualArgs {
             align: self.align,
         };
         musc.check()?;
-        let options = MutualOptions {
+        Ok(MutualOptions {
             musc,
             blocks: method.mutual_blocks.clone(),
             with_prompts: method.mode == ScoringMode::Auto,
@@ -70,40 +62,36 @@ impl MutualArgs {
             depth: method.depth,
             region: None,
             seed: self.seed.unwrap_or(0),
-        };
-        Ok(MutualChoice { options })
+        })
     }
 }
 
-impl MutualChoice {
-    /// Everything that is needed to score a folder.
-    pub fn setup(
-        &self,
-        model: &OpenModel,
-        product: &Product,
-        region: Option<Arc<Region>>,
-        apart: bool,
-    ) -> blemish::Result<MutualSetup> {
-        Ok(MutualSetup {
-            clip: model.clip.clone(),
-            method: model.entry.make(&model.inputs)?.into(),
-            product: product.clone(),
-            options: MutualOptions { region, ..self.options.clone() },
-            apart,
-        })
-    }
+/// Everything that is needed to score a folder.
+pub fn mutual_setup(
+    options: MutualOptions,
+    model: &OpenModel,
+    product: &Product,
+    apart: bool,
+) -> blemish::Result<MutualSetup> {
+    Ok(MutualSetup {
+        clip: model.clip.clone(),
+        method: model.entry.make(&model.inputs)?.into(),
+        product: product.clone(),
+        options,
+        apart,
+    })
+}
 
-    /// The settings as text, because the numbers of a measurement depend on them.
-    pub fn about(&self) -> String {
-        let MutualOptions { musc, blocks, rescore, seed, .. } = &self.options;
-        let blocks =
-            blocks.as_ref().map_or("quarters of the tower".into(), |blocks| format!("{blocks:?}"));
-        format!(
-            "at most {} others, blocks {blocks}, degrees {:?}, {}{}seed {seed}",
-            musc.max_neighbors,
-            musc.degrees,
-            musc.align.map_or(String::new(), |cells| format!("within {cells} cells, ")),
-            if *rescore { "rescored, " } else { "" },
-        )
-    }
+/// The settings as text, because the numbers of a measurement depend on them.
+pub fn as_text(options: &MutualOptions) -> String {
+    let MutualOptions { musc, blocks, rescore, seed, .. } = options;
+    let blocks =
+        blocks.as_ref().map_or("quarters of the tower".into(), |blocks| format!("{blocks:?}"));
+    format!(
+        "at most {} others, blocks {blocks}, degrees {:?}, {}{}seed {seed}",
+        musc.max_neighbors,
+        musc.degrees,
+        musc.align.map_or(String::new(), |cells| format!("within {cells} cells, ")),
+        if *rescore { "rescored, " } else { "" },
+    )
 }

@@ -9,7 +9,7 @@ use blemish::data::{Layout, Sample};
 use blemish::eval::{EvalPrediction, Run, RunAbout, evaluate};
 use blemish::files::files_sha256;
 use blemish::image::BitDepth;
-use blemish::mutual::{MutualResults, UniquePhotos, Watch};
+use blemish::mutual::{MutualOptions, MutualResults, UniquePhotos, Watch};
 use blemish::profile::{EnrollOptions, EnrollPhotos, enroll};
 use blemish::prompt::TextCache;
 use blemish::reference::ReferenceEntry;
@@ -22,7 +22,7 @@ use super::plan::Plan;
 use super::report::{EvalReport, Row};
 use super::set::by_product;
 use crate::cli::args::method::{OpenModel, ScoringMode};
-use crate::cli::args::mutual::MutualChoice;
+use crate::cli::args::mutual::{as_text, mutual_setup};
 use crate::cli::progress::{Notes, progress_bar};
 
 pub fn run(plan: Plan) -> anyhow::Result<ExitCode> {
@@ -84,7 +84,7 @@ struct Setup<'a> {
     layout: Layout,
     model: OpenModel,
     mode: ScoringMode,
-    mutual: Option<MutualChoice>,
+    mutual: Option<MutualOptions>,
     /// How photos are compared with references, with `--profile-from`.
     reference: Option<&'static ReferenceEntry>,
     depth: BitDepth,
@@ -170,11 +170,11 @@ impl Setup<'_> {
     }
 
     /// Reads a product's photos, because their contents decide the order of comparison.
-    fn read(&self, samples: &[&Sample], mutual: &MutualChoice) -> UniquePhotos {
+    fn read(&self, samples: &[&Sample], mutual: &MutualOptions) -> UniquePhotos {
         let paths: Vec<PathBuf> = samples.iter().map(|sample| sample.photo.clone()).collect();
         let bar = progress_bar(paths.len(), self.quiet);
         let progress = |read| bar.set_position(read as u64);
-        let photos = UniquePhotos::read(&paths, mutual.options.seed, &progress);
+        let photos = UniquePhotos::read(&paths, mutual.seed, &progress);
         bar.finish_and_clear();
         photos
     }
@@ -199,7 +199,7 @@ impl Setup<'_> {
                 (ScoringMode::PerPhoto, Some(_)) => Protocol::FewShot,
                 _ => Protocol::Transductive,
             }),
-            neighbours: self.mutual.as_ref().map(MutualChoice::about),
+            neighbours: self.mutual.as_ref().map(as_text),
             reference_method: self.reference.map(|entry| entry.name.into()),
             references: self.args.profile_from.unwrap_or(0),
             calibration: self
@@ -270,7 +270,7 @@ impl Setup<'_> {
         if measuring.run.as_ref().is_some_and(is_known) {
             return Ok(Scoring::Known);
         }
-        let setup = mutual.setup(&self.model, &under_test.product, None, false)?;
+        let setup = mutual_setup(mutual.clone(), &self.model, &under_test.product, false)?;
         let mut scorer = setup.scorer(photos.count())?;
         let watch = Watch { progress: &|_| measuring.bar.inc(1), ..Watch::default() };
         let encoded = scorer.add_photos(photos, watch);

@@ -3,12 +3,12 @@
 use std::path::PathBuf;
 
 use blemish::data::{Layout, Sample, good_training_photos, stray};
+use blemish::mutual::MutualOptions;
 use blemish::{Error, Prompts};
 
 use super::args::RunArgs;
 use super::set::by_product;
 use crate::cli::args::method::{MethodChoice, ScoringMode};
-use crate::cli::args::mutual::MutualChoice;
 use crate::cli::inputs::check_writable;
 
 pub struct Plan<'a> {
@@ -19,7 +19,7 @@ pub struct Plan<'a> {
     pub strays: Vec<PathBuf>,
     pub method: MethodChoice,
     /// How photos are compared with each other. None: each photo is scored by itself.
-    pub mutual: Option<MutualChoice>,
+    pub mutual: Option<MutualOptions>,
     /// The prompt file as it was given, and its prompts.
     pub prompt_file: String,
     pub prompts: Prompts,

@@ -27,12 +27,12 @@ pub struct ScoreContext {
     clip: Arc<Clip>,
     adapter: Option<Arc<Adapter>>,
     fit: Fit,
-    enrolled: Option<Enrolled>,
+    enrolled: Option<OpenProfile>,
     /// The region of `--roi`. A profile brings its own.
     pub region: Option<Arc<Region>>,
 }
 
-struct Enrolled {
+struct OpenProfile {
     file: PathBuf,
     profile: Profile,
     calibration: Calibration,
@@ -71,7 +71,7 @@ impl ScoreContext {
             clip,
             adapter: profile.adapter().cloned().map(Arc::new),
             fit: profile.about().fit,
-            enrolled: Some(Enrolled { file, profile, calibration, false_alarm }),
+            enrolled: Some(OpenProfile { file, profile, calibration, false_alarm }),
             region: None,
         };
         Ok((context, detector))

@@ -9,13 +9,14 @@ mod sink;
 
 use std::process::ExitCode;
 
-use blemish::mutual::{ENOUGH, PhotoHashes};
+use blemish::mutual::{ENOUGH, MutualOptions, PhotoHashes};
 
 pub use self::args::Args;
 use self::context::ScoreContext;
 use self::plan::{Plan, Source};
 use self::sink::ResultSink;
 use crate::cli::args::method::ScoringMode;
+use crate::cli::args::mutual::mutual_setup;
 
 pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let Some((plan, source)) = plan::resolve(args)? else { return Ok(ExitCode::FAILURE) };
@@ -31,19 +32,17 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
 }
 
 fn by_prompts(plan: &Plan, by: plan::ByPrompts) -> anyhow::Result<ExitCode> {
-    let (mutual, mutual_flag, apart) = (by.mutual.clone(), by.mutual_flag, by.apart);
-    let enough = match by.method.mode {
-        ScoringMode::Mutual => 0,
-        ScoringMode::PerPhoto | ScoringMode::Auto => ENOUGH,
-    };
-    let mutual = mutual.filter(|_| plan.photos.len() >= enough);
+    let (mutual_flag, apart) = (by.mutual_flag, by.apart);
+    let is_few = by.method.mode == ScoringMode::Auto && plan.photos.len() < ENOUGH;
+    let mutual = by.mutual.clone().filter(|_| !is_few);
     // Threads read the photos while the model is opened.
     let hashes = mutual.is_some().then(|| PhotoHashes::begin(&plan.photos));
     let (context, model) = ScoreContext::by_prompts(by)?;
     let mut sink = ResultSink::new(&context, plan);
     let is_done = match (hashes, mutual) {
         (Some(hashes), Some(mutual)) => {
-            let setup = mutual.setup(&model, &context.product, context.region.clone(), apart)?;
+            let options = MutualOptions { region: context.region.clone(), ..mutual };
+            let setup = mutual_setup(options, &model, &context.product, apart)?;
             mutual::score(&mut sink, hashes, &setup, model.entry.name)?
         }
         _ => false,
@@ -51,8 +50,7 @@ fn by_prompts(plan: &Plan, by: plan::ByPrompts) -> anyhow::Result<ExitCode> {
     if !is_done {
         if let (Some(flag), false) = (mutual_flag, plan.quiet) {
             say!(
-                "note: --{flag} has no effect on fewer than {} photos: each is scored by prompts only",
-                ENOUGH
+                "note: --{flag} has no effect on fewer than {ENOUGH} photos: each is scored by prompts only"
             );
         }
         per_photo::score(&mut sink, &context.detector(&model)?)?;

@@ -4,13 +4,13 @@ use std::collections::HashSet;
 use std::path::PathBuf;
 
 use blemish::image::BitDepth;
+use blemish::mutual::MutualOptions;
 use blemish::prompt::Role;
 use blemish::{Error, Profile};
 
 use super::args::{Args, ScaleOf};
 use crate::cli::args::method::{MethodChoice, ScoringMode};
 use crate::cli::args::model::ModelChoice;
-use crate::cli::args::mutual::MutualChoice;
 use crate::cli::args::product::ProductChoice;
 use crate::cli::args::rate::check_rate;
 use crate::cli::inputs::{Inputs, check_writable};
@@ -36,7 +36,7 @@ pub struct ByPrompts {
     pub product: ProductChoice,
     pub method: MethodChoice,
     /// How the photos are compared with each other. None: each photo is scored by itself.
-    pub mutual: Option<MutualChoice>,
+    pub mutual: Option<MutualOptions>,
     /// The first flag that was given for the comparison.
     pub mutual_flag: Option<&'static str>,
     pub roi: Option<PathBuf>,
@@ -117,7 +117,7 @@ fn by_profile(args: &Args, file: PathBuf) -> anyhow::Result<ByProfile> {
 }
 
 /// The method, and how photos are compared with each other. None: each photo is scored alone.
-fn comparison(args: &Args) -> anyhow::Result<(MethodChoice, Option<MutualChoice>)> {
+fn comparison(args: &Args) -> anyhow::Result<(MethodChoice, Option<MutualOptions>)> {
     if args.false_alarm.is_some() {
         let why = "needs --profile: prompts alone cannot tell ok from ng";
         return Err(Error::setting("false-alarm", why).into());
@@ -143,7 +143,7 @@ fn comparison(args: &Args) -> anyhow::Result<(MethodChoice, Option<MutualChoice>
 fn by_prompts(
     args: &Args,
     method: MethodChoice,
-    mutual: Option<MutualChoice>,
+    mutual: Option<MutualOptions>,
 ) -> anyhow::Result<ByPrompts> {
     Ok(ByPrompts {
         product: args.product.resolve(method.entry)?,
