@@ -72,8 +72,8 @@ fn main() -> anyhow::Result<()> {
         if value("--methods").is_some_and(|methods| !methods.iter().any(|m| m == entry.name)) {
             continue;
         }
-        let blocks = entry.default_blocks(clip.shape());
-        let pair = FewShotMethod::new(method(&words)?.make(&parts)?, entry, blocks);
+        let layers = entry.default_layers(clip.shape());
+        let pair = FewShotMethod::new(method(&words)?.make(&parts)?, entry, layers);
         let taps = pair.taps();
         let seen = match looked.take() {
             Some((before, seen)) if before == taps => seen,

@@ -91,6 +91,8 @@ pub struct FolderRow {
     pub against: usize,
     /// The blocks whose patches were compared.
     pub blocks: Vec<usize>,
+    /// Whether the trunk's patches were compared too.
+    pub trunk: bool,
     /// Sides of the neighbourhoods that patches were averaged over, in patches.
     pub degrees: Vec<usize>,
     /// Only patches at most this many cells away were compared. None: all patches.

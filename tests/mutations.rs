@@ -433,7 +433,7 @@ fn profiles_also_with_a_right_hash() {
             method: blemish::detect::method("winclip").unwrap(),
             inputs: MethodInputs::default(),
             references: blemish::reference::reference_method(reference_method).unwrap(),
-            blocks: None,
+            layers: None,
             fit: Fit::Squash,
             depth: BitDepth::default(),
             prompts: "winclip".into(),

@@ -9,7 +9,7 @@ use safetensors::SafeTensors;
 use serde::Deserialize;
 
 use super::pickle::{self, MOST_BYTES};
-use super::{Adapter, AdapterAbout};
+use super::{Adapter, AdapterAbout, TrunkLayer};
 use crate::error::{Error, Result};
 use crate::files::safetensors_bytes;
 use crate::ops::Activation;
@@ -181,8 +181,13 @@ impl Adapter {
         if let Some(blocks) = blocks {
             about.blocks = blocks.to_vec();
         }
+        let mut tensors: HashMap<String, Tensor> = tensors.into_iter().collect();
+        let trunk = trunk_layer(&mut tensors).map_err(fail)?;
         let layers = layers(tensors).map_err(fail)?;
         let mut adapter = Self::new(name, about, layers)?;
+        if let Some(layer) = trunk {
+            adapter = adapter.with_trunk(layer)?;
+        }
         adapter.sha256 = crate::files::sha256(bytes);
         Ok(adapter)
     }
@@ -195,6 +200,11 @@ impl Adapter {
         let tensors = self.layers.iter().enumerate().flat_map(|(i, layer)| {
             [(format!("fc.{i}.weight"), &layer.weight), (format!("fc.{i}.bias"), &layer.bias)]
         });
+        let trunk = self
+            .trunk()
+            .into_iter()
+            .flat_map(|layer| TrunkLayer::NAMES.map(String::from).into_iter().zip(layer.tensors()));
+        let tensors = tensors.chain(trunk);
         safetensors_bytes(tensors, self.about.to_metadata())
             .map_err(|e| Error::adapter(&self.name, e))
     }
@@ -210,7 +220,7 @@ impl Adapter {
     /// As [`Adapter::new`].
     pub fn with_about(self, about: AdapterAbout) -> Result<Self> {
         let layers = self.layers.into_iter().map(|layer| (layer.weight, layer.bias)).collect();
-        Self::new(&self.name, about, layers)
+        Ok(Self { trunk: self.trunk, ..Self::new(&self.name, about, layers)? })
     }
 }
 
@@ -227,9 +237,22 @@ fn read_safetensors(bytes: &[u8]) -> Result<(AdapterAbout, Vec<(String, Tensor)>
     Ok((about, tensors.collect::<Result<_, String>>()?))
 }
 
+/// Takes out the layer on the trunk, if there is one.
+fn trunk_layer(tensors: &mut HashMap<String, Tensor>) -> Result<Option<TrunkLayer>, String> {
+    if !tensors.keys().any(|name| name.starts_with("trunk.")) {
+        return Ok(None);
+    }
+    let found = TrunkLayer::NAMES.map(|name| {
+        let found = tensors.remove(name);
+        found.ok_or_else(|| format!("tensor {name} is missing"))
+    });
+    let [inner, inner_bias, outer, outer_bias] = found;
+    let (inner, inner_bias, outer, outer_bias) = (inner?, inner_bias?, outer?, outer_bias?);
+    Ok(Some(TrunkLayer { inner, inner_bias, outer, outer_bias }))
+}
+
 /// `fc.0.weight`, `fc.0.bias`, `fc.1.weight` and so on, in order. Other tensors are an error.
-fn layers(tensors: Vec<(String, Tensor)>) -> Result<Vec<(Tensor, Tensor)>, String> {
-    let mut tensors: HashMap<String, Tensor> = tensors.into_iter().collect();
+fn layers(mut tensors: HashMap<String, Tensor>) -> Result<Vec<(Tensor, Tensor)>, String> {
     let mut layers = Vec::new();
     while let Some(weight) = tensors.remove(&format!("fc.{}.weight", layers.len())) {
         let name = format!("fc.{}.bias", layers.len());

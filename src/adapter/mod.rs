@@ -1,8 +1,10 @@
 //! April-GAN's adapters (Chen et al., arXiv 2305.17382). An adapter has one linear layer for each of some blocks of the
-//! image tower. The layers map patch tokens into the embedding that photos and texts share.
+//! image tower. The layers map patch tokens into the embedding that photos and texts share. On a hybrid model there may
+//! also be a layer on the trunk.
 
 mod file;
 mod pickle;
+mod trunk;
 
 use std::collections::BTreeSet;
 
@@ -14,6 +16,9 @@ use crate::ops::Activation;
 use crate::ops::{Linear, unit_rows};
 
 pub use file::{TrainingSet, training_sets};
+use trunk::PackedTrunkLayer;
+pub use trunk::TrunkLayer;
+pub(crate) use trunk::trunk_input;
 
 /// The layers of an adapter, and their description.
 #[derive(Clone, Debug)]
@@ -22,6 +27,7 @@ pub struct Adapter {
     sha256: String,
     about: AdapterAbout,
     layers: Vec<Layer>,
+    trunk: Option<PackedTrunkLayer>,
 }
 
 /// The description of an adapter: what it needs of a model, and where it comes from.
@@ -107,7 +113,30 @@ impl Adapter {
             let linear = Linear::new(&weight, Some(&bias))?;
             made.push(Layer { weight, bias, linear });
         }
-        Ok(Self { name: name.to_string(), sha256: String::new(), about, layers: made })
+        Ok(Self { name: name.to_string(), sha256: String::new(), about, layers: made, trunk: None })
+    }
+
+    /// The same adapter with a layer on the trunk of a hybrid model.
+    ///
+    /// # Errors
+    /// [`Error::Adapter`] if its shapes do not fit, or a value is NaN or infinite.
+    pub fn with_trunk(self, layer: TrunkLayer) -> Result<Self> {
+        let fail = |why: String| Err(Error::adapter(&self.name, why));
+        let (_, embedding) = self.widths();
+        if !layer.is_consistent() || layer.widths().1 != embedding {
+            return fail(format!("has a layer on the trunk that does not give {embedding} values"));
+        }
+        for tensor in layer.tensors() {
+            if !tensor.abs()?.sum_all()?.to_scalar::<f32>()?.is_finite() {
+                return fail("has NaN or infinity in its layer on the trunk".into());
+            }
+        }
+        Ok(Self { trunk: Some(PackedTrunkLayer::new(layer)?), ..self })
+    }
+
+    /// Its layer on the trunk, if it has one.
+    pub fn trunk(&self) -> Option<&TrunkLayer> {
+        self.trunk.as_ref().map(|layer| &layer.parameters)
     }
 
     /// The name that it was opened with.
@@ -133,7 +162,7 @@ impl Adapter {
 
     /// The features that it needs from the image tower.
     pub fn taps(&self) -> Taps {
-        Taps { blocks: self.about.blocks.clone(), ..Taps::default() }
+        Taps { blocks: self.about.blocks.clone(), trunk: self.trunk.is_some(), ..Taps::default() }
     }
 
     /// Checks that it fits a model of this shape.
@@ -149,6 +178,16 @@ impl Adapter {
                  width {} and embeddings of {}: use the model it was trained on",
                 shape.width, shape.embedding
             ));
+        }
+        if let Some(layer) = self.trunk() {
+            let channels = shape.trunk.map(|outputs| outputs.iter().sum());
+            if channels != Some(layer.widths().0) {
+                return fail(format!(
+                    "reads a trunk of {} channels; model {model} has {}",
+                    layer.widths().0,
+                    channels.map_or("none".into(), |channels: usize| channels.to_string())
+                ));
+            }
         }
         match self.about.blocks.iter().find(|block| **block > shape.blocks) {
             Some(block) => fail(format!("reads block {block}; model {model} has {}", shape.blocks)),
@@ -189,8 +228,8 @@ impl Adapter {
         products.into_iter().filter(|product| seen.contains(&plain(product))).collect()
     }
 
-    /// The patches of each layer in the shared embedding, at unit length: `[grid^2, embedding]`. `photo` must have the
-    /// blocks of [`Adapter::taps`].
+    /// The patches of each layer in the shared embedding, at unit length: `[grid^2, embedding]`. The layer on the trunk
+    /// comes last, and its grid is twice as fine. `photo` must have the features of [`Adapter::taps`].
     ///
     /// # Errors
     /// [`Error::Tensor`] if the blocks are not those.
@@ -200,7 +239,11 @@ impl Adapter {
             let patches = patches.to_device(layer.weight.device())?.contiguous()?;
             unit_rows(&layer.linear.forward(&patches, None)?)
         });
-        Ok(projected.collect::<candle_core::Result<_>>()?)
+        let mut projected = projected.collect::<candle_core::Result<Vec<_>>>()?;
+        if let (Some(layer), Some(outputs)) = (&self.trunk, &photo.trunk) {
+            projected.push(layer.project(outputs)?);
+        }
+        Ok(projected)
     }
 }
 

@@ -79,6 +79,9 @@ const OPEN_CLIP: NameLayout = NameLayout {
     is_open_clip: true,
 };
 
+/// What the names of the trunk's tensors begin with. Only Hugging Face's layout has them.
+const EMBEDDINGS: &str = "vision_model.embeddings";
+
 /// One of the two towers.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Tower {
@@ -175,6 +178,23 @@ impl Checkpoint {
     pub fn patch_embedding(&self, width: usize, patch: usize) -> Result<Linear> {
         let weight = self.tensor(self.layout.patch, &[width, 3, patch, patch])?;
         Ok(Linear::new(&weight.reshape((width, 3 * patch * patch))?, None)?)
+    }
+
+    /// Weight and bias of a layer of the trunk.
+    pub fn trunk(&self, layer: &str, shape: &[usize]) -> Result<(Tensor, Tensor)> {
+        let name = |part: &str| format!("{EMBEDDINGS}.trunk.{layer}.{part}");
+        Ok((self.tensor(&name("weight"), shape)?, self.tensor(&name("bias"), &shape[..1])?))
+    }
+
+    /// The norm of the trunk's channels, and their projection to a token.
+    pub fn trunk_projection(
+        &self,
+        channels: usize,
+        width: usize,
+        eps: f64,
+    ) -> Result<(LayerNorm, Linear)> {
+        let norm = self.norm(&format!("{EMBEDDINGS}.trunk_norm"), channels, eps)?;
+        Ok((norm, self.linear(&format!("{EMBEDDINGS}.trunk_projection"), channels, width)?))
     }
 
     /// `[width]`.

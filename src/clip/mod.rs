@@ -14,6 +14,7 @@ mod source;
 mod text;
 mod tokenizer;
 mod transformer;
+mod trunk;
 mod vision;
 
 use candle_core::{Device, Tensor};
@@ -33,6 +34,8 @@ pub use hub::{Download, pull};
 pub use locate::is_cached;
 pub use models::{Alias, aliases};
 pub use tokenizer::Tokens;
+pub use trunk::TrunkOutputs;
+pub(crate) use trunk::enlarged_rows;
 pub use vision::{Features, Taps};
 
 /// Settings that replace a checkpoint's own.
@@ -66,6 +69,8 @@ pub struct Shape {
     pub size: usize,
     /// Side of a patch, in pixels.
     pub patch: usize,
+    /// Channels of the two outputs of a hybrid model's trunk, the finer one first. None if the model has no trunk.
+    pub trunk: Option<[usize; 2]>,
 }
 
 /// The shape of a model. Its weights are not read.
@@ -131,7 +136,7 @@ impl Clip {
             let tokenizer =
                 Tokenizer::open(&files, &manifest.tokenizer, config.context, config.vocabulary)?;
             let checkpoint = Checkpoint::open(&files, &manifest, device)?;
-            let vision = VisionTower::open(&checkpoint, &config, size, device)?;
+            let vision = VisionTower::open(&checkpoint, &config, &normalisation, size, device)?;
             let text = TextTower::open(&checkpoint, &config, device)?;
             let sha256 =
                 sha256.join().map_err(|_| Error::model(name, "hashing the weights failed"))??;
@@ -215,6 +220,10 @@ impl Clip {
                     self.size()
                 ),
             ));
+        }
+        if taps.trunk && !self.vision.has_trunk() {
+            let why = format!("model {} has no trunk", self.name);
+            return Err(Error::setting("the features of a trunk", why));
         }
         if let Some(block) = taps.blocks.iter().find(|b| **b > self.vision.blocks()) {
             let blocks = self.vision.blocks();

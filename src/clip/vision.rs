@@ -3,9 +3,10 @@
 use candle_core::{Device, Result, Tensor};
 
 use super::checkpoint::{Checkpoint, Tower};
-use super::config::Config;
+use super::config::{Config, TrunkConfig};
 use super::transformer::{Blocks, Sequences};
-use crate::image::resample_table;
+use super::trunk::{Trunk, TrunkOutputs};
+use crate::image::{Normalisation, resample_table};
 use crate::ops::{AttentionMask, LayerNorm, Linear};
 
 /// What to compute for a photo besides its image embedding.
@@ -17,6 +18,8 @@ pub struct Taps {
     pub blocks: Vec<usize>,
     /// Whether to keep the patches after the last block and the last norm.
     pub patches: bool,
+    /// Whether to keep the outputs of the trunk, which only hybrid models have.
+    pub trunk: bool,
 }
 
 /// The output of the image tower for one photo.
@@ -31,6 +34,8 @@ pub struct Features {
     pub blocks: Vec<Tensor>,
     /// If [`Taps::patches`] is set: the patches after the last norm, not projected, `[grid^2, width]`.
     pub patches: Option<Tensor>,
+    /// If [`Taps::trunk`] is set: the outputs of the trunk.
+    pub trunk: Option<TrunkOutputs>,
     /// Number of patches along one side.
     pub grid: usize,
     /// The input's side in pixels.
@@ -41,6 +46,7 @@ pub(super) struct VisionTower {
     patch_size: usize,
     size: usize,
     patches: Linear,
+    trunk: Option<(Trunk, LayerNorm, Linear)>,
     /// The class embedding plus its position embedding, `[1, width]`.
     class: Tensor,
     /// The position embeddings of the patches, `[grid^2, width]`.
@@ -57,6 +63,7 @@ impl VisionTower {
     pub fn open(
         checkpoint: &Checkpoint,
         config: &Config,
+        normalisation: &Normalisation,
         size: usize,
         device: &Device,
     ) -> crate::error::Result<Self> {
@@ -66,9 +73,18 @@ impl VisionTower {
         let class = (checkpoint.class_embedding(width)?.unsqueeze(0)? + table.narrow(0, 0, 1)?)?;
         let (norm_after, projection) =
             checkpoint.head(Tower::Vision, width, config.embedding, eps)?;
+        let open_trunk = |shape: &TrunkConfig| -> crate::error::Result<_> {
+            let trunk = Trunk::open(checkpoint, shape, normalisation, device)?;
+            // A patch has four places of the finer output, and one of the other.
+            let [fine, coarse] = shape.channels();
+            let (norm, projection) =
+                checkpoint.trunk_projection(4 * fine + coarse, width, shape.layer_norm_eps)?;
+            Ok((trunk, norm, projection))
+        };
         Ok(Self {
             patch_size: config.patch_size,
             size,
+            trunk: config.trunk.as_ref().map(open_trunk).transpose()?,
             patches: checkpoint.patch_embedding(width, config.patch_size)?,
             class,
             positions: resize_positions(&table.narrow(0, 1, trained * trained)?, trained, grid)?,
@@ -92,6 +108,10 @@ impl VisionTower {
         self.size / self.patch_size
     }
 
+    pub fn has_trunk(&self) -> bool {
+        self.trunk.is_some()
+    }
+
     pub fn blocks(&self) -> usize {
         self.blocks.count()
     }
@@ -100,7 +120,8 @@ impl VisionTower {
     pub fn forward(&self, pixels: &[f32], taps: &Taps) -> Result<Features> {
         let grid = self.grid();
         let tokens = 1 + grid * grid;
-        let x = self.norm_before.forward(&self.embed(pixels)?)?;
+        let (x, trunk) = self.embed(pixels)?;
+        let x = self.norm_before.forward(&x)?;
 
         let mut rows: Vec<u32> = (0..tokens as u32).collect();
         let mut lengths = vec![tokens];
@@ -156,19 +177,28 @@ impl VisionTower {
             windows,
             blocks: blocks.collect::<Result<_>>()?,
             patches,
+            trunk: trunk.filter(|_| taps.trunk),
             grid,
             size: self.size,
         })
     }
 
-    /// Class and patch embeddings plus their position embeddings, `[1 + grid^2, width]`.
-    fn embed(&self, pixels: &[f32]) -> Result<Tensor> {
+    /// Class and patch embeddings plus their position embeddings, `[1 + grid^2, width]`. In a hybrid model a patch's
+    /// embedding is of its pixels and of the trunk's channels. Also returns the trunk's outputs.
+    fn embed(&self, pixels: &[f32]) -> Result<(Tensor, Option<TrunkOutputs>)> {
         let (grid, patch) = (self.grid(), self.patch_size);
         let patches = Tensor::from_slice(pixels, (3, grid, patch, grid, patch), &self.device)?
             .permute((1, 3, 0, 2, 4))?
             .reshape((grid * grid, 3 * patch * patch))?;
-        let patches = self.patches.forward(&patches, Some(&self.positions))?;
-        Tensor::cat(&[&self.class, &patches], 0)
+        let mut patches = self.patches.forward(&patches, Some(&self.positions))?;
+        let mut outputs = None;
+        if let Some((trunk, norm, projection)) = &self.trunk {
+            let found = trunk.forward(pixels, self.size)?;
+            let channels = norm.forward(&found.on_patches(grid)?)?;
+            patches = projection.forward(&channels, Some(&patches))?;
+            outputs = Some(found);
+        }
+        Ok((Tensor::cat(&[&self.class, &patches], 0)?, outputs))
     }
 }
 

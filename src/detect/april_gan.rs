@@ -10,9 +10,15 @@ use super::{KindScore, Method, PatchMap};
 use crate::adapter::Adapter;
 use crate::clip::{Features, Taps};
 use crate::error::Result;
-use crate::image::enlarge_to_corners;
+use crate::image::{enlarge, enlarge_to_corners};
 use crate::ops::{add_sigmoid, unit_rows};
 use crate::prompt::Product;
+use crate::stats::{log_odds, logistic};
+
+/// The weight of the layer on the trunk in the map. The layers on blocks share the rest (`docs/measured.md`).
+const TRUNK_SHARE: f32 = 0.5;
+/// A photo's score is raised by the mean of this share of its highest map values.
+const TOP_SHARE: f64 = 0.01;
 
 /// April-GAN, zero-shot.
 #[derive(Clone, Debug)]
@@ -47,33 +53,59 @@ impl AprilGan {
 
     fn score_one(&self, photo: &Features, text: &Tensor) -> Result<Vec<KindScore>> {
         let (image, layers) = self.logits(photo, text)?;
+        let weights = self.weights(layers.len());
         let score_kind = |(kind, &logit): (usize, &f32)| {
             // Logits are enlarged before the softmax. The map has the size of the input.
             let mut values = vec![0.0; photo.size * photo.size];
-            for layer in &layers {
-                let logits = enlarge_to_corners(&layer[kind], photo.grid, photo.size);
-                add_sigmoid(&mut values, &logits);
+            for (layer, weight) in layers.iter().zip(&weights) {
+                let side = layer[kind].len().isqrt();
+                // April-GAN puts the outermost patches at the outermost pixels.
+                let enlarge = if side == photo.grid { enlarge_to_corners } else { enlarge };
+                add_weighted(&mut values, &enlarge(&layer[kind], side, photo.size), *weight);
             }
-            mean_of(layers.len(), &mut values);
-            KindScore { score: sigmoid(logit), map: PatchMap { side: photo.size, values } }
+            self.kind_score(logit, PatchMap { side: photo.size, values })
         };
         Ok(image.par_iter().enumerate().map(score_kind).collect())
     }
 
-    /// Scores with one map value for each patch. The softmax is computed at the patches, and nothing is enlarged.
+    /// Scores with one map value for each place of the finest layer. The softmax is computed at the places.
     pub(super) fn score_patches(
         &self,
         photo: &Features,
         product: &Product,
     ) -> Result<Vec<KindScore>> {
         let (image, layers) = self.logits(photo, &text_means(product)?)?;
+        let weights = self.weights(layers.len());
+        let side = layers.iter().map(|layer| layer[0].len().isqrt()).max().unwrap_or(photo.grid);
         let score_kind = |(kind, &logit): (usize, &f32)| {
-            let mut values = vec![0.0; photo.grid * photo.grid];
-            layers.iter().for_each(|layer| add_sigmoid(&mut values, &layer[kind]));
-            mean_of(layers.len(), &mut values);
-            KindScore { score: sigmoid(logit), map: PatchMap { side: photo.grid, values } }
+            let mut values = vec![0.0; side * side];
+            for (layer, weight) in layers.iter().zip(&weights) {
+                let own = layer[kind].len().isqrt();
+                add_weighted(&mut values, &enlarge(&layer[kind], own, side), *weight);
+            }
+            self.kind_score(logit, PatchMap { side, values })
         };
         Ok(image.iter().enumerate().map(score_kind).collect())
+    }
+
+    /// The weight of each layer in the map. Without a trunk all weigh the same (section 3.1).
+    fn weights(&self, layers: usize) -> Vec<f32> {
+        if self.adapter.trunk().is_none() {
+            return vec![1.0 / layers as f32; layers];
+        }
+        let blocks = layers - 1;
+        let mut weights = vec![(1.0 - TRUNK_SHARE) / blocks.max(1) as f32; blocks];
+        weights.push(TRUNK_SHARE);
+        weights
+    }
+
+    /// The score of a kind from the photo's logit and the kind's map.
+    fn kind_score(&self, logit: f32, map: PatchMap) -> KindScore {
+        let score = match self.adapter.trunk() {
+            None => sigmoid(logit),
+            Some(_) => logistic(logit + log_odds(map.top_mean(TOP_SHARE))),
+        };
+        KindScore { score, map }
     }
 }
 
@@ -105,8 +137,11 @@ fn text_means(product: &Product) -> Result<Tensor> {
     Ok(product.unit_means()?.to_device(&Device::Cpu)?)
 }
 
-fn mean_of(count: usize, sums: &mut [f32]) {
-    sums.iter_mut().for_each(|sum| *sum /= count as f32);
+/// Adds `weight` times the logistic function of each logit.
+fn add_weighted(values: &mut [f32], logits: &[f32], weight: f32) {
+    let mut shares = vec![0.0; values.len()];
+    add_sigmoid(&mut shares, logits);
+    values.iter_mut().zip(shares).for_each(|(value, share)| *value += weight * share);
 }
 
 fn sigmoid(logit: f32) -> f32 {

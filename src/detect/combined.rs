@@ -7,6 +7,7 @@ use super::{KindScore, Method};
 use crate::clip::{Features, Taps};
 use crate::error::Result;
 use crate::prompt::Product;
+use crate::reference::{FINER, trunk_features};
 
 #[derive(Clone)]
 pub(crate) struct Combined {
@@ -30,14 +31,20 @@ impl Method for Combined {
             windows: if prompts.windows.is_empty() { other.windows } else { prompts.windows },
             blocks: [prompts.blocks, other.blocks].concat(),
             patches: prompts.patches || other.patches,
+            trunk: prompts.trunk || other.trunk,
         }
     }
 
     fn project(&self, photo: Features) -> Result<Features> {
+        let trunk = photo.trunk.clone().filter(|_| self.other.trunk);
+        let trunk = trunk.map(|outputs| trunk_features(&photo, &outputs)).transpose()?;
         let (own, mut rest) = (self.prompts.taps().blocks.len(), photo.blocks.clone());
         let blocks = rest.drain(..own).collect();
         let mut photo = self.prompts.project(Features { blocks, ..photo })?;
         photo.blocks.extend(rest);
+        // The trunk's features come last, and nothing else of the trunk is kept.
+        photo.blocks.extend(trunk.into_iter().flat_map(|trunk| trunk.blocks));
+        photo.trunk = None;
         Ok(photo)
     }
 
@@ -48,10 +55,20 @@ impl Method for Combined {
 }
 
 impl Combined {
-    /// The features for the prompts, and the features for the other side.
-    pub fn split(&self, photo: &Features) -> (Features, Features) {
-        let (prompts, rest) = photo.blocks.split_at(photo.blocks.len() - self.other.blocks.len());
+    /// The features for the prompts, and the features for the other side: of the blocks, windows and patches that it
+    /// asks for, and of the trunk. The trunk's have a finer grid.
+    pub fn split(&self, photo: &Features) -> (Features, Vec<Features>) {
+        let compared = self.other.blocks.len() + usize::from(self.other.trunk);
+        let (prompts, rest) = photo.blocks.split_at(photo.blocks.len() - compared);
+        let (blocks, trunk) = rest.split_at(self.other.blocks.len());
         let part = |blocks: &[_]| Features { blocks: blocks.to_vec(), ..photo.clone() };
-        (part(prompts), part(rest))
+        let mut sources = Vec::new();
+        if !blocks.is_empty() || trunk.is_empty() {
+            sources.push(part(blocks));
+        }
+        if !trunk.is_empty() {
+            sources.push(Features { grid: FINER * photo.grid, ..part(trunk) });
+        }
+        (part(prompts), sources)
     }
 }

@@ -1,7 +1,11 @@
 //! A method that scores by prompts, together with reference photos. It is fitted once and is then a [`Method`] like the
 //! others.
 
+use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::Arc;
+
+use candle_core::Tensor;
 
 use super::combined::Combined;
 use super::finding::Outcome;
@@ -10,7 +14,9 @@ use super::{AprilGan, KindScore, Method, WinClip};
 use crate::clip::{Features, Taps};
 use crate::error::{Error, Result};
 use crate::prompt::Product;
-use crate::reference::{Distances, FitOptions, Places, ReferenceEntry, ReferenceModel};
+use crate::reference::{
+    Distances, FitOptions, Layers, Places, ReferenceEntry, ReferenceModel, Tensors,
+};
 
 /// The number of hold-out groups. With at most this many reference photos, each photo is a group of its own.
 const GROUPS: usize = 16;
@@ -42,14 +48,14 @@ impl Method for FewShotMethod {
 }
 
 impl FewShotMethod {
-    /// `prompts`: the method that scores by prompts. `blocks`: the reference method compares the patches of these
-    /// blocks ([`ReferenceEntry::default_blocks`]).
+    /// `prompts`: the method that scores by prompts. `layers`: the reference method compares the patches of these
+    /// layers ([`ReferenceEntry::default_layers`]).
     pub fn new(
         prompts: impl Into<Arc<dyn Method>>,
         references: &'static ReferenceEntry,
-        blocks: Vec<usize>,
+        layers: impl Into<Layers>,
     ) -> Self {
-        let other = references.taps(&blocks);
+        let other = references.taps(&layers.into());
         Self { combined: Combined { prompts: prompts.into(), other }, references }
     }
 
@@ -68,6 +74,16 @@ impl FewShotMethod {
         Ok(Box::new(method))
     }
 
+    /// The sources of [`Combined::split`], as prefixes of names.
+    fn sources(&self) -> Vec<&'static str> {
+        let Taps { blocks, trunk, .. } = &self.combined.other;
+        match (blocks.is_empty(), trunk) {
+            (true, true) => vec![TRUNK],
+            (false, true) => vec![BLOCKS, TRUNK],
+            _ => vec![BLOCKS],
+        }
+    }
+
     /// How prompts and references come together: as the paper says where one pairs these two methods.
     fn fusion(&self, on: &Measured) -> Fusion {
         let prompts = self.combined.prompts.prompt_weight();
@@ -75,7 +91,7 @@ impl FewShotMethod {
             (WinClip::NAME, WinClip::NAME) => Fusion::Mean { prompts, references: 1.0, line: None },
             (AprilGan::NAME, AprilGan::NAME) => Fusion::Mean {
                 prompts,
-                references: self.combined.other.blocks.len() as f32,
+                references: self.combined.other.blocks.len().max(1) as f32,
                 line: Some(on.score().0),
             },
             _ => Fusion::balanced(on),
@@ -119,9 +135,16 @@ pub(crate) struct Variant {
 /// A method after it was fitted to reference photos.
 pub(crate) struct FittedFewShot {
     pub pair: FewShotMethod,
-    pub model: Box<dyn ReferenceModel>,
+    /// What compares each of the sources of [`Combined::split`].
+    parts: Vec<Part>,
     pub fusion: Fusion,
     pub places: Places,
+}
+
+/// A reference model of one source, and the factor that puts its distances on one scale with the other source's.
+struct Part {
+    model: Box<dyn ReferenceModel>,
+    factor: f32,
 }
 
 impl Method for FittedFewShot {
@@ -140,7 +163,12 @@ impl Method for FittedFewShot {
     fn score(&self, photos: &[&Features], product: &Product) -> Result<Vec<Vec<KindScore>>> {
         let by_prompts = self.pair.score(photos, product)?;
         let join = |(scores, photo): (Vec<KindScore>, &&Features)| {
-            let distances = self.model.compare(&self.pair.combined.split(photo).1, &self.places)?;
+            let sources = self.pair.combined.split(photo).1;
+            let distances = self.parts.iter().zip(&sources).map(|(part, source)| {
+                let places = self.places.at(photo.grid, source.grid);
+                Ok((part.model.compare(source, &places)?, part.factor))
+            });
+            let distances = Distances::sum(&distances.collect::<Result<Vec<_>>>()?);
             Ok(self.fusion.join(scores, &distances, photo.grid, product, &self.places))
         };
         by_prompts.into_iter().zip(photos).map(join).collect()
@@ -164,16 +192,12 @@ impl FittedFewShot {
         let own = references.iter().copied().enumerate();
         let others = variants.iter().map(|variant| (variant.of, &variant.features));
         let (of, photos): (Vec<usize>, Vec<&Features>) = own.chain(others).unzip();
-        let compared: Vec<Features> =
-            photos.iter().map(|photo| pair.combined.split(photo).1).collect();
-        let known: Vec<&Features> = compared[..references.len()].iter().collect();
-        let model = (pair.references.fit)(&known, options)?;
-        let distances =
-            held_out_distances(pair.references, &*model, &known, &of, &compared, options)?;
-        let by_prompts = pair.score(&photos, product)?;
         let is_single = references.len() == 1;
         let measured =
             if is_single { 1.min(variants.len())..photos.len() } else { 0..references.len() };
+        let (parts, distances) =
+            fit_parts(&pair, &photos, &of, references.len(), &measured, options)?;
+        let by_prompts = pair.score(&photos, product)?;
         let measured = Measured {
             prompts: &by_prompts[measured.clone()],
             distances: &distances[measured],
@@ -187,8 +211,87 @@ impl FittedFewShot {
             HeldOutScore::new(&Outcome::new(joined, product), places, grid)
         });
         let held_out = if is_single { vec![] } else { held_out.collect() };
-        Ok((Self { pair, model, fusion, places: places.clone() }, held_out))
+        Ok((Self { pair, parts, fusion, places: places.clone() }, held_out))
     }
+
+    /// Makes the method again from [`FittedFewShot::tensors`] and [`FittedFewShot::factors`].
+    pub fn recall(
+        pair: FewShotMethod,
+        mut tensors: BTreeMap<String, Tensor>,
+        factors: &[f32],
+        fusion: Fusion,
+        places: Places,
+    ) -> Result<Self> {
+        let part = |(source, factor): (&str, f32)| -> Result<Part> {
+            let own = |name: &String| match source {
+                BLOCKS => !name.starts_with(TRUNK),
+                prefix => name.starts_with(prefix),
+            };
+            let own: BTreeMap<_, _> = tensors.extract_if(.., |name, _| own(name)).collect();
+            let own = own.into_iter().map(|(name, t)| (name[source.len()..].to_string(), t));
+            let model = (pair.references.from_tensors)(&mut Tensors(own.collect()))?;
+            Ok(Part { model, factor })
+        };
+        let factors = factors.iter().copied().chain(std::iter::repeat(1.0));
+        let parts = pair.sources().into_iter().zip(factors).map(part).collect::<Result<_>>()?;
+        Ok(Self { pair, parts, fusion, places })
+    }
+
+    /// All tensors of the reference models, by name.
+    pub fn tensors(&self) -> Result<Vec<(String, Tensor)>> {
+        let mut all = Vec::new();
+        for (source, part) in self.pair.sources().into_iter().zip(&self.parts) {
+            let named = part.model.tensors()?.into_iter();
+            all.extend(named.map(|(name, tensor)| (format!("{source}{name}"), tensor)));
+        }
+        Ok(all)
+    }
+
+    /// The factors on the distances of the sources.
+    pub fn factors(&self) -> Vec<f32> {
+        self.parts.iter().map(|part| part.factor).collect()
+    }
+}
+
+/// What the names of the tensors of each source begin with.
+const BLOCKS: &str = "";
+const TRUNK: &str = "trunk.";
+
+/// Fits the reference method to each source of the first `known` of the photos. Returns the distances of all photos,
+/// each compared with a model without its own reference photo. The `measured` photos put the sources on one scale.
+fn fit_parts(
+    pair: &FewShotMethod,
+    photos: &[&Features],
+    of: &[usize],
+    known: usize,
+    measured: &Range<usize>,
+    options: FitOptions,
+) -> Result<(Vec<Part>, Vec<Distances>)> {
+    let count = pair.sources().len();
+    let mut sources: Vec<Vec<Features>> = vec![vec![]; count];
+    for photo in photos {
+        let split = pair.combined.split(photo).1;
+        sources.iter_mut().zip(split).for_each(|(source, part)| source.push(part));
+    }
+    let (mut models, mut means) = (Vec::new(), Vec::new());
+    let mut distances = vec![Vec::with_capacity(count); photos.len()];
+    for source in &sources {
+        let places = options.places.at(photos[0].grid, source[0].grid);
+        let options = FitOptions { places: &places, ..options };
+        let references: Vec<&Features> = source[..known].iter().collect();
+        let model = (pair.references.fit)(&references, options)?;
+        let found = held_out_distances(pair.references, &*model, &references, of, source, options)?;
+        means.push(Distances::mean(&found[measured.clone()], &places));
+        models.push(model);
+        distances.iter_mut().zip(found).for_each(|(all, found)| all.push(found));
+    }
+    let factors = Distances::factors(&means);
+    let sum = |parts: Vec<Distances>| {
+        Distances::sum(&parts.into_iter().zip(factors.iter().copied()).collect::<Vec<_>>())
+    };
+    let distances = distances.into_iter().map(sum).collect();
+    let parts = models.into_iter().zip(&factors);
+    Ok((parts.map(|(model, &factor)| Part { model, factor }).collect(), distances))
 }
 
 /// The distances of each photo from a model without its own reference photo. `known`: the reference photos. `of`: for

@@ -61,12 +61,14 @@ impl Method for Fused {
 
 impl Fused {
     fn fuse(&self, windows: &KindScore, layers: &KindScore) -> KindScore {
-        let both = windows.map.values.iter().zip(&layers.map.values);
+        // A layer on the trunk has a finer map.
+        let coarse = windows.map.enlarge(layers.map.side);
+        let both = coarse.iter().zip(&layers.map.values);
         let values = both.map(|(w, l)| mean(*w, *l, self.spread)).collect();
         // Both image scores compare the photo's embedding with the prompts. They differ only in the factor on the
         // cosines.
         let score = mean(windows.score, layers.score, self.scales);
-        KindScore { score, map: PatchMap { side: windows.map.side, values } }
+        KindScore { score, map: PatchMap { side: layers.map.side, values } }
     }
 }
 

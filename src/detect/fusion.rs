@@ -5,7 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::KindScore;
+use super::{KindScore, PatchMap};
 use crate::image::enlarge_to_corners;
 use crate::prompt::{Kind, Product, Role};
 use crate::reference::{Distances, Places};
@@ -94,8 +94,9 @@ impl Fusion {
         product: &Product,
         places: &Places,
     ) -> Vec<KindScore> {
-        let side = scores.first().map_or(grid, |score| score.map.side);
-        let map = at_side(&distances.map, grid, side);
+        let side = joint_side(scores.first(), distances);
+        bring_to(&mut scores, side);
+        let map = at_side(&distances.map, side);
         let inside = places.at(grid, side);
         match self {
             Self::Mean { prompts, references, line } => {
@@ -126,12 +127,15 @@ impl Fusion {
 
 impl FusionStats {
     fn measure(on: &Measured, score: (f32, f32)) -> Self {
-        let side = on.prompts.first().and_then(|scores| scores.first());
-        let side = side.map_or(on.grid, |score| score.map.side);
-        let odds: Vec<Vec<f32>> =
-            on.prompts.iter().map(|scores| LogOdds::of(scores, on.product).map).collect();
-        let maps: Vec<Vec<f32>> =
-            on.distances.iter().map(|d| at_side(&d.map, on.grid, side)).collect();
+        let first = on.prompts.first().and_then(|scores| scores.first());
+        let side = on.distances.first().map_or(on.grid, |d| joint_side(first, d));
+        let odds = on.prompts.iter().map(|scores| {
+            let mut scores = scores.clone();
+            bring_to(&mut scores, side);
+            LogOdds::of(&scores, on.product).map
+        });
+        let odds: Vec<Vec<f32>> = odds.collect();
+        let maps: Vec<Vec<f32>> = on.distances.iter().map(|d| at_side(&d.map, side)).collect();
         let places = on.places.at(on.grid, side);
         let inside = |maps: &[Vec<f32>]| {
             let (mean, spread) =
@@ -172,9 +176,23 @@ pub(crate) fn values_inside<'a>(
     map.iter().enumerate().filter(|(i, _)| places.holds(*i)).map(|(_, value)| *value)
 }
 
-/// Enlarges a map of patches to the side of the prompts' maps. April-GAN's maps have the size of the input.
-pub(crate) fn at_side(map: &[f32], grid: usize, side: usize) -> Vec<f32> {
-    if side == grid { map.to_vec() } else { enlarge_to_corners(map, grid, side) }
+/// The side of the joined map: the finer one of the prompts' maps and the map of distances.
+pub(crate) fn joint_side(prompts: Option<&KindScore>, distances: &Distances) -> usize {
+    let side = distances.map.len().isqrt();
+    prompts.map_or(side, |score| score.map.side.max(side))
+}
+
+/// Enlarges the maps of all kinds.
+pub(crate) fn bring_to(scores: &mut [KindScore], side: usize) {
+    for score in scores.iter_mut().filter(|score| score.map.side != side) {
+        score.map = PatchMap { side, values: score.map.enlarge(side) };
+    }
+}
+
+/// Enlarges a map of distances. April-GAN's maps have the size of the input.
+pub(crate) fn at_side(map: &[f32], side: usize) -> Vec<f32> {
+    let own = map.len().isqrt();
+    if side == own { map.to_vec() } else { enlarge_to_corners(map, own, side) }
 }
 
 /// The highest log-odds of the kinds of anomaly that count: for the whole photo, and at each place.

@@ -28,7 +28,7 @@ pub(crate) use few_shot::{FittedFewShot, HeldOutScore, Variant};
 pub use finding::{AnomalyMap, Finding, Ignored, KindResult};
 pub use fused::Fused;
 pub(crate) use fused::spread;
-pub(crate) use fusion::{Fusion, LogOdds, at_side, shift, values_inside};
+pub(crate) use fusion::{Fusion, LogOdds, at_side, bring_to, joint_side, shift, values_inside};
 pub use winclip::WinClip;
 
 /// A method that scores each photo by itself. It first says which features it needs. Then it scores one photo or many.
@@ -84,6 +84,14 @@ impl PatchMap {
     /// Index and value of the largest value. If several are equal, the first of them.
     pub fn peak(&self) -> (usize, f32) {
         highest(self.values.iter().copied().enumerate())
+    }
+
+    /// The mean of the highest values: of this share of all values, but of at least one.
+    pub(crate) fn top_mean(&self, share: f64) -> f32 {
+        let count = ((self.values.len() as f64 * share) as usize).max(1);
+        let mut values = self.values.clone();
+        let (above, last, _) = values.select_nth_unstable_by(count - 1, |a, b| b.total_cmp(a));
+        (above.iter().sum::<f32>() + *last) / count as f32
     }
 
     /// The map at the model's input size, `[size, size]`: bilinear between the centres of the values.
@@ -339,6 +347,7 @@ mod tests {
                 windows: windows.collect::<Result<_>>()?,
                 blocks: vec![],
                 patches: None,
+                trunk: None,
                 grid,
                 size: 60,
             })

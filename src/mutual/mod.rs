@@ -22,7 +22,7 @@ use crate::error::Result;
 use crate::image::{BitDepth, Fit, Placement};
 use crate::ops::unit_rows;
 use crate::prompt::Product;
-use crate::reference::{MuscOptions, Region};
+use crate::reference::{Layers, MuscOptions, Region};
 
 pub use folder::{
     EncodedFolder, FolderEncoding, MutualOutcome, MutualPart, MutualScores, MutualSetup,
@@ -42,9 +42,9 @@ pub const ENOUGH: usize = 8;
 pub struct MutualOptions {
     /// How the photos are compared.
     pub musc: MuscOptions,
-    /// Compare the patches of these blocks of the image tower, counted from 1. None: one block at each quarter of the
-    /// tower.
-    pub blocks: Option<Vec<usize>>,
+    /// Compare the patches of these layers of the image tower. None: one block at each quarter of the tower, and the
+    /// trunk if there is one.
+    pub layers: Option<Layers>,
     /// Whether prompts change scores and maps. Prompts always choose the kind of defect and decide what is ignored.
     pub with_prompts: bool,
     /// Whether to average scores over similar photos (MuSc's RsCIN).

@@ -8,15 +8,15 @@ use super::{ENOUGH, MutualOptions, Pending, image_embeddings};
 use crate::detect::{Finding, Outcome, Square};
 use crate::error::Result;
 use crate::prompt::Product;
-use crate::reference::{Distances, spread_out};
+use crate::reference::{Distances, Layers, spread_out};
 
 /// The results of a folder. A photo is given by its index, in the order in which it was added.
 pub struct MutualResults {
     pub(super) photos: Vec<Pending>,
     pub(super) product: Product,
     pub(super) options: MutualOptions,
-    /// The blocks that were compared.
-    pub(super) blocks: Vec<usize>,
+    /// The layers that were compared.
+    pub(super) layers: Layers,
     /// None if the photos were scored by prompts alone.
     pub(super) mutual: Option<(Vec<Distances>, MutualScale)>,
 }
@@ -37,9 +37,9 @@ impl MutualResults {
         self.options.has_prompts(&self.product)
     }
 
-    /// The blocks whose patches were compared.
-    pub fn blocks(&self) -> &[usize] {
-        &self.blocks
+    /// The layers whose patches were compared.
+    pub fn layers(&self) -> &Layers {
+        &self.layers
     }
 
     /// The number of other photos that each photo was compared with.

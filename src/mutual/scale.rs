@@ -1,7 +1,7 @@
 //! The scale of a folder: robust z-scores of photos and places, by prompts and by the other photos.
 
 use super::Pending;
-use crate::detect::{KindScore, LogOdds, at_side, shift, values_inside};
+use crate::detect::{KindScore, LogOdds, at_side, bring_to, joint_side, shift, values_inside};
 use crate::prompt::Product;
 use crate::reference::{Distances, Places};
 use crate::stats::{MedianMad, median, signed_log1p};
@@ -46,16 +46,14 @@ pub(super) struct MutualScale {
     places: CombinedScale,
     /// The median over the photos of the highest z-score in the map.
     peak: f32,
-    /// The places that count, at the size of the prompts' maps.
+    /// The places that count, at the size of the joined maps.
     inside: Places,
-    /// Patches along one side.
-    grid: usize,
-    /// Values along one side of the prompts' maps.
+    /// Values along one side of the joined maps.
     side: usize,
 }
 
 impl MutualScale {
-    /// `weight`: the weight of the prompts. `places`: the patches that count.
+    /// `weight`: the weight of the prompts. `places`: the places of the maps of distances that count.
     pub fn of(
         photos: &[Pending],
         distances: &[Distances],
@@ -64,12 +62,16 @@ impl MutualScale {
         places: &Places,
     ) -> Self {
         let grid = distances.first().map_or(0, |d| d.map.len().isqrt());
-        let side = photos.first().and_then(|photo| photo.by_prompts.first());
-        let side = side.map_or(grid, |score| score.map.side);
+        let first = photos.first().and_then(|photo| photo.by_prompts.first());
+        let side = distances.first().map_or(0, |d| joint_side(first, d));
         let inside = places.at(grid, side);
-        let odds: Vec<LogOdds> =
-            photos.iter().map(|photo| LogOdds::of(&photo.by_prompts, product)).collect();
-        let maps: Vec<Vec<f32>> = distances.iter().map(|d| at_side(&d.map, grid, side)).collect();
+        let odds = |photo: &Pending| {
+            let mut scores = photo.by_prompts.clone();
+            bring_to(&mut scores, side);
+            LogOdds::of(&scores, product)
+        };
+        let odds: Vec<LogOdds> = photos.iter().map(odds).collect();
+        let maps: Vec<Vec<f32>> = distances.iter().map(|d| at_side(&d.map, side)).collect();
         let scale = CombinedScale::of(
             odds.iter().flat_map(|odds| values_inside(&odds.map, &inside)).collect(),
             maps.iter().flat_map(|map| values_inside(map, &inside)).collect(),
@@ -90,15 +92,15 @@ impl MutualScale {
             places: scale,
             peak: median(&mut peaks).max(1.0),
             inside,
-            grid,
             side,
         }
     }
 
     /// Replaces the scores of a photo by prompts with the combined scores.
     pub fn join(&self, scores: &mut [KindScore], distances: &Distances, product: &Product) {
+        bring_to(scores, self.side);
         let by_prompts = LogOdds::of(scores, product);
-        let map = at_side(&distances.map, self.grid, self.side);
+        let map = at_side(&distances.map, self.side);
         let place = |(odds, far): (&f32, &f32)| {
             signed_log1p(3.0 * (self.places.robust_z(*odds, *far) / self.peak - 1.0))
         };

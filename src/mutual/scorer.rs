@@ -12,7 +12,7 @@ use crate::detect::{Combined, Detector, KindScore, Method, PatchMap, check_numbe
 use crate::error::{Error, Result};
 use crate::image::{BitDepth, Photo, Prepared};
 use crate::prompt::Product;
-use crate::reference::{Musc, Places, rescored};
+use crate::reference::{Distances, FINER, Layers, Musc, MuscOptions, Places, Region, rescored};
 
 /// The weight of the prompts. The weight of the other photos is 1. Measured in `docs/measured.md`.
 const PROMPT_WEIGHT: f32 = 0.5;
@@ -24,7 +24,9 @@ pub struct MutualScorer {
     detector: Detector,
     combined: Combined,
     product: Product,
-    musc: Musc,
+    /// One comparison of each source of [`Combined::split`], and the places that count in it.
+    comparisons: Vec<(Musc, Places)>,
+    layers: Layers,
     options: MutualOptions,
     photos: Vec<Pending>,
 }
@@ -53,13 +55,13 @@ impl Method for NoPrompts {
 /// A photo that is encoded but not yet compared with others.
 pub struct MutualPhoto {
     pending: Pending,
-    features: Features,
+    sources: Vec<Features>,
 }
 
 impl MutualPhoto {
     /// About how much memory it takes, in bytes.
     pub fn bytes(&self) -> usize {
-        let blocks = self.features.blocks.iter().map(|block| block.elem_count());
+        let blocks = self.sources.iter().flat_map(|source| &source.blocks).map(|b| b.elem_count());
         let maps = self.pending.by_prompts.iter().map(|score| score.map.values.len());
         4 * (blocks.sum::<usize>() + maps.sum::<usize>())
     }
@@ -77,25 +79,37 @@ impl MutualScorer {
         options: MutualOptions,
     ) -> Result<Self> {
         let last = clip.shape().blocks;
-        let quarters = || (1..=4).map(|i| (last * i).div_ceil(4)).collect();
-        let blocks = options.blocks.clone().unwrap_or_else(quarters);
-        if blocks.is_empty() || blocks.iter().any(|block| !(1..=last).contains(block)) {
+        let default = || Layers {
+            blocks: (1..=4).map(|i| (last * i).div_ceil(4)).collect(),
+            trunk: clip.shape().trunk.is_some(),
+        };
+        let layers = options.layers.clone().unwrap_or_else(default);
+        let is_block = |block: &usize| (1..=last).contains(block);
+        if layers.is_empty() || !layers.blocks.iter().all(is_block) {
             let why = format!("give blocks of the model, from 1 to {last}");
             return Err(Error::setting("blocks", why));
         }
         let prompts: Arc<dyn Method> =
             if options.has_prompts(&product) { method.into() } else { Arc::new(NoPrompts) };
-        let combined = Combined { prompts, other: Taps { blocks, ..Taps::default() } };
+        let combined = Combined { prompts, other: layers.taps() };
         clip.check(&combined.taps())?;
-        let mut musc = Musc::new(options.musc.clone())?;
-        if let Some(region) = &options.region {
-            musc = musc.within(region.places(clip.grid()));
+        let comparison = |musc: MuscOptions, finer: usize| -> Result<_> {
+            let places = |region: &Arc<Region>| region.places(clip.grid() * finer);
+            let places = options.region.as_ref().map_or(Places::default(), places);
+            Ok((Musc::new(musc)?.within(places.clone()), places))
+        };
+        let mut comparisons = Vec::new();
+        if !layers.blocks.is_empty() {
+            comparisons.push(comparison(options.musc.clone(), 1)?);
+        }
+        if layers.trunk {
+            comparisons.push(comparison(options.musc.of_trunk(), FINER)?);
         }
         let mut detector = Detector::with(clip, Box::new(combined.clone()), options.fit);
         if let Some(region) = &options.region {
             detector = detector.within(region);
         }
-        Ok(Self { detector, combined, product, musc, options, photos: vec![] })
+        Ok(Self { detector, combined, product, comparisons, layers, options, photos: vec![] })
     }
 
     /// The photo as the model's input.
@@ -115,11 +129,12 @@ impl MutualScorer {
     /// As [`Detector::encode`] and [`Detector::score`].
     pub fn encode(&self, prepared: &Prepared) -> Result<MutualPhoto> {
         let encoded = self.detector.encode(prepared)?;
-        let (prompts, features) = self.combined.split(&encoded.features);
+        let (prompts, sources) = self.combined.split(&encoded.features);
         let by_prompts = self.combined.prompts.score(&[&prompts], &self.product)?;
         let by_prompts = by_prompts.into_iter().next().unwrap_or_default();
         check_numbers(&by_prompts, self.combined.name())?;
-        for part in features.blocks.iter().chain([&encoded.features.image]) {
+        let parts = sources.iter().flat_map(|source| &source.blocks);
+        for part in parts.chain([&encoded.features.image]) {
             // A sum is NaN or infinite if any value is.
             if !part.sum_all()?.to_scalar::<f32>()?.is_finite() {
                 let why = "gave patches that are not numbers: the model's weights are not usable";
@@ -129,7 +144,7 @@ impl MutualScorer {
         let size = encoded.features.size;
         let image = encoded.features.image.to_vec1()?;
         let pending = Pending { by_prompts, image, placement: encoded.placement, size };
-        Ok(MutualPhoto { pending, features })
+        Ok(MutualPhoto { pending, sources })
     }
 
     /// Adds an encoded photo and compares it with the photos added shortly before. The results depend on the order of
@@ -138,7 +153,9 @@ impl MutualScorer {
     /// # Errors
     /// [`Error::Tensor`] if a tensor operation fails.
     pub fn add(&mut self, photo: MutualPhoto) -> Result<()> {
-        self.musc.add(&photo.features)?;
+        for ((musc, _), source) in self.comparisons.iter_mut().zip(&photo.sources) {
+            musc.add(source)?;
+        }
         self.photos.push(photo.pending);
         Ok(())
     }
@@ -154,8 +171,8 @@ impl MutualScorer {
 
     /// The results by prompts alone.
     pub fn finish_by_prompts(self) -> MutualResults {
-        let Self { product, options, photos, combined, .. } = self;
-        MutualResults { photos, product, options, blocks: combined.other.blocks, mutual: None }
+        let Self { product, options, photos, layers, .. } = self;
+        MutualResults { photos, product, options, layers, mutual: None }
     }
 
     /// The results by the other photos, and by prompts if [`MutualOptions::with_prompts`] is set.
@@ -163,19 +180,17 @@ impl MutualScorer {
     /// # Errors
     /// [`Error::Setting`] for fewer than two photos.
     pub fn finish(self) -> Result<MutualResults> {
-        let Self { product, musc, options, photos, combined, .. } = self;
-        let mut distances = musc.finish()?;
+        let Self { product, comparisons, options, photos, layers, .. } = self;
+        let (mut distances, places) = joined(comparisons)?;
         if options.rescore {
             let scores: Vec<f32> = distances.iter().map(|d| d.score).collect();
             let scores = rescored(&scores, &image_embeddings(&photos)?, &NEIGHBORS)?;
             distances.iter_mut().zip(scores).for_each(|(d, score)| d.score = score);
         }
         let weight = if options.with_prompts { PROMPT_WEIGHT } else { 0.0 };
-        let grid = distances.first().map_or(0, |d| d.map.len().isqrt());
-        let places = options.region.as_ref().map_or(Places::default(), |r| r.places(grid));
         let scale = MutualScale::of(&photos, &distances, &product, weight, &places);
         let mutual = Some((distances, scale));
-        Ok(MutualResults { photos, product, options, blocks: combined.other.blocks, mutual })
+        Ok(MutualResults { photos, product, options, layers, mutual })
     }
 
     /// Whether the photos look like two products. Then for each photo its group, otherwise none.
@@ -200,6 +215,24 @@ impl MutualScorer {
             && 5 * own.min(count - own) >= count;
         Ok(is_split.then_some(found.is_second))
     }
+}
+
+/// The distances of all photos, as the mean over the comparisons, and the places of the maps that count.
+fn joined(comparisons: Vec<(Musc, Places)>) -> Result<(Vec<Distances>, Places)> {
+    let (mut parts, mut means, mut finest) = (Vec::new(), Vec::new(), Places::default());
+    for (musc, places) in comparisons {
+        let distances = musc.finish()?;
+        means.push(Distances::mean(&distances, &places));
+        parts.push(distances);
+        // The trunk's comparison comes last, and its grid is the finest.
+        finest = places;
+    }
+    let factors = Distances::factors(&means);
+    let photo = |i: usize| {
+        let of_photo = parts.iter().zip(&factors).map(|(part, factor)| (part[i].clone(), *factor));
+        Distances::sum(&of_photo.collect::<Vec<_>>())
+    };
+    Ok(((0..parts[0].len()).map(photo).collect(), finest))
 }
 
 crate::error::opaque_debug!(MutualScorer);

@@ -5,6 +5,7 @@
 //! threads and any batch.
 
 mod attention;
+mod convolution;
 mod linear;
 mod nearest;
 
@@ -15,6 +16,7 @@ use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
 pub(crate) use attention::{AttentionMask, attention};
+pub(crate) use convolution::{Convolution, Depthwise, relu6};
 pub(crate) use linear::{Linear, Mlp};
 pub(crate) use nearest::{Highest, HighestOfColumns};
 
@@ -44,6 +46,17 @@ impl Activation {
             Activation::Gelu => vectorised(Map { values, function: gelu }),
             Activation::QuickGelu => vectorised(Map { values, function: quick_gelu }),
         }
+    }
+
+    /// The function of each value.
+    pub(crate) fn forward(self, x: &Tensor) -> Result<Tensor> {
+        if !x.device().is_cpu() {
+            return self.on_tensor(x);
+        }
+        let x = x.contiguous()?;
+        let mut values = cpu_slice(&x)?.to_vec();
+        values.par_chunks_mut(1 << 14).for_each(|part| self.on_slice(part));
+        Tensor::from_vec(values, x.shape(), x.device())
     }
 
     fn on_tensor(self, x: &Tensor) -> Result<Tensor> {

@@ -16,7 +16,7 @@ use crate::error::{Error, Result};
 use crate::files::files_sha256;
 use crate::image::{BitDepth, Fit, Photo, Prepared};
 use crate::prompt::Product;
-use crate::reference::{FitOptions, Places, REFERENCE_METHODS, ReferenceEntry, Region};
+use crate::reference::{FitOptions, Layers, Places, REFERENCE_METHODS, ReferenceEntry, Region};
 
 /// Number of reference photos that get simulated damage. It is enough to assess the profile.
 const DAMAGED_PHOTOS: usize = 16;
@@ -29,8 +29,8 @@ pub struct EnrollOptions<'a> {
     pub inputs: MethodInputs,
     /// The method that compares with reference photos.
     pub references: &'static ReferenceEntry,
-    /// The blocks whose patches the reference method compares. None: the default blocks of the method.
-    pub blocks: Option<Vec<usize>>,
+    /// The layers whose patches the reference method compares. None: the default layers of the method.
+    pub layers: Option<Layers>,
     /// How photos are made square.
     pub fit: Fit,
     /// The number of bits that the camera uses in 16-bit files.
@@ -76,7 +76,7 @@ impl Default for EnrollOptions<'_> {
             method: default_method(false),
             inputs: MethodInputs::default(),
             references: &REFERENCE_METHODS[0],
-            blocks: None,
+            layers: None,
             fit: Fit::default(),
             depth: BitDepth::default(),
             prompts: String::new(),
@@ -89,26 +89,26 @@ impl Default for EnrollOptions<'_> {
 }
 
 impl EnrollOptions<'_> {
-    /// Checks the options. Returns the blocks to compare.
-    fn check(&self, clip: &Clip) -> Result<Vec<usize>> {
+    /// Checks the options. Returns the layers to compare.
+    fn check(&self, clip: &Clip) -> Result<Layers> {
         if !(self.false_alarm > 0.0 && self.false_alarm < 1.0) {
             let setting = format!("false-alarm {}", self.false_alarm);
             return Err(Error::setting(setting, "give a share between 0 and 1, such as 0.05"));
         }
-        let Some(blocks) = &self.blocks else {
-            return Ok(self.references.default_blocks(clip.shape()));
+        let Some(layers) = &self.layers else {
+            return Ok(self.references.default_layers(clip.shape()));
         };
         if !self.references.takes_blocks {
             let why = format!("reference method {} takes none", self.references.name);
             return Err(Error::setting("reference-blocks", why));
         }
-        if blocks.is_empty() {
+        if layers.is_empty() {
             return Err(Error::setting("reference-blocks", "give at least one block"));
         }
-        if blocks.contains(&0) {
+        if layers.blocks.contains(&0) {
             return Err(Error::setting("reference-blocks 0", "blocks are counted from 1"));
         }
-        Ok(blocks.clone())
+        Ok(layers.clone())
     }
 }
 
@@ -124,9 +124,9 @@ pub fn enroll(
     photos: EnrollPhotos,
     options: &EnrollOptions,
 ) -> Result<Enrolled> {
-    let blocks = options.check(&clip)?;
+    let layers = options.check(&clip)?;
     let prompts = options.method.make(&options.inputs)?;
-    let pair = FewShotMethod::new(prompts, options.references, blocks.clone());
+    let pair = FewShotMethod::new(prompts, options.references, layers.clone());
     clip.check(&pair.taps())?;
     let mut enrolment = Enrolment::begin(clip.clone(), &pair, options)?;
     let (references, calibration) = enrolment.read(photos);
@@ -140,7 +140,8 @@ pub fn enroll(
     };
     let features: Vec<&Features> = references.iter().map(|photo| &photo.encoded.features).collect();
     let (method, held_out) = FittedFewShot::fit(pair, &features, &variants, &product, fit)?;
-    let (fusion, tensors) = (method.fusion.clone(), method.model.tensors()?);
+    let (fusion, tensors) = (method.fusion.clone(), method.tensors()?);
+    let reference_factors = method.factors();
     let (held_out, damaged) = held_out.split_at(references.len().min(held_out.len()));
     let mut about: Vec<ReferenceAbout> = references.into_iter().map(|photo| photo.about).collect();
     note_scores(&mut about, held_out)?;
@@ -150,7 +151,8 @@ pub fn enroll(
     let (calibration, further) = enrolment.calibrate(&calibration, &method, &product)?;
     let all: Vec<&HeldOutScore> = held_out.iter().chain(&further).collect();
     let about = ProfileAbout {
-        reference_blocks: if options.references.takes_blocks { blocks } else { vec![] },
+        reference_layers: layers,
+        reference_factors,
         scale: scale(&all),
         readiness: readiness(&about, held_out, damaged, &boxes, clip.size(), clip.grid()),
         references: about,
@@ -183,7 +185,8 @@ impl EnrollOptions<'_> {
             bit_depth: self.depth.bits(),
             method: self.method.name.into(),
             reference_method: self.references.name.into(),
-            reference_blocks: vec![],
+            reference_layers: Layers::default(),
+            reference_factors: vec![],
             seed: self.seed,
             adapter: self.adapter().map(|a| (a.name().to_string(), a.sha256().to_string())),
             prompts: self.prompts.clone(),

@@ -106,8 +106,8 @@ impl Profile {
         }
         let references = crate::reference::reference_method(&about.reference_method);
         let references = references.map_err(|e| e.to_string())?;
-        if references.takes_blocks == about.reference_blocks.is_empty() {
-            return Err(other(&"blocks that do not fit its reference method"));
+        if references.takes_blocks == about.reference_layers.is_empty() {
+            return Err(other(&"layers that do not fit its reference method"));
         }
         let product = Product::from_kinds(kinds).named(&about.product, &about.product_english);
         let adapter = match &about.adapter {

@@ -21,7 +21,7 @@ use crate::image::{BitDepth, Fit};
 use crate::ops::Activation;
 use crate::prompt::Product;
 use crate::prompt::{Prompt, Role};
-use crate::reference::{Places, RegionAbout, places_of};
+use crate::reference::{Layers, Places, RegionAbout, places_of};
 
 pub use decision::{Calibration, Decision};
 pub use enroll::{EnrollOptions, EnrollPhotos, Enrolled, enroll};
@@ -65,8 +65,11 @@ pub struct ProfileAbout {
     pub method: String,
     /// The method that compares with reference photos.
     pub reference_method: String,
-    /// The reference method compares the patches of these blocks.
-    pub reference_blocks: Vec<usize>,
+    /// The reference method compares the patches of these layers.
+    pub reference_layers: Layers,
+    /// The factors on the distances of blocks and trunk, if both are compared.
+    #[serde(default)]
+    pub(crate) reference_factors: Vec<f32>,
     /// The seed of all random choices.
     pub seed: u64,
     /// The adapter's file as it was given, and its SHA-256.
@@ -204,15 +207,11 @@ impl Profile {
                 clip.activation().name()
             ));
         }
-        let references = crate::reference::reference_method(&about.reference_method)?;
         let tensors = self.tensors.iter().cloned().collect();
-        let model = (references.from_tensors)(&mut crate::reference::Tensors(tensors))?;
-        let method = FittedFewShot {
-            pair: self.pair()?,
-            model,
-            fusion: about.fusion.clone(),
-            places: self.region.as_ref().map_or(Places::default(), |r| places_of(r, clip.grid())),
-        };
+        let places = self.region.as_ref().map_or(Places::default(), |r| places_of(r, clip.grid()));
+        let fusion = about.fusion.clone();
+        let factors = &about.reference_factors;
+        let method = FittedFewShot::recall(self.pair()?, tensors, factors, fusion, places)?;
         clip.check(&crate::detect::Method::taps(&method))?;
         Ok(Detector::with(clip, Box::new(method), about.fit).with_region(self.region.clone()))
     }
@@ -221,7 +220,7 @@ impl Profile {
         let inputs = crate::detect::MethodInputs { adapter: self.adapter.clone() };
         let prompts = crate::detect::method(&self.about.method)?.make(&inputs)?;
         let references = crate::reference::reference_method(&self.about.reference_method)?;
-        Ok(FewShotMethod::new(prompts, references, self.about.reference_blocks.clone()))
+        Ok(FewShotMethod::new(prompts, references, self.about.reference_layers.clone()))
     }
 }
 

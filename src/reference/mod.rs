@@ -6,6 +6,7 @@ mod bank;
 mod components;
 mod coreset;
 mod gaussian;
+mod layers;
 mod musc;
 mod padim;
 mod patchcore;
@@ -21,11 +22,13 @@ use crate::clip::{Features, Shape, Taps};
 use crate::error::{Error, Result};
 use crate::image::enlarge_to_corners;
 use crate::ops::cpu_slice;
-use crate::stats::highest;
+use crate::stats::{highest, mean_and_spread};
 use association::{Association, BlockBanks};
 use components::Components;
 pub(crate) use coreset::spread_out;
 use gaussian::Gaussians;
+pub use layers::Layers;
+pub(crate) use layers::{FINER, trunk_features};
 pub use musc::{Musc, MuscOptions, rescored};
 use padim::Padim;
 use patchcore::PatchCore;
@@ -61,6 +64,37 @@ pub struct Distances {
 }
 
 impl Distances {
+    /// The mean over the places that count, of some photos.
+    pub(crate) fn mean(photos: &[Self], places: &Places) -> f32 {
+        let inside = |photo: &'_ Self| {
+            let values = photo.map.iter().enumerate().filter(|(i, _)| places.holds(*i));
+            values.map(|(_, value)| *value).collect::<Vec<_>>()
+        };
+        mean_and_spread(photos.iter().flat_map(inside)).0.max(1e-6)
+    }
+
+    /// The factors that make a mean of distances with these means: each is first brought to the scale of the first.
+    pub(crate) fn factors(means: &[f32]) -> Vec<f32> {
+        let count = means.len() as f32;
+        means.iter().map(|mean| means[0] / mean / count).collect()
+    }
+
+    /// The sum of distances, each times its factor. A coarser map is first enlarged.
+    pub(crate) fn sum(parts: &[(Self, f32)]) -> Self {
+        if let [(only, 1.0)] = parts {
+            return only.clone();
+        }
+        let places = parts.iter().map(|(part, _)| part.map.len()).max().unwrap_or_default();
+        let side = places.isqrt();
+        let mut sum = Self { map: vec![0.0; places], score: 0.0 };
+        for (part, factor) in parts {
+            sum.score += factor * part.score;
+            let map = part.map_at(side);
+            sum.map.iter_mut().zip(map).for_each(|(sum, value)| *sum += factor * value);
+        }
+        sum
+    }
+
     /// The map at the model's input size, `[size, size]`. It is bilinear, with the outermost patches at the outermost
     /// pixels, as in MuSc and April-GAN.
     pub fn map_at(&self, size: usize) -> Vec<f32> {
@@ -126,7 +160,7 @@ pub struct ReferenceEntry {
     pub about: &'static str,
     /// The paper that it comes from.
     pub source: &'static str,
-    /// Whether it compares the patches of some blocks (`--reference-blocks`).
+    /// Whether it compares the patches of some layers (`--reference-blocks`).
     pub takes_blocks: bool,
     pub(crate) fit: FitFn,
     pub(crate) from_tensors: FromTensors,
@@ -205,21 +239,23 @@ pub fn reference_method(name: &str) -> Result<&'static ReferenceEntry> {
 }
 
 impl ReferenceEntry {
-    /// The features that the method needs from the image tower. `blocks`: it compares the patches of these blocks.
-    pub(crate) fn taps(&self, blocks: &[usize]) -> Taps {
+    /// The features that the method needs from the image tower. `layers`: it compares the patches of these layers.
+    pub(crate) fn taps(&self, layers: &Layers) -> Taps {
         if self.takes_blocks {
-            Taps { blocks: blocks.to_vec(), ..Taps::default() }
+            layers.taps()
         } else {
-            Taps { windows: WINDOWS.to_vec(), blocks: vec![], patches: true }
+            Taps { windows: WINDOWS.to_vec(), patches: true, ..Taps::default() }
         }
     }
 
-    /// The default blocks to compare: the middle block and the last but one (`docs/measured.md`). The features of the
-    /// last block say little about what a place looks like. Empty if the method compares no blocks.
-    pub fn default_blocks(&self, shape: Shape) -> Vec<usize> {
+    /// The default layers to compare: the middle block and the last but one, and the trunk if there is one
+    /// (`docs/measured.md`). The features of the last block say little about what a place looks like. Empty if the
+    /// method compares no layers.
+    pub fn default_layers(&self, shape: Shape) -> Layers {
         let mut blocks = vec![shape.blocks.div_ceil(2), shape.blocks.saturating_sub(1).max(1)];
         blocks.dedup();
-        if self.takes_blocks { blocks } else { vec![] }
+        let layers = Layers { blocks, trunk: shape.trunk.is_some() };
+        if self.takes_blocks { layers } else { Layers::default() }
     }
 }
 
@@ -330,6 +366,7 @@ pub(crate) mod tests {
             windows: vec![],
             blocks: vec![block],
             patches: None,
+            trunk: None,
             grid,
             size: grid * 16,
         }

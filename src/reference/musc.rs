@@ -7,7 +7,7 @@ use candle_core::{DType, Tensor};
 use rayon::prelude::*;
 
 use super::bank::nearest_both_ways;
-use super::{Distances, Places, neighbourhood_means, patches};
+use super::{Distances, FINER, Places, neighbourhood_means, patches};
 use crate::clip::Features;
 use crate::error::{Error, Result};
 use crate::ops::{cpu_slice, unit_rows};
@@ -36,6 +36,12 @@ impl Default for MuscOptions {
 }
 
 impl MuscOptions {
+    /// The same comparison on the trunk's grid. Its features are means over 3x3 places already.
+    pub(crate) fn of_trunk(&self) -> Self {
+        let align = self.align.map(|cells| cells * FINER);
+        Self { degrees: vec![1], align, ..self.clone() }
+    }
+
     /// Checks the options.
     ///
     /// # Errors

@@ -7,7 +7,7 @@ use blemish::adapter::Adapter;
 use blemish::detect::{Detector, MethodEntry, MethodInputs};
 use blemish::image::{BitDepth, Fit};
 use blemish::prompt::TextCache;
-use blemish::reference::{ReferenceEntry, Region};
+use blemish::reference::{Layers, ReferenceEntry, Region};
 use blemish::{Clip, Error, Product, Prompts};
 use clap::builder::{PossibleValue, PossibleValuesParser};
 
@@ -27,10 +27,11 @@ pub struct MethodArgs {
     /// the model's own, as `tiny` has].
     #[arg(long, value_name = "FILE")]
     adapter: Option<PathBuf>,
-    /// Transformer blocks to use, counted from 1. With mutual and auto: blocks compared between photos [default:
-    /// quarters of the tower]. Otherwise: blocks the adapter reads [default: the adapter's own; 6,12,18,24 for a .pth].
-    #[arg(long, value_name = "N,...", value_delimiter = ',')]
-    blocks: Option<Vec<usize>>,
+    /// Transformer blocks to use, counted from 1. With mutual and auto: layers compared between photos, also `trunk` if
+    /// the model has one [default: quarters of the tower, and the trunk]. Otherwise: blocks the adapter reads [default:
+    /// the adapter's own; 6,12,18,24 for a .pth].
+    #[arg(long, value_name = "N,...")]
+    blocks: Option<Layers>,
     /// How a photo becomes square.
     #[arg(long, value_name = "FIT", default_value = "squash", value_parser = values::fit())]
     fit: Fit,
@@ -82,8 +83,8 @@ pub struct MethodChoice {
     pub mode: ScoringMode,
     /// The method that scores by prompts.
     pub entry: &'static MethodEntry,
-    /// The blocks whose patches are compared between photos. None: the default.
-    pub mutual_blocks: Option<Vec<usize>>,
+    /// The layers whose patches are compared between photos. None: the default.
+    pub mutual_layers: Option<Layers>,
     pub fit: Fit,
     pub depth: BitDepth,
     pub quiet: bool,
@@ -99,9 +100,9 @@ impl MethodArgs {
         let model = self.model.resolve()?;
         let depth = BitDepth::new(self.bit_depth)?;
         let mode = self.mode().unwrap_or(default);
-        let (adapter_blocks, mutual_blocks) = match self.mode() {
+        let (adapter_blocks, mutual_layers) = match self.mode() {
             Some(ScoringMode::Mutual | ScoringMode::Auto) => (None, self.blocks.clone()),
-            _ => (self.blocks.clone(), None),
+            _ => (self.adapter_blocks()?, None),
         };
         let blocks = adapter_blocks.as_deref();
         let asked = match (&self.name, self.mode()) {
@@ -126,7 +127,7 @@ impl MethodArgs {
         Ok(MethodChoice {
             mode,
             entry,
-            mutual_blocks,
+            mutual_layers,
             fit,
             depth,
             quiet,
@@ -134,6 +135,18 @@ impl MethodArgs {
             adapter,
             adapter_blocks,
         })
+    }
+
+    /// The blocks that the adapter reads, if the flag says so.
+    fn adapter_blocks(&self) -> blemish::Result<Option<Vec<usize>>> {
+        match &self.blocks {
+            Some(layers) if layers.trunk => {
+                let why =
+                    "an adapter reads the trunk if it was trained on it; give numbers of blocks";
+                Err(Error::setting(format!("blocks {layers}"), why))
+            }
+            layers => Ok(layers.as_ref().map(|layers| layers.blocks.clone())),
+        }
     }
 
     /// Refuses `--adapter` and `--blocks` for a method without trained layers.

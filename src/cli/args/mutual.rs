@@ -2,7 +2,7 @@
 
 use blemish::Product;
 use blemish::mutual::{MutualOptions, MutualSetup};
-use blemish::reference::MuscOptions;
+use blemish::reference::{Layers, MuscOptions};
 
 use super::method::{MethodChoice, OpenModel, ScoringMode};
 
@@ -55,7 +55,7 @@ impl MutualArgs {
         musc.check()?;
         Ok(MutualOptions {
             musc,
-            blocks: method.mutual_blocks.clone(),
+            layers: method.mutual_layers.clone(),
             with_prompts: method.mode == ScoringMode::Auto,
             rescore: self.rescore,
             fit: method.fit,
@@ -84,11 +84,10 @@ pub fn mutual_setup(
 
 /// The settings as text, because the numbers of a measurement depend on them.
 pub fn as_text(options: &MutualOptions) -> String {
-    let MutualOptions { musc, blocks, rescore, seed, .. } = options;
-    let blocks =
-        blocks.as_ref().map_or("quarters of the tower".into(), |blocks| format!("{blocks:?}"));
+    let MutualOptions { musc, layers, rescore, seed, .. } = options;
+    let layers = layers.as_ref().map_or("by default".into(), Layers::to_string);
     format!(
-        "at most {} others, blocks {blocks}, degrees {:?}, {}{}seed {seed}",
+        "at most {} others, layers {layers}, degrees {:?}, {}{}seed {seed}",
         musc.max_neighbors,
         musc.degrees,
         musc.align.map_or(String::new(), |cells| format!("within {cells} cells, ")),

@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use blemish::reference::Layers;
+
 use crate::cli::args::method::{MethodArgs, reference_methods};
 use crate::cli::args::product::ProductArgs;
 use crate::cli::args::values::SummaryFormat;
@@ -50,9 +52,10 @@ pub struct Args {
     #[arg(long, value_name = "METHOD",
           value_parser = reference_methods())]
     pub reference_method: Option<String>,
-    /// Blocks of the model whose patches are compared, counted from 1 [default: the middle one and the last but one].
-    #[arg(long, value_name = "N,...", value_delimiter = ',')]
-    pub reference_blocks: Option<Vec<usize>>,
+    /// Layers whose patches are compared: blocks of the model, counted from 1, and `trunk` if the model has one
+    /// [default: the middle block, the last but one, and the trunk].
+    #[arg(long, value_name = "N,...")]
+    pub reference_blocks: Option<Layers>,
     /// The share of good parts that may be marked ng, 0 to 1. 0.05 needs 19 good photos, 0.01 needs 99. `score` and
     /// `decide` can change it.
     #[arg(long, value_name = "RATE", default_value_t = 0.05)]

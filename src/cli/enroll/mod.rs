@@ -53,7 +53,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
         method: model.entry,
         inputs: model.inputs.clone(),
         references: model.reference_method(args.reference_method.as_deref())?,
-        blocks: args.reference_blocks.clone(),
+        layers: args.reference_blocks.clone(),
         fit: model.fit,
         depth,
         prompts: choice.file,

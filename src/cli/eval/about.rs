@@ -1,5 +1,6 @@
 //! What a measurement depends on.
 
+use blemish::reference::Layers;
 use serde::{Deserialize, Serialize};
 
 #[derive(Default, Serialize, Deserialize)]
@@ -12,6 +13,8 @@ pub struct EvalAbout {
     /// How the photos of a product were compared with each other.
     pub neighbours: Option<String>,
     pub reference_method: Option<String>,
+    /// The layers whose patches were compared with those photos.
+    pub reference_layers: Option<Layers>,
     /// The number of good photos of each product that photos were compared with.
     pub references: usize,
     /// The photos that set the scale of scores: none, or good training photos, but never test photos.

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use blemish::data::Layout;
 use blemish::eval::Curve;
+use blemish::reference::Layers;
 use clap::ValueEnum;
 
 use crate::cli::args::method::{MethodArgs, reference_methods};
@@ -79,6 +80,9 @@ pub struct RunArgs {
     #[arg(long, value_name = "METHOD", requires = "profile_from",
           value_parser = reference_methods())]
     pub reference_method: Option<String>,
+    /// Layers whose patches are compared with these photos, as in `enroll`.
+    #[arg(long, value_name = "N,...", requires = "profile_from")]
+    pub reference_blocks: Option<Layers>,
     /// Keep everything in this folder: the settings, the score and map of every photo, and the metrics as JSON and CSV.
     /// The maps are float32 TIFF files in DIR/maps, in the layout of MVTec's scripts. On MVTec LOCO, the metrics are
     /// also written as MVTec's script writes them.

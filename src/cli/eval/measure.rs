@@ -201,6 +201,10 @@ impl Setup<'_> {
             }),
             neighbours: self.mutual.as_ref().map(as_text),
             reference_method: self.reference.map(|entry| entry.name.into()),
+            reference_layers: self.reference.map(|entry| {
+                let default = || entry.default_layers(model.clip.shape());
+                self.args.reference_blocks.clone().unwrap_or_else(default)
+            }),
             references: self.args.profile_from.unwrap_or(0),
             calibration: self
                 .args
@@ -298,6 +302,7 @@ impl Setup<'_> {
             method: self.model.entry,
             inputs: self.model.inputs.clone(),
             references,
+            layers: self.args.reference_blocks.clone(),
             fit: self.model.fit,
             depth: self.depth,
             ..EnrollOptions::default()
