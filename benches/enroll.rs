@@ -84,7 +84,9 @@ fn enroll(folder: &Path, photos: &[&str], method: &str, out: &Path) -> (f64, Str
 fn compare(profiles: &[(&str, Profile)], photo: &Path) {
     let clip = Arc::new(Clip::load("tiny").unwrap());
     let adapter = Adapter::of_model("tiny", None).unwrap().map(Arc::new);
-    let method = blemish::detect::default_method(true).make(&MethodInputs { adapter }).unwrap();
+    let method = blemish::detect::default_method(adapter.as_deref())
+        .make(&MethodInputs { adapter })
+        .unwrap();
     let mut detectors = vec![("words alone", Detector::with(clip.clone(), method, Fit::default()))];
     for (name, profile) in profiles {
         detectors.push((name, profile.detector(clip.clone()).unwrap()));

@@ -36,7 +36,9 @@ fn defects() {
     let clip = Arc::new(Clip::load("tiny").unwrap());
     // The program's default for this model.
     let adapter = Adapter::of_model("tiny", None).unwrap().map(Arc::new);
-    let method = blemish::detect::default_method(true).make(&MethodInputs { adapter }).unwrap();
+    let method = blemish::detect::default_method(adapter.as_deref())
+        .make(&MethodInputs { adapter })
+        .unwrap();
     let detector = Detector::with(clip.clone(), method, Fit::default());
     let prepared = detector.prepare(&Photo::open(PHOTO, BitDepth::default()).unwrap());
     let products = [1, 20].map(|count| {

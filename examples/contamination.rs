@@ -39,7 +39,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             let paths: Vec<PathBuf> = drawn.iter().map(|sample| sample.photo.clone()).collect();
             for (way, sum) in sums.iter_mut().enumerate() {
                 let options = MutualOptions { with_prompts: way != 1, ..MutualOptions::default() };
-                let method = default_method(inputs.adapter.is_some()).make(&inputs)?;
+                let method = default_method(inputs.adapter.as_deref()).make(&inputs)?;
                 let mut scorer = MutualScorer::new(clip.clone(), method, product.clone(), options)?;
                 let photos = UniquePhotos::read(&paths, 0, &|_| {});
                 let encoded = scorer.add_photos(&photos, Watch::default());

@@ -65,7 +65,7 @@ fn a_handful_of_good_parts_draws_a_line() {
     let summary = json(&enroll(home, &["--reference", "good"]).success()).remove(0);
     assert_eq!(
         (&summary["method"], &summary["reference_method"]),
-        (&"fused".into(), &"april-gan".into())
+        (&"april-gan".into(), &"april-gan".into())
     );
     assert_eq!(
         (summary["references"].as_array().unwrap().len(), &summary["odd"]),

@@ -365,7 +365,7 @@ fn a_stopped_folder_leaves_what_was_done() {
         let alone = ["score", row["path"].as_str().unwrap(), "--product", "plate"];
         let alone = run(home, &alone).success();
         let alone: Value = serde_json::from_slice(&alone.get_output().stdout).unwrap();
-        assert_eq!((&row["score"], &row["method"]), (&alone["score"], &"fused".into()));
+        assert_eq!((&row["score"], &row["method"]), (&alone["score"], &"april-gan".into()));
         assert_eq!(row["transductive"], false);
     }
 }
@@ -419,7 +419,10 @@ fn a_stop_before_all_photos_were_read_leaves_what_was_done() {
         assert!(counts.contains(&text.lines().count()), "{method}: {said}");
         for line in text.lines() {
             let row: Value = serde_json::from_str(line).unwrap();
-            assert_eq!((&row["method"], &row["transductive"]), (&"fused".into(), &false.into()));
+            assert_eq!(
+                (&row["method"], &row["transductive"]),
+                (&"april-gan".into(), &false.into())
+            );
         }
     }
 }

@@ -20,8 +20,10 @@ use tempfile::tempdir;
 fn setup(options: MutualOptions) -> MutualSetup {
     let clip = Arc::new(Clip::load("tiny").unwrap());
     let adapter = Adapter::of_model("tiny", None).unwrap().map(Arc::new);
-    let method = default_method(adapter.is_some()).make(&MethodInputs { adapter }).unwrap();
-    let product = Product::new(&clip, "plate", &Prompts::default()).unwrap();
+    let entry = default_method(adapter.as_deref());
+    let method = entry.make(&MethodInputs { adapter }).unwrap();
+    let prompts = Prompts::open(entry.prompts).unwrap();
+    let product = Product::new(&clip, "plate", &prompts).unwrap();
     MutualSetup { clip, method: method.into(), product, options, apart: false }
 }
 

@@ -11,14 +11,12 @@ use crate::adapter::Adapter;
 use crate::clip::{Features, Taps};
 use crate::error::Result;
 use crate::image::{enlarge, enlarge_to_corners};
-use crate::ops::{add_sigmoid, unit_rows};
+use crate::ops::{add_weighted_sigmoid, unit_rows};
 use crate::prompt::Product;
 use crate::stats::{log_odds, logistic};
 
 /// The weight of the layer on the trunk in the map. The layers on blocks share the rest (`docs/measured.md`).
 const TRUNK_SHARE: f32 = 0.5;
-/// A photo's score is raised by the mean of this share of its highest map values.
-const TOP_SHARE: f64 = 0.01;
 
 /// April-GAN, zero-shot.
 #[derive(Clone, Debug)]
@@ -53,15 +51,12 @@ impl AprilGan {
 
     fn score_one(&self, photo: &Features, text: &Tensor) -> Result<Vec<KindScore>> {
         let (image, layers) = self.logits(photo, text)?;
-        let weights = self.weights(layers.len());
         let score_kind = |(kind, &logit): (usize, &f32)| {
             // Logits are enlarged before the softmax. The map has the size of the input.
             let mut values = vec![0.0; photo.size * photo.size];
-            for (layer, weight) in layers.iter().zip(&weights) {
-                let side = layer[kind].len().isqrt();
-                // April-GAN puts the outermost patches at the outermost pixels.
-                let enlarge = if side == photo.grid { enlarge_to_corners } else { enlarge };
-                add_weighted(&mut values, &enlarge(&layer[kind], side, photo.size), *weight);
+            for (layer, weight) in layers.iter().zip(self.weights()) {
+                let logits = enlarge_to_corners(&layer[kind], photo.grid, photo.size);
+                add_weighted_sigmoid(&mut values, &logits, weight);
             }
             self.kind_score(logit, PatchMap { side: photo.size, values })
         };
@@ -75,35 +70,28 @@ impl AprilGan {
         product: &Product,
     ) -> Result<Vec<KindScore>> {
         let (image, layers) = self.logits(photo, &text_means(product)?)?;
-        let weights = self.weights(layers.len());
         let side = layers.iter().map(|layer| layer[0].len().isqrt()).max().unwrap_or(photo.grid);
         let score_kind = |(kind, &logit): (usize, &f32)| {
             let mut values = vec![0.0; side * side];
-            for (layer, weight) in layers.iter().zip(&weights) {
+            for (layer, weight) in layers.iter().zip(self.weights()) {
                 let own = layer[kind].len().isqrt();
-                add_weighted(&mut values, &enlarge(&layer[kind], own, side), *weight);
+                add_weighted_sigmoid(&mut values, &enlarge(&layer[kind], own, side), weight);
             }
             self.kind_score(logit, PatchMap { side, values })
         };
         Ok(image.iter().enumerate().map(score_kind).collect())
     }
 
-    /// The weight of each layer in the map. Without a trunk all weigh the same (section 3.1).
-    fn weights(&self, layers: usize) -> Vec<f32> {
-        if self.adapter.trunk().is_none() {
-            return vec![1.0 / layers as f32; layers];
-        }
-        let blocks = layers - 1;
-        let mut weights = vec![(1.0 - TRUNK_SHARE) / blocks.max(1) as f32; blocks];
-        weights.push(TRUNK_SHARE);
-        weights
+    fn weights(&self) -> Vec<f32> {
+        layer_weights(self.adapter.about().blocks.len(), self.adapter.trunk().is_some())
     }
 
-    /// The score of a kind from the photo's logit and the kind's map.
+    /// The score of a kind from the photo's logit and the kind's map. April-GAN takes the photo alone. With a trunk the
+    /// map is good enough to count too: the sum of the log-odds of the photo and of the highest value.
     fn kind_score(&self, logit: f32, map: PatchMap) -> KindScore {
         let score = match self.adapter.trunk() {
             None => sigmoid(logit),
-            Some(_) => logistic(logit + log_odds(map.top_mean(TOP_SHARE))),
+            Some(_) => logistic(logit + log_odds(map.peak().1)),
         };
         KindScore { score, map }
     }
@@ -128,6 +116,9 @@ impl Method for AprilGan {
     }
 
     fn score(&self, photos: &[&Features], product: &Product) -> Result<Vec<Vec<KindScore>>> {
+        if self.adapter.trunk().is_some() {
+            return photos.iter().map(|photo| self.score_patches(photo, product)).collect();
+        }
         let text = text_means(product)?;
         photos.iter().map(|photo| self.score_one(photo, &text)).collect()
     }
@@ -137,15 +128,16 @@ fn text_means(product: &Product) -> Result<Tensor> {
     Ok(product.unit_means()?.to_device(&Device::Cpu)?)
 }
 
-/// Adds `weight` times the logistic function of each logit.
-fn add_weighted(values: &mut [f32], logits: &[f32], weight: f32) {
-    let mut shares = vec![0.0; values.len()];
-    add_sigmoid(&mut shares, logits);
-    values.iter_mut().zip(shares).for_each(|(value, share)| *value += weight * share);
+/// The weight of each layer in the map. Without a trunk all weigh the same (section 3.1).
+pub(crate) fn layer_weights(blocks: usize, has_trunk: bool) -> Vec<f32> {
+    let share = if has_trunk { TRUNK_SHARE } else { 0.0 };
+    let mut weights = vec![(1.0 - share) / blocks as f32; blocks];
+    weights.extend(has_trunk.then_some(share));
+    weights
 }
 
 fn sigmoid(logit: f32) -> f32 {
     let mut value = [0.0];
-    add_sigmoid(&mut value, &[logit]);
+    add_weighted_sigmoid(&mut value, &[logit], 1.0);
     value[0]
 }

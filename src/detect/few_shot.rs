@@ -88,6 +88,8 @@ impl FewShotMethod {
     fn fusion(&self, on: &Measured) -> Fusion {
         let prompts = self.combined.prompts.prompt_weight();
         match (self.combined.name(), self.references.name) {
+            // No paper compares a trunk.
+            _ if self.combined.taps().trunk => Fusion::balanced(on),
             (WinClip::NAME, WinClip::NAME) => Fusion::Mean { prompts, references: 1.0, line: None },
             (AprilGan::NAME, AprilGan::NAME) => Fusion::Mean {
                 prompts,
@@ -168,7 +170,8 @@ impl Method for FittedFewShot {
                 let places = self.places.at(photo.grid, source.grid);
                 Ok((part.model.compare(source, &places)?, part.factor))
             });
-            let distances = Distances::sum(&distances.collect::<Result<Vec<_>>>()?);
+            let distances = distances.collect::<Result<Vec<_>>>()?;
+            let distances = Distances::sum(&distances, &self.places, photo.grid);
             Ok(self.fusion.join(scores, &distances, photo.grid, product, &self.places))
         };
         by_prompts.into_iter().zip(photos).map(join).collect()
@@ -286,8 +289,10 @@ fn fit_parts(
         distances.iter_mut().zip(found).for_each(|(all, found)| all.push(found));
     }
     let factors = Distances::factors(&means);
+    let grid = photos[0].grid;
     let sum = |parts: Vec<Distances>| {
-        Distances::sum(&parts.into_iter().zip(factors.iter().copied()).collect::<Vec<_>>())
+        let parts: Vec<_> = parts.into_iter().zip(factors.iter().copied()).collect();
+        Distances::sum(&parts, options.places, grid)
     };
     let distances = distances.into_iter().map(sum).collect();
     let parts = models.into_iter().zip(&factors);

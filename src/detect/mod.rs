@@ -21,6 +21,7 @@ use crate::stats::highest;
 pub(crate) use finding::{Outcome, Square};
 
 pub use april_gan::AprilGan;
+pub(crate) use april_gan::layer_weights;
 pub(crate) use combined::Combined;
 pub use explain::{Effect, Explanation, PromptPart};
 pub use few_shot::FewShotMethod;
@@ -84,14 +85,6 @@ impl PatchMap {
     /// Index and value of the largest value. If several are equal, the first of them.
     pub fn peak(&self) -> (usize, f32) {
         highest(self.values.iter().copied().enumerate())
-    }
-
-    /// The mean of the highest values: of this share of all values, but of at least one.
-    pub(crate) fn top_mean(&self, share: f64) -> f32 {
-        let count = ((self.values.len() as f64 * share) as usize).max(1);
-        let mut values = self.values.clone();
-        let (above, last, _) = values.select_nth_unstable_by(count - 1, |a, b| b.total_cmp(a));
-        (above.iter().sum::<f32>() + *last) / count as f32
     }
 
     /// The map at the model's input size, `[size, size]`: bilinear between the centres of the values.
@@ -165,11 +158,15 @@ pub fn method(name: &str) -> Result<&'static MethodEntry> {
     })
 }
 
-/// The default method: `fused` if there is an adapter, otherwise `winclip`. `docs/measured.md` has the reasons.
-pub fn default_method(has_adapter: bool) -> &'static MethodEntry {
-    let best =
-        |entry: &&MethodEntry| entry.name == if has_adapter { Fused::NAME } else { WinClip::NAME };
-    METHODS.iter().find(best).unwrap_or(&METHODS[0])
+/// The default method: `april-gan` if the adapter has a layer on a trunk, `fused` with another adapter, otherwise
+/// `winclip`. `docs/measured.md` has the reasons.
+pub fn default_method(adapter: Option<&Adapter>) -> &'static MethodEntry {
+    let best = match adapter {
+        Some(adapter) if adapter.trunk().is_some() => AprilGan::NAME,
+        Some(_) => Fused::NAME,
+        None => WinClip::NAME,
+    };
+    METHODS.iter().find(|entry| entry.name == best).unwrap_or(&METHODS[0])
 }
 
 impl MethodEntry {

@@ -33,22 +33,25 @@ pub(super) struct TwoMeans {
     pub apart: f32,
 }
 
-/// 2-means of rows at unit length. The first centre is the row farthest from the mean. The second is the row farthest
-/// from the first.
+/// 2-means of rows at unit length. It starts from the two sides of the mean along the direction in which the rows vary
+/// most, so that a few odd rows do not become a cluster.
 pub(super) fn two_means(rows: &[Vec<f32>]) -> TwoMeans {
     const ROUNDS: usize = 50;
     let middle = mean_row(rows, &|_| true);
-    let first = farthest(rows, &middle);
-    let second = farthest(rows, &first);
-    let mut centres = [first, second];
-    let mut is_second = vec![false; rows.len()];
+    let axis = main_axis(rows, &middle);
+    let mut is_second: Vec<bool> =
+        rows.iter().map(|row| dot(row, &axis) > dot(&middle, &axis)).collect();
+    let centres_of = |is_second: &[bool]| {
+        [mean_row(rows, &|i| !is_second[i]), mean_row(rows, &|i| is_second[i])]
+    };
+    let mut centres = centres_of(&is_second);
     for _ in 0..ROUNDS {
         let nearer = |row: &Vec<f32>| squared(row, &centres[1]) < squared(row, &centres[0]);
         let next: Vec<bool> = rows.iter().map(nearer).collect();
         if std::mem::replace(&mut is_second, next) == is_second {
             break;
         }
-        centres = [mean_row(rows, &|i| !is_second[i]), mean_row(rows, &|i| is_second[i])];
+        centres = centres_of(&is_second);
     }
     let within: f32 =
         rows.iter().zip(&is_second).map(|(row, g)| squared(row, &centres[usize::from(*g)])).sum();
@@ -68,6 +71,24 @@ fn mean_row(rows: &[Vec<f32>], wanted: &dyn Fn(usize) -> bool) -> Vec<f32> {
 fn farthest(rows: &[Vec<f32>], from: &[f32]) -> Vec<f32> {
     let by = |a: &&Vec<f32>, b: &&Vec<f32>| squared(a, from).total_cmp(&squared(b, from));
     rows.iter().max_by(by).cloned().unwrap_or_default()
+}
+
+/// The direction in which the rows vary most, by power iteration.
+fn main_axis(rows: &[Vec<f32>], middle: &[f32]) -> Vec<f32> {
+    const ROUNDS: usize = 30;
+    let from_middle = |row: &[f32]| row.iter().zip(middle).map(|(a, b)| a - b).collect();
+    let mut axis: Vec<f32> = from_middle(&farthest(rows, middle));
+    for _ in 0..ROUNDS {
+        let mut next = vec![0f32; middle.len()];
+        for row in rows {
+            let offset: Vec<f32> = from_middle(row);
+            let along = dot(&offset, &axis);
+            next.iter_mut().zip(&offset).for_each(|(sum, value)| *sum += along * value);
+        }
+        let length = dot(&next, &next).sqrt().max(f32::MIN_POSITIVE);
+        axis = next.into_iter().map(|value| value / length).collect();
+    }
+    axis
 }
 
 fn squared(a: &[f32], b: &[f32]) -> f32 {

@@ -53,15 +53,15 @@ pub(super) struct MutualScale {
 }
 
 impl MutualScale {
-    /// `weight`: the weight of the prompts. `places`: the places of the maps of distances that count.
+    /// `weight`: the weight of the prompts. `places`: what counts of `grid`^2 patches.
     pub fn of(
         photos: &[Pending],
         distances: &[Distances],
         product: &Product,
         weight: f32,
         places: &Places,
+        grid: usize,
     ) -> Self {
-        let grid = distances.first().map_or(0, |d| d.map.len().isqrt());
         let first = photos.first().and_then(|photo| photo.by_prompts.first());
         let side = distances.first().map_or(0, |d| joint_side(first, d));
         let inside = places.at(grid, side);

@@ -27,6 +27,8 @@ pub struct MutualScorer {
     /// One comparison of each source of [`Combined::split`], and the places that count in it.
     comparisons: Vec<(Musc, Places)>,
     layers: Layers,
+    /// Patches along one side.
+    grid: usize,
     options: MutualOptions,
     photos: Vec<Pending>,
 }
@@ -79,10 +81,7 @@ impl MutualScorer {
         options: MutualOptions,
     ) -> Result<Self> {
         let last = clip.shape().blocks;
-        let default = || Layers {
-            blocks: (1..=4).map(|i| (last * i).div_ceil(4)).collect(),
-            trunk: clip.shape().trunk.is_some(),
-        };
+        let default = || Layers::quarters(clip.shape());
         let layers = options.layers.clone().unwrap_or_else(default);
         let is_block = |block: &usize| (1..=last).contains(block);
         if layers.is_empty() || !layers.blocks.iter().all(is_block) {
@@ -93,8 +92,9 @@ impl MutualScorer {
             if options.has_prompts(&product) { method.into() } else { Arc::new(NoPrompts) };
         let combined = Combined { prompts, other: layers.taps() };
         clip.check(&combined.taps())?;
+        let grid = clip.grid();
         let comparison = |musc: MuscOptions, finer: usize| -> Result<_> {
-            let places = |region: &Arc<Region>| region.places(clip.grid() * finer);
+            let places = |region: &Arc<Region>| region.places(grid * finer);
             let places = options.region.as_ref().map_or(Places::default(), places);
             Ok((Musc::new(musc)?.within(places.clone()), places))
         };
@@ -109,7 +109,7 @@ impl MutualScorer {
         if let Some(region) = &options.region {
             detector = detector.within(region);
         }
-        Ok(Self { detector, combined, product, comparisons, layers, options, photos: vec![] })
+        Ok(Self { detector, combined, product, comparisons, layers, grid, options, photos: vec![] })
     }
 
     /// The photo as the model's input.
@@ -180,15 +180,17 @@ impl MutualScorer {
     /// # Errors
     /// [`Error::Setting`] for fewer than two photos.
     pub fn finish(self) -> Result<MutualResults> {
-        let Self { product, comparisons, options, photos, layers, .. } = self;
-        let (mut distances, places) = joined(comparisons)?;
+        let Self { product, comparisons, grid, options, photos, layers, .. } = self;
+        let region = options.region.as_ref();
+        let places = region.map_or(Places::default(), |region| region.places(grid));
+        let mut distances = joined(comparisons, &places, grid)?;
         if options.rescore {
             let scores: Vec<f32> = distances.iter().map(|d| d.score).collect();
             let scores = rescored(&scores, &image_embeddings(&photos)?, &NEIGHBORS)?;
             distances.iter_mut().zip(scores).for_each(|(d, score)| d.score = score);
         }
         let weight = if options.with_prompts { PROMPT_WEIGHT } else { 0.0 };
-        let scale = MutualScale::of(&photos, &distances, &product, weight, &places);
+        let scale = MutualScale::of(&photos, &distances, &product, weight, &places, grid);
         let mutual = Some((distances, scale));
         Ok(MutualResults { photos, product, options, layers, mutual })
     }
@@ -210,29 +212,31 @@ impl MutualScorer {
         }
         let found = two_means(&image_embeddings(&self.photos)?.to_vec2::<f32>()?);
         let own = found.is_second.iter().filter(|group| **group).count();
-        let is_split = found.explained > 0.25 + 2.0 / count as f32
+        let is_split = found.explained > 0.35 + 2.0 / count as f32
             && found.apart > APART
             && 5 * own.min(count - own) >= count;
         Ok(is_split.then_some(found.is_second))
     }
 }
 
-/// The distances of all photos, as the mean over the comparisons, and the places of the maps that count.
-fn joined(comparisons: Vec<(Musc, Places)>) -> Result<(Vec<Distances>, Places)> {
-    let (mut parts, mut means, mut finest) = (Vec::new(), Vec::new(), Places::default());
+/// The distances of all photos, as the mean over the comparisons. `places`: what counts of `grid`^2 patches.
+fn joined(
+    comparisons: Vec<(Musc, Places)>,
+    places: &Places,
+    grid: usize,
+) -> Result<Vec<Distances>> {
+    let (mut parts, mut means) = (Vec::new(), Vec::new());
     for (musc, places) in comparisons {
         let distances = musc.finish()?;
         means.push(Distances::mean(&distances, &places));
         parts.push(distances);
-        // The trunk's comparison comes last, and its grid is the finest.
-        finest = places;
     }
     let factors = Distances::factors(&means);
     let photo = |i: usize| {
         let of_photo = parts.iter().zip(&factors).map(|(part, factor)| (part[i].clone(), *factor));
-        Distances::sum(&of_photo.collect::<Vec<_>>())
+        Distances::sum(&of_photo.collect::<Vec<_>>(), places, grid)
     };
-    Ok(((0..parts[0].len()).map(photo).collect(), finest))
+    Ok((0..parts[0].len()).map(photo).collect())
 }
 
 crate::error::opaque_debug!(MutualScorer);

@@ -248,14 +248,15 @@ pub(crate) fn unit_rows(rows: &Tensor) -> Result<Tensor> {
     rows.broadcast_div(&rows.sqr()?.sum_keepdim(D::Minus1)?.sqrt()?)
 }
 
-/// Adds the logistic function of each value to its sum.
-pub(crate) fn add_sigmoid(sums: &mut [f32], values: &[f32]) {
-    vectorised(AddSigmoid { sums, values });
+/// Adds `weight` times the logistic function of each value to its sum.
+pub(crate) fn add_weighted_sigmoid(sums: &mut [f32], values: &[f32], weight: f32) {
+    vectorised(AddSigmoid { sums, values, weight });
 }
 
 struct AddSigmoid<'a> {
     sums: &'a mut [f32],
     values: &'a [f32],
+    weight: f32,
 }
 
 impl WithSimd for AddSigmoid<'_> {
@@ -264,7 +265,7 @@ impl WithSimd for AddSigmoid<'_> {
     #[inline(always)]
     fn with_simd<S: Simd>(self, _: S) {
         for (sum, &x) in self.sums.iter_mut().zip(self.values) {
-            *sum += 1.0 / (1.0 + exp(-x));
+            *sum += self.weight / (1.0 + exp(-x));
         }
     }
 }

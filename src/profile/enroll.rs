@@ -73,7 +73,7 @@ impl Default for EnrollOptions<'_> {
     /// WinCLIP by prompts and by references, which needs no adapter. The false-alarm rate is 5 %.
     fn default() -> Self {
         Self {
-            method: default_method(false),
+            method: default_method(None),
             inputs: MethodInputs::default(),
             references: &REFERENCE_METHODS[0],
             layers: None,

@@ -7,7 +7,7 @@ use candle_core::{D, Tensor};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use crate::clip::{Features, Taps, TrunkOutputs, enlarged_rows};
+use crate::clip::{Features, Shape, Taps, TrunkOutputs, enlarged_rows};
 use crate::error::Result;
 use crate::ops::{cpu_slice, unit_rows};
 
@@ -26,6 +26,13 @@ pub struct Layers {
 }
 
 impl Layers {
+    /// One block at each quarter of the tower, and the trunk if there is one.
+    pub fn quarters(shape: Shape) -> Self {
+        let mut blocks: Vec<usize> = (1..=4).map(|i| (shape.blocks * i).div_ceil(4)).collect();
+        blocks.dedup();
+        Self { blocks, trunk: shape.trunk.is_some() }
+    }
+
     /// Whether nothing is compared.
     pub fn is_empty(&self) -> bool {
         self.blocks.is_empty() && !self.trunk
@@ -58,10 +65,9 @@ impl FromStr for Layers {
         let mut layers = Self::default();
         for part in text.split(',').map(str::trim) {
             match part.parse() {
-                Ok(0) => return Err("blocks are counted from 1".into()),
-                Ok(block) if !layers.blocks.contains(&block) => layers.blocks.push(block),
-                _ if part == "trunk" && !layers.trunk => layers.trunk = true,
-                _ => return Err("give numbers of blocks, or trunk, each once: trunk,3,5".into()),
+                Ok(block) => layers.blocks.push(block),
+                _ if part == "trunk" => layers.trunk = true,
+                _ => return Err("give numbers of blocks, or trunk, such as trunk,3,5".into()),
             }
         }
         Ok(layers)
@@ -109,7 +115,7 @@ mod tests {
             assert_eq!(text.parse::<Layers>().unwrap().to_string(), text);
         }
         assert_eq!("5, trunk".parse(), Ok(Layers { blocks: vec![5], trunk: true }));
-        for text in ["", "0", "3,3", "trunk,trunk", "stem", "3,"] {
+        for text in ["", "stem", "3,", "-1"] {
             assert!(text.parse::<Layers>().is_err(), "{text}");
         }
     }

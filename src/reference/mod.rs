@@ -79,20 +79,24 @@ impl Distances {
         means.iter().map(|mean| means[0] / mean / count).collect()
     }
 
-    /// The sum of distances, each times its factor. A coarser map is first enlarged.
-    pub(crate) fn sum(parts: &[(Self, f32)]) -> Self {
+    /// The sum of distances, each times its factor. A coarser map is first enlarged. The score is the highest value of
+    /// the sum, and what each method adds to the highest value of its own map. `places`: what counts of `grid`^2
+    /// patches.
+    pub(crate) fn sum(parts: &[(Self, f32)], places: &Places, grid: usize) -> Self {
         if let [(only, 1.0)] = parts {
             return only.clone();
         }
-        let places = parts.iter().map(|(part, _)| part.map.len()).max().unwrap_or_default();
-        let side = places.isqrt();
-        let mut sum = Self { map: vec![0.0; places], score: 0.0 };
+        let side_of = |map: &[f32]| map.len().isqrt();
+        let side = parts.iter().map(|(part, _)| side_of(&part.map)).max().unwrap_or_default();
+        let (mut map, mut added) = (vec![0.0; side * side], 0.0);
         for (part, factor) in parts {
-            sum.score += factor * part.score;
-            let map = part.map_at(side);
-            sum.map.iter_mut().zip(map).for_each(|(sum, value)| *sum += factor * value);
+            let own = places.at(grid, side_of(&part.map)).farthest(&part.map).1;
+            added += factor * (part.score - own);
+            let enlarged = part.map_at(side);
+            map.iter_mut().zip(enlarged).for_each(|(sum, value)| *sum += factor * value);
         }
-        sum
+        let (_, highest) = places.at(grid, side).farthest(&map);
+        Self { map, score: (highest + added).max(0.0) }
     }
 
     /// The map at the model's input size, `[size, size]`. It is bilinear, with the outermost patches at the outermost

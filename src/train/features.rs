@@ -9,11 +9,13 @@ use rayon::prelude::*;
 
 use super::TrainOptions;
 use super::loss::tensor;
+use crate::adapter::trunk_input;
 use crate::clip::{Clip, Taps};
 use crate::data::Sample;
 use crate::error::{Error, Result};
 use crate::files::{files_sha256, keep, kept, sha256};
 use crate::image::{BitDepth, Fit, Mask, Photo};
+use crate::reference::FINER;
 
 /// The patches of one picture need less, even at the largest input.
 const MOST_BYTES: u64 = 1 << 30;
@@ -27,8 +29,8 @@ pub(super) struct Item {
 
 /// The features and the mask of an item.
 pub(super) struct Frozen {
-    /// `[blocks, grid^2, width]`.
-    pub patches: Tensor,
+    /// What each layer reads: `[grid^2, width]` of each block, then `[(2 grid)^2, 2 * channels]` of the trunk.
+    pub inputs: Vec<Tensor>,
     /// 1 where there is a defect, 0 elsewhere: `[size, size]`.
     pub mask: Tensor,
 }
@@ -61,7 +63,7 @@ impl<'a> Store<'a> {
             Ok(sha256(all.as_bytes()))
         };
         let hashes = samples.par_iter().map(hash).collect::<Result<_>>()?;
-        let taps = Taps { blocks: options.blocks.clone(), ..Taps::default() };
+        let taps = options.layers.taps();
         Ok(Self {
             clip,
             taps,
@@ -78,6 +80,11 @@ impl<'a> Store<'a> {
         self.note.get().map(String::as_str)
     }
 
+    /// Side of the masks.
+    pub fn size(&self) -> usize {
+        self.clip.size()
+    }
+
     /// The hashes of all photos, in order.
     pub fn hashes(&self) -> &[String] {
         &self.hashes
@@ -85,8 +92,18 @@ impl<'a> Store<'a> {
 
     /// Number of bytes that an item needs on disk.
     pub fn bytes_per_item(&self) -> usize {
-        let (grid, size) = (self.clip.grid(), self.clip.size());
-        self.taps.blocks.len() * grid * grid * self.clip.shape().width * 2 + size * size
+        let values: usize = self.shapes().iter().map(|[rows, width]| rows * width).sum();
+        2 * values + self.clip.size() * self.clip.size()
+    }
+
+    /// The shape of what each layer reads.
+    pub fn shapes(&self) -> Vec<[usize; 2]> {
+        let (places, shape) = (self.clip.grid() * self.clip.grid(), self.clip.shape());
+        let mut shapes = vec![[places, shape.width]; self.taps.blocks.len()];
+        if let Some(outputs) = shape.trunk.filter(|_| self.taps.trunk) {
+            shapes.push([FINER * FINER * places, 2 * outputs.iter().sum::<usize>()]);
+        }
+        shapes
     }
 
     pub fn get(&self, item: &Item) -> Result<Frozen> {
@@ -98,16 +115,23 @@ impl<'a> Store<'a> {
         let pixels = self.clip.prepare(&photo, Fit::Squash).pixels;
         let features = self.clip.encode_image(&pixels, &self.taps)?;
         let patches = features.blocks.iter().map(|tokens| tokens.narrow(0, 1, tokens.dim(0)? - 1));
-        let patches = Tensor::stack(&patches.collect::<candle_core::Result<Vec<_>>>()?, 0)?;
+        let mut inputs = patches.collect::<candle_core::Result<Vec<_>>>()?;
+        if let Some(outputs) = &features.trunk {
+            inputs.push(trunk_input(outputs)?);
+        }
         // Half precision. The first epoch uses it too, so a cached run gives the same result.
-        let patches = patches.to_device(&Device::Cpu)?.to_dtype(DType::F16)?;
+        let half = |t: &Tensor| t.to_device(&Device::Cpu)?.contiguous()?.to_dtype(DType::F16);
+        let inputs = inputs.iter().map(half).collect::<candle_core::Result<Vec<_>>>()?;
         let size = self.clip.size();
         let mask: Vec<u8> = mask.squash(size).pixels.into_iter().map(u8::from).collect();
         let mask = Tensor::from_vec(mask, (size, size), &Device::Cpu)?;
-        let tensors = [("patches", &patches), ("mask", &mask)];
+        let named = inputs.iter().enumerate().map(|(i, input)| (format!("layer.{i}"), input));
+        let tensors = named.chain([("mask".to_string(), &mask)]);
         let bytes = safetensors::serialize(tensors, None).map_err(|e| Error::data(&file, e))?;
         keep(&file, &bytes)?;
-        Ok(Frozen { patches: patches.to_dtype(DType::F32)?, mask: mask.to_dtype(DType::F32)? })
+        let full = |t: &Tensor| t.to_dtype(DType::F32);
+        let inputs = inputs.iter().map(full).collect::<candle_core::Result<_>>()?;
+        Ok(Frozen { inputs, mask: full(&mask)? })
     }
 
     fn picture(&self, item: &Item) -> Result<(Photo, Mask)> {
@@ -138,7 +162,7 @@ impl<'a> Store<'a> {
             self.clip.sha256(),
             self.clip.activation(),
             self.clip.size(),
-            self.taps.blocks,
+            self.taps,
             self.depth,
             photos.join(" ")
         );
@@ -149,23 +173,24 @@ impl<'a> Store<'a> {
         let bytes = kept(file, MOST_BYTES)?;
         let mut tensors = candle_core::safetensors::load_buffer(&bytes, &Device::Cpu).ok()?;
         let mut get = |name: &str| tensors.remove(name)?.to_dtype(DType::F32).ok();
-        let (patches, mask) = (get("patches")?, get("mask")?);
-        let (grid, size) = (self.clip.grid(), self.clip.size());
-        let shape = [self.taps.blocks.len(), grid * grid, self.clip.shape().width];
-        (patches.dims() == shape && mask.dims() == [size, size]).then_some(Frozen { patches, mask })
+        let shapes = self.shapes();
+        let inputs = (0..shapes.len()).map(|i| get(&format!("layer.{i}")));
+        let (inputs, mask) = (inputs.collect::<Option<Vec<_>>>()?, get("mask")?);
+        let size = self.clip.size();
+        let fits = inputs.iter().zip(&shapes).all(|(input, shape)| input.dims() == shape);
+        (fits && mask.dims() == [size, size]).then_some(Frozen { inputs, mask })
     }
 }
 
-/// Joins several items into one batch: for each block `[batch, grid^2, width]`, and the masks `[batch, size, size]`.
+/// Joins several items into one batch: for each layer `[batch, places, width]`, and the masks `[batch, size, size]`.
 pub(super) fn batch(items: &[Frozen]) -> candle_core::Result<(Vec<Tensor>, Tensor)> {
-    let blocks = items[0].patches.dim(0)?;
-    let block = |b| {
-        let of_block: Vec<Tensor> =
-            items.iter().map(|item| item.patches.get(b)).collect::<candle_core::Result<_>>()?;
-        Tensor::stack(&of_block, 0)
+    let layer = |l: usize| {
+        let of_layer: Vec<&Tensor> = items.iter().map(|item| &item.inputs[l]).collect();
+        Tensor::stack(&of_layer, 0)
     };
+    let layers = (0..items[0].inputs.len()).map(layer).collect::<candle_core::Result<_>>()?;
     let masks: Vec<&Tensor> = items.iter().map(|item| &item.mask).collect();
-    Ok(((0..blocks).map(block).collect::<candle_core::Result<_>>()?, Tensor::stack(&masks, 0)?))
+    Ok((layers, Tensor::stack(&masks, 0)?))
 }
 
 /// Joins rows of equal length into one tensor.

@@ -5,30 +5,48 @@ use candle_core::{Device, Result, Tensor};
 /// The focal loss keeps its targets this far from 0 and 1, and adds this to the argument of its logarithm.
 const SMOOTH: f64 = 1e-5;
 
-/// The logits of one layer, `[batch, grid, grid]`: for each patch, the anomalous prompts against the normal prompts.
-/// `patches`: `[batch, grid^2, width]`. `direction`: `[batch, embedding]`, the anomalous minus the normal text
-/// embedding, times the logit scale.
-pub(super) fn logits(
-    weight: &Tensor,
-    bias: &Tensor,
-    patches: &Tensor,
+/// The logits of one layer, `[batch, side, side]`: for each place, the anomalous prompts against the normal prompts.
+/// `parameters`: weight and bias of a layer on a block, or of both parts of the layer on the trunk. `inputs`: `[batch,
+/// side^2, width]`. `direction`: `[batch, embedding]`, the anomalous minus the normal text embedding, times the logit
+/// scale.
+pub(super) fn logits<T: AsRef<Tensor>>(
+    parameters: &[T],
+    inputs: &Tensor,
     direction: &Tensor,
 ) -> Result<Tensor> {
-    let (batch, count, width) = patches.dims3()?;
-    let embedding = weight.dim(0)?;
-    let grid = count.isqrt();
-    let z = patches.reshape((batch * count, width))?.matmul(&weight.t()?)?.broadcast_add(bias)?;
-    let z = z.reshape((batch, count, embedding))?;
+    let (batch, count, width) = inputs.dims3()?;
+    let side = count.isqrt();
+    let mut z = inputs.reshape((batch * count, width))?;
+    for (i, part) in parameters.chunks_exact(2).enumerate() {
+        if i > 0 {
+            z = z.gelu_erf()?;
+        }
+        z = z.matmul(&part[0].as_ref().t()?)?.broadcast_add(part[1].as_ref())?;
+    }
+    let z = z.reshape((batch, count, ()))?;
     let along = z.matmul(&direction.unsqueeze(2)?)?.squeeze(2)?;
     let length = z.sqr()?.sum(2)?.sqrt()?;
-    (along / length)?.reshape((batch, grid, grid))
+    (along / length)?.reshape((batch, side, side))
 }
 
-/// The matrix that enlarges one axis from `from` to `to` values, with aligned corners: `[to, from]`.
-pub(super) fn enlarging(from: usize, to: usize) -> Result<Tensor> {
+/// Where the values of a map lie on the input.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Alignment {
+    /// The outermost values at the outermost pixels, as in April-GAN.
+    Corners,
+    /// Each value in the middle of its place.
+    Centres,
+}
+
+/// The matrix that enlarges one axis from `from` to `to` values: `[to, from]`.
+pub(super) fn enlarging(from: usize, to: usize, alignment: Alignment) -> Result<Tensor> {
     let mut rows = vec![0f32; to * from];
     for i in 0..to {
-        let position = i as f64 * (from - 1) as f64 / (to - 1).max(1) as f64;
+        let position = match alignment {
+            Alignment::Corners => i as f64 * (from - 1) as f64 / (to - 1).max(1) as f64,
+            Alignment::Centres => (i as f64 + 0.5) * from as f64 / to as f64 - 0.5,
+        };
+        let position = position.clamp(0.0, (from - 1) as f64);
         let low = (position as usize).min(from - 1);
         let weight = (position - low as f64) as f32;
         rows[i * from + low] += 1.0 - weight;
@@ -108,8 +126,8 @@ mod tests {
         let patches = tensor(case.patches.clone(), &[2, GRID * GRID, WIDTH]).unwrap();
         let direction = tensor(case.direction.clone(), &[2, EMBEDDING]).unwrap();
         let mask = tensor(case.mask.clone(), &[2, SIZE, SIZE]).unwrap();
-        let logits = logits(weight, bias, &patches, &direction).unwrap();
-        let large = enlarge(&logits, &enlarging(GRID, SIZE).unwrap()).unwrap();
+        let logits = logits(&[weight, bias], &patches, &direction).unwrap();
+        let large = enlarge(&logits, &enlarging(GRID, SIZE, Alignment::Corners).unwrap()).unwrap();
         focal_and_dice(&large, &mask).unwrap()
     }
 

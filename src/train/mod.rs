@@ -16,19 +16,22 @@ use rand::seq::{IndexedRandom, SliceRandom};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use crate::adapter::{Adapter, AdapterAbout};
-use crate::clip::{Clip, Taps};
+use crate::adapter::{Adapter, AdapterAbout, TrunkLayer};
+use crate::clip::Clip;
 use crate::data::{self, Sample};
-use crate::detect::spread;
+use crate::detect::{layer_weights, spread};
 use crate::error::{Error, Result};
 use crate::metrics::{Pixels, measure};
-use crate::ops::add_sigmoid;
+use crate::ops::add_weighted_sigmoid;
 use crate::prompt::{Product, Prompts, TextCache};
 use adam::{Adam, Rates};
 use features::{Frozen, Item, Store, batch, rows};
+use loss::Alignment;
 
 pub use options::TrainOptions;
 
+/// Width between the two parts of the layer on the trunk.
+const HIDDEN: usize = 128;
 /// At most this many photos are measured after each epoch. It is enough for a curve.
 const MOST_VALIDATION: usize = 100;
 /// About this many points are on the curve of the loss.
@@ -106,7 +109,7 @@ pub fn train(
     progress: &mut dyn FnMut(Progress),
 ) -> Result<(Adapter, Vec<Point>)> {
     options.check()?;
-    clip.check(&Taps { blocks: options.blocks.clone(), ..Taps::default() })?;
+    clip.check(&options.layers.taps())?;
     data::require_masks(samples)?;
     data::require_masks(validation)?;
     let held_back = if validation.is_empty() { options.holdout } else { 0.0 };
@@ -127,7 +130,7 @@ pub fn train(
     let (variables, points) = run.learn(clip, &judge, files, progress)?;
     let products: BTreeSet<String> = run.learn.iter().map(|i| all[*i].product.clone()).collect();
     let mut about = AdapterAbout {
-        blocks: options.blocks.clone(),
+        blocks: options.layers.blocks.clone(),
         size: Some(clip.size()),
         activation: Some(clip.activation()),
         logit_scale,
@@ -136,15 +139,28 @@ pub fn train(
         products: products.into_iter().collect(),
         ..AdapterAbout::default()
     };
-    let layers: Vec<(Tensor, Tensor)> = variables
-        .chunks_exact(2)
-        .map(|pair| (pair[0].as_detached_tensor(), pair[1].as_detached_tensor()))
-        .collect();
-    let adapter = Adapter::new("of this training", about.clone(), layers)?;
+    let adapter = adapter_of(&variables, options, &about)?;
     let good: Vec<&Sample> =
         run.learn.iter().map(|i| &all[*i]).filter(|sample| !sample.is_anomalous).collect();
     about.spread = spread(clip, &adapter, &good, options.depth)?;
     Ok((adapter.with_about(about)?, points))
+}
+
+/// The adapter with these parameters.
+fn adapter_of(variables: &[Var], options: &TrainOptions, about: &AdapterAbout) -> Result<Adapter> {
+    let tensors: Vec<Tensor> = variables.iter().map(Var::as_detached_tensor).collect();
+    let (blocks, trunk) = tensors.split_at(2 * options.layers.blocks.len());
+    let layers = blocks.chunks_exact(2).map(|pair| (pair[0].clone(), pair[1].clone())).collect();
+    let adapter = Adapter::new("of this training", about.clone(), layers)?;
+    match trunk {
+        [inner, inner_bias, outer, outer_bias] => adapter.with_trunk(TrunkLayer {
+            inner: inner.clone(),
+            inner_bias: inner_bias.clone(),
+            outer: outer.clone(),
+            outer_bias: outer_bias.clone(),
+        }),
+        _ => Ok(adapter),
+    }
 }
 
 /// The indices of the training photos and of the validation photos. A share of the first `own` photos is held back for
@@ -240,22 +256,48 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// The initial weight and bias of each layer, drawn as for PyTorch's linear layers.
+    /// The initial weights and biases of each layer, drawn as for PyTorch's linear layers.
     fn start(&self, clip: &Clip) -> Result<Vec<Var>> {
-        let shape = clip.shape();
+        let embedding = clip.shape().embedding;
         let mut random = rng_stream(self.options.seed, u64::MAX);
-        let most = 1.0 / (shape.width as f32).sqrt();
-        let mut draw = |dims: &[usize]| {
-            let count = dims.iter().product::<usize>();
-            let values = (0..count).map(|_| random.random_range(-most..most)).collect();
-            Var::from_tensor(&loss::tensor(values, dims)?)
+        let mut linear = |inputs: usize, outputs: usize| -> Result<[Var; 2]> {
+            let most = 1.0 / (inputs as f32).sqrt();
+            let mut draw = |dims: &[usize]| {
+                let count = dims.iter().product::<usize>();
+                let values = (0..count).map(|_| random.random_range(-most..most)).collect();
+                Var::from_tensor(&loss::tensor(values, dims)?)
+            };
+            Ok([draw(&[outputs, inputs])?, draw(&[outputs])?])
         };
         let mut variables = Vec::new();
-        for _ in &self.options.blocks {
-            variables.push(draw(&[shape.embedding, shape.width])?);
-            variables.push(draw(&[shape.embedding])?);
+        for (layer, [_, inputs]) in self.store.shapes().into_iter().enumerate() {
+            if layer < self.options.layers.blocks.len() {
+                variables.extend(linear(inputs, embedding)?);
+            } else {
+                variables.extend(linear(inputs, HIDDEN)?);
+                variables.extend(linear(HIDDEN, embedding)?);
+            }
         }
         Ok(variables)
+    }
+
+    /// The parameters of each layer.
+    fn layers<'v>(&self, variables: &'v [Var]) -> Vec<&'v [Var]> {
+        let (blocks, trunk) = variables.split_at(2 * self.options.layers.blocks.len());
+        blocks.chunks_exact(2).chain((!trunk.is_empty()).then_some(trunk)).collect()
+    }
+
+    /// What enlarges the map of each layer to the model's input.
+    fn enlarging(&self, size: usize) -> Result<Vec<Tensor>> {
+        let layers = self.store.shapes().into_iter().enumerate();
+        let matrix = |(layer, [places, _]): (usize, [usize; 2])| {
+            let alignment = match layer < self.options.layers.blocks.len() {
+                true => Alignment::Corners,
+                false => Alignment::Centres,
+            };
+            loss::enlarging(places.isqrt(), size, alignment)
+        };
+        Ok(layers.map(matrix).collect::<candle_core::Result<_>>()?)
     }
 
     fn learn(
@@ -278,7 +320,7 @@ impl Run<'_> {
         if files.resume {
             history = checkpoint::read(files.checkpoint, &identity, &variables, &mut adam)?;
         }
-        let enlarging = loss::enlarging(clip.grid(), clip.size())?;
+        let enlarging = self.enlarging(clip.size())?;
         let per_epoch = self.steps_per_epoch();
         let steps = per_epoch * options.epochs;
         let stride = (steps / ROWS).max(1);
@@ -330,16 +372,18 @@ impl Run<'_> {
     fn loss(
         &self,
         variables: &[Var],
-        enlarging: &Tensor,
+        enlarging: &[Tensor],
         items: &[Item],
         frozen: &[Frozen],
     ) -> Result<Tensor> {
-        let (blocks, mask) = batch(frozen)?;
+        let (inputs, mask) = batch(frozen)?;
         let product = |item: &Item| &*self.directions[&self.all[item.photos[0]].product];
         let direction = rows(&items.iter().map(product).collect::<Vec<_>>())?;
         let mut sum = None;
-        for (layer, patches) in variables.chunks_exact(2).zip(&blocks) {
-            let logits = loss::logits(&layer[0], &layer[1], patches, &direction)?;
+        let layers = self.layers(variables).into_iter().zip(&inputs).zip(enlarging);
+        for ((layer, inputs), enlarging) in layers {
+            let layer: Vec<&Tensor> = layer.iter().map(Var::as_tensor).collect();
+            let logits = loss::logits(&layer, inputs, &direction)?;
             let loss = loss::focal_and_dice(&loss::enlarge(&logits, enlarging)?, &mask)?;
             sum = Some(match sum {
                 None => loss,
@@ -353,20 +397,22 @@ impl Run<'_> {
     fn score(
         &self,
         variables: &[Var],
-        enlarging: &Tensor,
+        enlarging: &[Tensor],
         judge: &[usize],
     ) -> Result<(Option<f64>, Option<f64>)> {
-        let (mut pixels, width) = (Pixels::default(), enlarging.dim(0)?);
+        let (mut pixels, width) = (Pixels::default(), self.store.size());
+        let weights = layer_weights(self.options.layers.blocks.len(), self.options.layers.trunk);
         for &i in judge {
             let frozen = self.store.get(&Item { photos: vec![i] })?;
-            let (blocks, mask) = batch(std::slice::from_ref(&frozen))?;
+            let (inputs, mask) = batch(std::slice::from_ref(&frozen))?;
             let direction = rows(&[&*self.directions[&self.all[i].product]])?;
             let mut map = vec![0.0; mask.elem_count()];
-            for (layer, patches) in variables.chunks_exact(2).zip(&blocks) {
-                let (weight, bias) = (layer[0].as_detached_tensor(), layer[1].as_detached_tensor());
-                let logits = loss::logits(&weight, &bias, patches, &direction)?;
+            let layers = self.layers(variables).into_iter().zip(&inputs).zip(enlarging);
+            for (((layer, inputs), enlarging), weight) in layers.zip(&weights) {
+                let layer: Vec<Tensor> = layer.iter().map(Var::as_detached_tensor).collect();
+                let logits = loss::logits(&layer, inputs, &direction)?;
                 let logits = loss::enlarge(&logits, enlarging)?.flatten_all()?.to_vec1::<f32>()?;
-                add_sigmoid(&mut map, &logits);
+                add_weighted_sigmoid(&mut map, &logits, *weight);
             }
             let mask = mask.flatten_all()?.to_vec1::<f32>()?;
             let mask: Vec<bool> = mask.into_iter().map(|m| m > 0.5).collect();

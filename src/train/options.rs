@@ -4,12 +4,13 @@ use std::collections::BTreeSet;
 
 use crate::error::{Error, Result};
 use crate::image::BitDepth;
+use crate::reference::Layers;
 
 /// The options of a training.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TrainOptions {
-    /// Blocks that get a layer, counted from 1.
-    pub blocks: Vec<usize>,
+    /// What gets a layer: blocks, counted from 1, and the trunk of a hybrid model.
+    pub layers: Layers,
     /// How often every photo is used.
     pub epochs: usize,
     /// Number of photos in one step.
@@ -36,7 +37,7 @@ impl Default for TrainOptions {
     /// The values of the official code, if it has them.
     fn default() -> Self {
         Self {
-            blocks: vec![6, 12, 18, 24],
+            layers: vec![6, 12, 18, 24].into(),
             epochs: 15,
             batch: 8,
             learning_rate: 1e-3,
@@ -55,12 +56,13 @@ impl TrainOptions {
     pub(super) fn check(&self) -> Result<()> {
         let share = 0.0..1.0;
         let is_positive = |x: f64| x.is_finite() && x > 0.0;
-        let distinct: BTreeSet<&usize> = self.blocks.iter().collect();
+        let blocks = &self.layers.blocks;
+        let distinct: BTreeSet<&usize> = blocks.iter().collect();
         let scale = self.logit_scale.is_none_or(|scale| is_positive(f64::from(scale)));
         let rules = [
-            (self.blocks.is_empty(), "blocks", "give at least one"),
-            (self.blocks.contains(&0), "blocks 0", "blocks are counted from 1"),
-            (distinct.len() < self.blocks.len(), "blocks", "give each block once"),
+            (blocks.is_empty(), "blocks", "give at least one"),
+            (blocks.contains(&0), "blocks 0", "blocks are counted from 1"),
+            (distinct.len() < blocks.len(), "blocks", "give each block once"),
             (self.epochs == 0, "epochs 0", "give at least 1"),
             (self.batch == 0, "batch 0", "give at least 1"),
             (!is_positive(self.learning_rate), "learning-rate", "must be positive"),

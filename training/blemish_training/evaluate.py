@@ -17,6 +17,10 @@ from .pictures.drawing import SIDE
 from .pictures.families import TYPES
 
 
+TRUNK_SHARE = 0.5
+"""The weight of the layer on the trunk in a map, as the program has it."""
+
+
 @dataclass
 class Judged:
     """Held-out pictures of one product: bytes, masks, the number of each one's defect (0: good)."""
@@ -113,6 +117,19 @@ def outputs(
     return Outputs(
         torch.cat(image), {name: torch.cat(v) for name, v in maps.items()}, torch.cat(kinds)
     )
+
+
+@torch.no_grad()
+def grid_maps(
+    model: Hybrid, layers: PatchLayers, trunk_layer: TrunkLayer, judged: Judged, tokens: Tokens
+) -> np.ndarray:
+    """The adapter's maps on the fine grid, as the program joins its layers, [n, side, side]."""
+    found = outputs(model, layers, trunk_layer, judged, tokens)
+    side = round(found.maps["trunk"].shape[1] ** 0.5)
+    blocks = found.maps["blocks"].view(-1, 1, GRID, GRID)
+    blocks = F.interpolate(blocks, (side, side), mode="bilinear", align_corners=False)[:, 0]
+    trunk = found.maps["trunk"].view(-1, side, side)
+    return (TRUNK_SHARE * trunk + (1 - TRUNK_SHARE) * blocks).numpy()
 
 
 def top_share(maps: np.ndarray, share: float = 0.01) -> np.ndarray:

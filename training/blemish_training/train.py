@@ -8,6 +8,7 @@ import queue
 import sys
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -24,6 +25,10 @@ WEIGHTS = {
     "windows": 0.7, "helpers": 0.5, "nt-xent": 0.0,
 }  # fmt: skip
 """Factors of the terms. docs: training/README.md has the ablation."""
+
+
+JUDGED_EVERY = 250
+"""Steps between two measurements on held-out pictures."""
 
 
 @dataclass
@@ -106,7 +111,8 @@ class Run:
             blocks, lr=options.matrix_rate, weight_decay=0.05, adjust_lr_fn="match_rms_adamw"
         )
         self.average = {n: p.detach().clone() for n, p in self.parts.state_dict().items()}
-        self.step = 0
+        self.step, self.hours = 0, 0.0
+        self.best: dict = {"score": -1.0, "step": 0, "parts": self.average}
 
     def rates(self) -> None:
         """Warm-up, then half a cosine."""
@@ -144,10 +150,20 @@ class Run:
         self.step += 1
         return {name: float(term.detach()) for name, term in found.items()}
 
+    def keep_if_best(self, judge: Callable[[dict], float]) -> None:
+        """Scores the moving average, and keeps it if no earlier one was better."""
+        score = judge(self.average)
+        print(f"step {self.step}: held-out score {score:.4f}", file=sys.stderr, flush=True)
+        if score > self.best["score"]:
+            parts = {name: value.clone() for name, value in self.average.items()}
+            self.best = {"score": score, "step": self.step, "parts": parts}
+
     def save(self, path: Path) -> None:
         """Writes a checkpoint, whole or not at all."""
         state = {
             "step": self.step,
+            "hours": self.hours,
+            "best": self.best,
             "parts": self.parts.state_dict(),
             "average": self.average,
             "adam": self.adam.state_dict(),
@@ -161,22 +177,30 @@ class Run:
         """Takes up a checkpoint."""
         state = torch.load(path)
         self.step, self.average = state["step"], state["average"]
+        self.hours, self.best = state["hours"], state["best"]
         self.parts.load_state_dict(state["parts"])
         self.adam.load_state_dict(state["adam"])
         self.muon.load_state_dict(state["muon"])
 
 
-def train(run: Run, stock: Stock, tokenizer, checkpoint: Path) -> None:
-    """Runs all steps, with a checkpoint every hundred."""
+def train(
+    run: Run, stock: Stock, tokenizer, checkpoint: Path, judge: Callable[[dict], float]
+) -> None:
+    """Runs all steps, with a checkpoint every hundred. `judge` scores the moving average now and
+    then, and the best one is kept in `run.best`."""
     if checkpoint.exists():
         run.resume(checkpoint)
         print(f"goes on at step {run.step}", file=sys.stderr)
+    if run.step == 0:
+        run.keep_if_best(judge)
     batches = Batches(stock, run.options, run.step)
     batches.start()
     started, first, log = time.monotonic(), run.step, {}
+    hours = run.hours
     while run.step < run.options.steps:
         for name, value in run.advance(batches.ready.get(), tokenizer).items():
             log.setdefault(name, []).append(value)
+        run.hours = hours + (time.monotonic() - started) / 3600
         if run.step % 25 == 0:
             each = (time.monotonic() - started) / (run.step - first)
             left = each * (run.options.steps - run.step) / 60
@@ -187,5 +211,8 @@ def train(run: Run, stock: Stock, tokenizer, checkpoint: Path) -> None:
                 flush=True,
             )
             log = {}
-        if run.step % 100 == 0 or run.step == run.options.steps:
+        is_last = run.step == run.options.steps
+        if run.step % JUDGED_EVERY == 0 or is_last:
+            run.keep_if_best(judge)
+        if run.step % 100 == 0 or is_last:
             run.save(checkpoint)

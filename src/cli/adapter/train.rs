@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use blemish::adapter::AdapterAbout;
 use blemish::data::{self, Layout, Sample};
 use blemish::files::{cache_folder, write_whole};
+use blemish::reference::Layers;
 use blemish::train::{Point, Progress, TrainFiles, TrainOptions};
 use blemish::{Adapter, BitDepth, Error, Prompts};
 use indicatif::{ProgressBar, ProgressStyle};
@@ -35,9 +36,10 @@ pub struct Args {
     /// The file to write.
     #[arg(long, short, value_name = "FILE")]
     output: PathBuf,
-    /// Blocks that get a layer, counted from 1 [default: one at each quarter of the model: 6,12,18,24 of 24].
-    #[arg(long, value_name = "N,...", value_delimiter = ',')]
-    blocks: Option<Vec<usize>>,
+    /// Blocks that get a layer, counted from 1, and `trunk` for a layer on the model's trunk [default: one block at each
+    /// quarter of the model, 6,12,18,24 of 24, and the trunk if there is one].
+    #[arg(long, value_name = "N,...")]
+    blocks: Option<Layers>,
     /// The number of epochs (the authors: 3 on MVTec AD, 15 on VisA).
     #[arg(long, value_name = "N", default_value_t = 15)]
     epochs: usize,
@@ -102,7 +104,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     let cache = cache.ok_or_else(no_home)?;
     let clip = model.open(None)?;
     let options = TrainOptions {
-        blocks: args.blocks.clone().unwrap_or_else(|| quarters(clip.shape().blocks)),
+        layers: args.blocks.clone().unwrap_or_else(|| Layers::quarters(clip.shape())),
         epochs: args.epochs,
         batch: args.batch,
         learning_rate: args.learning_rate,
@@ -155,12 +157,6 @@ impl Args {
         about.licence = self.licence.clone().or(about.licence);
         about
     }
-}
-
-fn quarters(blocks: usize) -> Vec<usize> {
-    let mut quarters: Vec<usize> = (1..=4).map(|i| (blocks * i).div_ceil(4)).collect();
-    quarters.dedup();
-    quarters
 }
 
 fn samples(roots: &[PathBuf], layout: Option<Layout>) -> anyhow::Result<Vec<Sample>> {

@@ -120,7 +120,7 @@ impl MethodArgs {
             None if asked.is_none_or(|entry| entry.takes_adapter) => own()?,
             named => named,
         };
-        let best = || blemish::detect::default_method(adapter.is_some());
+        let best = || blemish::detect::default_method(adapter.as_ref());
         let entry = asked.unwrap_or_else(best);
         self.check_for(Some(entry))?;
         let (fit, quiet) = (self.fit, model.quiet);

@@ -1,0 +1,125 @@
+"""Writes the trained model as the program embeds it: weights, adapter, a golden and the card."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from safetensors.torch import save_file
+
+from . import model as models
+from .evaluate import Judged, grid_maps, text_ensembles
+from .files import sha256
+from .losses import GRID, Tokens
+from .model import Hybrid, PatchLayers, TrunkLayer, normalised
+
+COPIED = ("config.json", "preprocessor_config.json", "tokenizer.json", "tokenizer_config.json")
+TEMPERATURE = 0.07
+"""WinCLIP's, as the program has it."""
+
+
+@torch.no_grad()
+def window_maps(model: Hybrid, judged: Judged, tokens: Tokens) -> np.ndarray:
+    """WinCLIP's maps (arXiv 2303.14814, section 4.2), [n, grid, grid]: the harmonic mean of the
+    whole photo and of all windows of 2x2 and 3x3 patches that hold a patch."""
+    text = text_ensembles(model, judged.name, tokens)
+    direction = (text[1] - text[0]) / TEMPERATURE
+    maps = []
+    for picture in judged.pictures:
+        embedded = model.tokens(normalised(picture[None]), torch.float32)
+        whole = torch.sigmoid(model.image(model.blocks(embedded)[-1]) @ direction)
+        inverse = (1 / whole).expand(GRID, GRID).clone()
+        for side in (2, 3):
+            starts = range(GRID + 1 - side)
+            places = [
+                [(top + y) * GRID + left + x for y in range(side) for x in range(side)]
+                for top in starts
+                for left in starts
+            ]
+            windows = embedded[0, 1:][torch.tensor(places)]
+            first = embedded[:, :1].expand(len(windows), 1, -1)
+            images = model.image(model.blocks(torch.cat([first, windows], 1))[-1])
+            scores = torch.sigmoid(images @ direction).view(1, 1, len(starts), len(starts))
+            ones = torch.ones(1, 1, side, side)
+            sums = F.conv_transpose2d(1 / scores, ones)[0, 0]
+            counts = F.conv_transpose2d(torch.ones_like(scores), ones)[0, 0]
+            inverse += sums / counts
+        maps.append(3 / inverse)
+    return torch.stack(maps).numpy()
+
+
+def spread(maps: np.ndarray) -> float:
+    """The mean over photos of the standard deviation of a map's log-odds."""
+    odds = np.log(maps / (1 - maps)).reshape(len(maps), -1)
+    return float(odds.std(1).mean())
+
+
+def save_adapter(
+    folder: Path,
+    model: Hybrid,
+    layers: PatchLayers,
+    trunk_layer: TrunkLayer,
+    good: list[Judged],
+    tokens: Tokens,
+    products: list[str],
+) -> None:
+    """Writes adapter.safetensors. `good`: photos of good parts, for the spreads."""
+    windows = np.mean([spread(window_maps(model, judged, tokens)) for judged in good])
+    maps = np.mean([spread(grid_maps(model, layers, trunk_layer, j, tokens)) for j in good])
+    tensors = dict(layers.state_dict())
+    for name, tensor in trunk_layer.state_dict().items():
+        tensors[f"trunk.{name}"] = tensor
+    about = {
+        "format": "blemish adapter 1",
+        "blocks": ",".join(map(str, layers.blocks)),
+        "input_size": str(model.config["vision_config"]["image_size"]),
+        "activation": "gelu",
+        "logit_scale": str(float(model.factor())),
+        "model": "tiny",
+        "model_sha256": sha256(folder / "model.safetensors"),
+        "products": json.dumps(products),
+        "training_data": "generated pictures, everyday photos with painted defects (training/)",
+        "licence": "MIT OR Apache-2.0",
+        "spread": f"{windows:.4f},{maps:.4f}",
+    }
+    half = {name: tensor.detach().half().contiguous() for name, tensor in tensors.items()}
+    save_file(half, folder / "adapter.safetensors", metadata=about)
+
+
+@torch.no_grad()
+def save_golden(fixtures: Path, model: Hybrid, tokens: Tokens) -> None:
+    """Writes what PyTorch makes of the pictures and texts that `expected.json` lists, for the
+    program's tests: all embeddings, and all stages of the first picture."""
+    asked = json.loads((fixtures / "expected.json").read_text())
+    side = model.config["vision_config"]["image_size"]
+    pictures = [Image.open(fixtures / name).convert("RGB") for name in asked["images"]]
+    resized = [np.asarray(picture.resize((side, side), Image.BICUBIC)) for picture in pictures]
+    pixels = normalised(np.stack(resized))
+    fine, coarse = model.trunk(pixels)
+    embedded = model.tokens(pixels, torch.float32)
+    blocks = model.blocks(embedded)
+    end = model.config["text_config"]["eos_token_id"]
+    golden = {
+        "image_embeds": model.image(blocks[-1]),
+        "text_embeds": model.text(tokens(asked["texts"], end), torch.float32),
+        "trunk_fine": fine[0].flatten(1).t(),
+        "trunk_coarse": coarse[0].flatten(1).t(),
+        "tokens": embedded[0],
+        "block_6": blocks[5][0],
+    }
+    golden = {name: tensor.float().contiguous() for name, tensor in golden.items()}
+    save_file(golden, fixtures / "expected.safetensors")
+
+
+def save_model(model: Hybrid, start: Path, folder: Path) -> Hybrid:
+    """Writes the weights, and reads them back as the program will: in half precision."""
+    models.save(model, start, folder)
+    for name in COPIED:
+        if start != folder:
+            shutil.copy(start / name, folder / name)
+    return models.load(folder)
