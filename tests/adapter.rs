@@ -204,7 +204,7 @@ fn training(home: &TempDir, output: &str, more: &[&str]) -> Command {
         .env("HOME", home.path())
         .env("BLEMISH_CACHE", home.path().join("cache"))
         .args(["adapter", "train", "--data", fixture("tiny/samples").to_str().unwrap()])
-        .args(["--blocks", "3,6", "--size", "96", "--epochs", "60", "-o"])
+        .args(["--blocks", "trunk,3,6", "--size", "96", "--epochs", "60", "-o"])
         .arg(home.path().join(output))
         .args(more)
         .stderr(Stdio::piped());
@@ -233,6 +233,7 @@ fn a_killed_training_goes_on_to_the_same_bytes() {
         (&[3, 6][..], Some(96), 12)
     );
     assert!(about.model_sha256.is_some() && about.spread.is_some());
+    assert_eq!(adapter.trunk().map(|layer| layer.widths()), Some((152, 128)));
 
     let mut child = training(&home, "part.safetensors", &[]).spawn().unwrap();
     let checkpoint = home.path().join("part.safetensors.checkpoint");

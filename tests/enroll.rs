@@ -192,6 +192,16 @@ fn references_that_are_few_unreadable_or_of_other_sizes() {
     enroll(home, &["--reference", "good", "--reference-blocks", "9"])
         .code(2)
         .stderr(contains("block 9"));
+    let plain = fixture("clip/gelu/hf");
+    let plain = ["--model", plain.to_str().unwrap(), "--reference-method", "spade"];
+    for (layers, why) in [
+        ("trunk", "--reference-blocks trunk: model "),
+        ("trunk,3", "has no trunk; give numbers of blocks"),
+        ("stem", "give numbers of blocks, or trunk"),
+    ] {
+        let asked = ["--reference", "good", "--reference-blocks", layers];
+        enroll(home, &[&asked[..], &plain].concat()).code(2).stderr(contains(why));
+    }
 }
 
 #[test]

@@ -5,10 +5,11 @@ mod common;
 use std::path::Path;
 
 use blemish::clip::Taps;
+use blemish::detect::{Method, MethodInputs, method};
 use blemish::image::Fit;
-use blemish::{BitDepth, Clip, Photo};
+use blemish::{Adapter, BitDepth, Clip, Photo, Product};
 use candle_core::{D, Device, Tensor};
-use common::{assert_close, fixture, tensors, values};
+use common::{assert_close, assert_slices_close, fixture, tensors, values};
 
 /// 1e-4 of the largest value.
 fn assert_near(name: &str, actual: &Tensor, expected: &Tensor) {
@@ -37,6 +38,10 @@ fn the_embedded_model_agrees_with_its_training_code() {
     let clip = Clip::load("tiny").unwrap();
     let texts = clip.encode_texts(&list.texts).unwrap();
     assert_close("texts", &unit(&texts), &golden["text_embeds"]);
+    let adapter = Adapter::of_model("tiny", None).unwrap().map(std::sync::Arc::new);
+    let april_gan = method("april-gan").unwrap().make(&MethodInputs { adapter }).unwrap();
+    let text = |row: usize| golden["text_embeds"].narrow(0, row, 1).unwrap();
+    let product = Product::from_embeddings("part", text(0), text(3));
     for (i, image) in list.images.iter().enumerate() {
         let photo = Photo::open(fixture("tiny").join(image), BitDepth::default()).unwrap();
         let pixels = clip.prepare(&photo, Fit::Squash).pixels;
@@ -49,6 +54,12 @@ fn the_embedded_model_agrees_with_its_training_code() {
             assert_near("trunk_coarse", &trunk.coarse, &golden["trunk_coarse"]);
             assert_near("tokens", &features.blocks[0], &golden["tokens"]);
             assert_near("block_6", &features.blocks[1], &golden["block_6"]);
+            let features = clip.encode_image(&pixels, &april_gan.taps()).unwrap();
+            let features = april_gan.project(features).unwrap();
+            let found = april_gan.score(&[&features], &product).unwrap().remove(0).remove(0);
+            assert_eq!(found.map.side, 30);
+            assert_slices_close("map", &found.map.values, &values(&golden["map"]));
+            assert_slices_close("score", &[found.score], &values(&golden["score"]));
         }
     }
 }

@@ -50,7 +50,7 @@ fn scores_a_folder_and_mirrors_it_in_out() {
                 assert!(!row[field].is_null(), "{field}");
             }
             assert_eq!((&row["width"], &row["height"]), (&60.into(), &40.into()));
-            assert_eq!((&row["model"], &row["method"]), (&"tiny".into(), &"fused".into()));
+            assert_eq!((&row["model"], &row["method"]), (&"tiny".into(), &"april-gan".into()));
             assert_eq!(row["model_sha256"].as_str().unwrap().len(), 64);
             let score = row["score"].as_f64().unwrap();
             assert!((0.0..=1.0).contains(&score));
@@ -194,7 +194,7 @@ fn mistakes_in_the_command_are_said_in_one_line_with_exit_code_2() {
         (&["--model", "ViT-L-14-366"], "did you mean ViT-L-14-336"),
         (&["--model", "/no/such/folder"], "neither a known name"),
         (&["--size", "250"], "try 240 or 256"),
-        (&["--size", "32"], "does not fit the 2x2 grid"),
+        (&["--method", "winclip", "--size", "32"], "does not fit the 2x2 grid"),
         (&["--threads", "0"], "at least 1"),
         (&["--bit-depth", "7"], "between 8 and 16"),
         (&["--prompts", bad_prompts.to_str().unwrap()], "p.toml:1:10: invalid type"),

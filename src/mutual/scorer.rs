@@ -83,6 +83,7 @@ impl MutualScorer {
         let last = clip.shape().blocks;
         let default = || Layers::quarters(clip.shape());
         let layers = options.layers.clone().unwrap_or_else(default);
+        layers.check_trunk("blocks", &clip)?;
         let is_block = |block: &usize| (1..=last).contains(block);
         if layers.is_empty() || !layers.blocks.iter().all(is_block) {
             let why = format!("give blocks of the model, from 1 to {last}");

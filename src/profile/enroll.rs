@@ -105,6 +105,7 @@ impl EnrollOptions<'_> {
         if layers.is_empty() {
             return Err(Error::setting("reference-blocks", "give at least one block"));
         }
+        layers.check_trunk("reference-blocks", clip)?;
         if layers.blocks.contains(&0) {
             return Err(Error::setting("reference-blocks 0", "blocks are counted from 1"));
         }

@@ -7,8 +7,8 @@ use candle_core::{D, Tensor};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use crate::clip::{Features, Shape, Taps, TrunkOutputs, enlarged_rows};
-use crate::error::Result;
+use crate::clip::{Clip, Features, Shape, Taps, TrunkOutputs, enlarged_rows};
+use crate::error::{Error, Result};
 use crate::ops::{cpu_slice, unit_rows};
 
 /// The trunk's grid is this many times as fine as the patches.
@@ -36,6 +36,15 @@ impl Layers {
     /// Whether nothing is compared.
     pub fn is_empty(&self) -> bool {
         self.blocks.is_empty() && !self.trunk
+    }
+
+    /// Refuses the trunk for a model without one. `setting`: where it was asked for.
+    pub(crate) fn check_trunk(&self, setting: &str, clip: &Clip) -> Result<()> {
+        if self.trunk && clip.shape().trunk.is_none() {
+            let why = format!("model {} has no trunk; give numbers of blocks", clip.name());
+            return Err(Error::setting(format!("{setting} {self}"), why));
+        }
+        Ok(())
     }
 
     /// The features that a comparison of these layers needs.

@@ -88,6 +88,9 @@ pub(super) fn tensor(values: Vec<f32>, shape: &[usize]) -> Result<Tensor> {
 mod tests {
     use super::super::adam::{Adam, Rates};
     use super::*;
+    use crate::adapter::{Adapter, AdapterAbout, TrunkLayer, trunk_input};
+    use crate::clip::{Features, TrunkOutputs};
+    use crate::reference::tests::photo;
     use candle_core::Var;
 
     const GRID: usize = 3;
@@ -199,6 +202,36 @@ mod tests {
             by_hand(case, &weight, &bias)
         };
         (moved(STEP) - moved(-STEP)) / (2.0 * STEP)
+    }
+
+    #[test]
+    fn the_layer_on_the_trunk_learns_what_the_program_computes() {
+        let values = |shape: &[usize], seed: f64| {
+            tensor(numbers(shape.iter().product(), seed), shape).unwrap()
+        };
+        let outputs = TrunkOutputs { fine: values(&[16, 3], 1.0), coarse: values(&[4, 2], 2.0) };
+        let layer = TrunkLayer {
+            inner: values(&[6, 10], 3.0),
+            inner_bias: values(&[6], 4.0),
+            outer: values(&[EMBEDDING, 6], 5.0),
+            outer_bias: values(&[EMBEDDING], 6.0),
+        };
+        let direction = values(&[1, EMBEDDING], 7.0);
+        let parameters = [&layer.inner, &layer.inner_bias, &layer.outer, &layer.outer_bias];
+        let inputs = trunk_input(&outputs).unwrap().unsqueeze(0).unwrap();
+        let learnt = logits(&parameters, &inputs, &direction).unwrap();
+
+        let about = AdapterAbout { blocks: vec![1], logit_scale: 1.0, ..AdapterAbout::default() };
+        let on_block = (values(&[EMBEDDING, 5], 8.0), values(&[EMBEDDING], 9.0));
+        let adapter = Adapter::new("a", about, vec![on_block]).unwrap();
+        let adapter = adapter.with_trunk(layer).unwrap();
+        let rows: Vec<Vec<f32>> = (0..4).map(|row| numbers(5, f64::from(row))).collect();
+        let photo = Features { trunk: Some(outputs), ..photo(2, &rows) };
+        let computed = &adapter.project(&photo).unwrap()[1];
+        let computed = computed.matmul(&direction.t().unwrap()).unwrap();
+        let flat = |t: &Tensor| t.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+        let pairs = flat(&learnt).into_iter().zip(flat(&computed));
+        assert!(pairs.into_iter().all(|(a, b)| (a - b).abs() < 1e-5));
     }
 
     #[test]

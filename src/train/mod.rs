@@ -109,6 +109,7 @@ pub fn train(
     progress: &mut dyn FnMut(Progress),
 ) -> Result<(Adapter, Vec<Point>)> {
     options.check()?;
+    options.layers.check_trunk("blocks", clip)?;
     clip.check(&options.layers.taps())?;
     data::require_masks(samples)?;
     data::require_masks(validation)?;

@@ -156,7 +156,7 @@ def finish(
     export.save_adapter(asked.out, net, layers, trunk_layer, good, tokens, products)
     fixtures = ROOT / "tests/fixtures/tiny"
     if asked.out.resolve() == (ROOT / "weights/tiny").resolve():
-        export.save_golden(fixtures, net, tokens)
+        export.save_golden(fixtures, asked.out, tokens)
 
     def measured(judged: list[Judged]) -> dict[str, float]:
         found = [

@@ -10,11 +10,12 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from PIL import Image
-from safetensors.torch import save_file
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 
 from . import model as models
-from .evaluate import Judged, grid_maps, text_ensembles
-from .files import sha256
+from .evaluate import TRUNK_SHARE, Judged, grid_maps, text_ensembles
+from .files import readable, sha256
 from .losses import GRID, Tokens
 from .model import Hybrid, PatchLayers, TrunkLayer, normalised
 
@@ -79,7 +80,7 @@ def save_adapter(
         "blocks": ",".join(map(str, layers.blocks)),
         "input_size": str(model.config["vision_config"]["image_size"]),
         "activation": "gelu",
-        "logit_scale": str(float(model.factor())),
+        "logit_scale": str(model.factor().item()),
         "model": "tiny",
         "model_sha256": sha256(folder / "model.safetensors"),
         "products": json.dumps(products),
@@ -89,12 +90,30 @@ def save_adapter(
     }
     half = {name: tensor.detach().half().contiguous() for name, tensor in tensors.items()}
     save_file(half, folder / "adapter.safetensors", metadata=about)
+    readable(folder / "adapter.safetensors")
+
+
+def load_adapter(folder: Path, model: Hybrid) -> tuple[PatchLayers, TrunkLayer]:
+    """Reads what `save_adapter` wrote, in half precision as the program does."""
+    tensors = {k: v.float() for k, v in load_file(folder / "adapter.safetensors").items()}
+    with safe_open(folder / "adapter.safetensors", "pt") as file:
+        blocks = [int(block) for block in file.metadata()["blocks"].split(",")]
+    layers = PatchLayers(blocks, model.config["projection_dim"])
+    layers.load_state_dict({k: v for k, v in tensors.items() if k.startswith("fc.")})
+    hidden, inputs = tensors["trunk.inner.weight"].shape
+    trunk_layer = TrunkLayer(inputs // 2, hidden, model.config["projection_dim"])
+    own = {k.removeprefix("trunk."): v for k, v in tensors.items() if k.startswith("trunk.")}
+    trunk_layer.load_state_dict(own)
+    return layers, trunk_layer
 
 
 @torch.no_grad()
-def save_golden(fixtures: Path, model: Hybrid, tokens: Tokens) -> None:
+def save_golden(fixtures: Path, folder: Path, tokens: Tokens) -> None:
     """Writes what PyTorch makes of the pictures and texts that `expected.json` lists, for the
-    program's tests: all embeddings, and all stages of the first picture."""
+    program's tests: all embeddings, and all stages of the first picture. Its map and score compare
+    the first text with the last one."""
+    model = models.load(folder)
+    layers, trunk_layer = load_adapter(folder, model)
     asked = json.loads((fixtures / "expected.json").read_text())
     side = model.config["vision_config"]["image_size"]
     pictures = [Image.open(fixtures / name).convert("RGB") for name in asked["images"]]
@@ -104,9 +123,22 @@ def save_golden(fixtures: Path, model: Hybrid, tokens: Tokens) -> None:
     embedded = model.tokens(pixels, torch.float32)
     blocks = model.blocks(embedded)
     end = model.config["text_config"]["eos_token_id"]
+    images = model.image(blocks[-1])
+    texts = model.text(tokens(asked["texts"], end), torch.float32)
+    direction = model.factor() * (texts[-1] - texts[0])
+    side = 2 * GRID
+    logits = [rows[:1] @ direction for rows in layers(blocks)]
+    logits = torch.stack([rows.view(1, GRID, GRID) for rows in logits], 1)
+    logits = F.interpolate(logits, (side, side), mode="bilinear", align_corners=False)
+    on_trunk = trunk_layer(model.trunk.fine_features(pixels[:1]))[0] @ direction
+    joined = (1 - TRUNK_SHARE) * torch.sigmoid(logits).mean(1).flatten()
+    joined = joined + TRUNK_SHARE * torch.sigmoid(on_trunk)
+    score = torch.sigmoid(images[0] @ direction + torch.logit(joined.max()))
     golden = {
-        "image_embeds": model.image(blocks[-1]),
-        "text_embeds": model.text(tokens(asked["texts"], end), torch.float32),
+        "image_embeds": images,
+        "text_embeds": texts,
+        "map": joined,
+        "score": score.view(1),
         "trunk_fine": fine[0].flatten(1).t(),
         "trunk_coarse": coarse[0].flatten(1).t(),
         "tokens": embedded[0],
@@ -114,12 +146,14 @@ def save_golden(fixtures: Path, model: Hybrid, tokens: Tokens) -> None:
     }
     golden = {name: tensor.float().contiguous() for name, tensor in golden.items()}
     save_file(golden, fixtures / "expected.safetensors")
+    readable(fixtures / "expected.safetensors")
 
 
 def save_model(model: Hybrid, start: Path, folder: Path) -> Hybrid:
     """Writes the weights, and reads them back as the program will: in half precision."""
     models.save(model, start, folder)
+    readable(folder / "model.safetensors")
     for name in COPIED:
         if start != folder:
-            shutil.copy(start / name, folder / name)
+            shutil.copyfile(start / name, folder / name)
     return models.load(folder)
