@@ -49,7 +49,7 @@ fn main() -> anyhow::Result<()> {
     let counts = value("--photos").map_or(Ok(vec![1, 2, 4, 8]), |counts| {
         counts.iter().map(|count| count.parse()).collect::<Result<Vec<usize>, _>>()
     })?;
-    let words = value("--words").map_or("fused".to_string(), |words| words[0].clone());
+    let words = value("--words").map_or("april-gan".to_string(), |words| words[0].clone());
     let root = Path::new(root);
     let test = read(root, flags.iter().any(|f| f == "--moved"))?;
     let clip = Arc::new(Clip::load("tiny")?);

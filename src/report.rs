@@ -2,6 +2,8 @@
 
 use serde::Serialize;
 
+use crate::reference::Layers;
+
 /// The version of the fields. It grows when a field changes its meaning or is removed.
 pub const SCHEMA: u32 = 1;
 
@@ -89,10 +91,8 @@ pub struct FolderRow {
     pub sha256: String,
     /// The number of other photos that each photo was compared with.
     pub against: usize,
-    /// The blocks whose patches were compared.
-    pub blocks: Vec<usize>,
-    /// Whether the trunk's patches were compared too.
-    pub trunk: bool,
+    /// The layers whose patches were compared.
+    pub blocks: Layers,
     /// Sides of the neighbourhoods that patches were averaged over, in patches.
     pub degrees: Vec<usize>,
     /// Only patches at most this many cells away were compared. None: all patches.

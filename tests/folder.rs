@@ -261,13 +261,17 @@ fn options_of_the_comparison_reach_it_and_are_noted() {
     plates(&home.join("p"), 9, 1);
     let plain = rows(&score(home, &["p", "--method", "mutual"]).success());
     let folder = &plain[3]["folder"];
-    assert_eq!((&folder["blocks"], &folder["degrees"]), (&[2, 3, 5, 6].into(), &[1, 3, 5].into()));
+    assert_eq!(
+        (&folder["blocks"], &folder["degrees"]),
+        (&serde_json::json!(["trunk", 2, 3, 5, 6]), &[1, 3, 5].into())
+    );
     assert_eq!((&folder["align"], &folder["rescored"]), (&Value::Null, &false.into()));
     for (more, key, value) in [
         (&["--align", "1"][..], "align", Value::from(1)),
         (&["--rescore"], "rescored", true.into()),
         (&["--degrees", "3"], "degrees", [3].into()),
         (&["--blocks", "4"], "blocks", [4].into()),
+        (&["--blocks", "trunk"], "blocks", ["trunk"].into()),
         (&["--against", "4"], "against", 4.into()),
     ] {
         let found = rows(&score(home, &[&["p", "--method", "mutual"], more].concat()).success());

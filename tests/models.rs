@@ -3,13 +3,14 @@
 mod common;
 
 use std::collections::HashMap;
+use std::path::Path;
 
 use blemish::Clip;
 use candle_core::{Device, Tensor};
 use common::{blemish, copy_of};
 
 /// What opening a spoiled copy of a good model says.
-fn refusal(model: &str, spoil: impl Fn(&std::path::Path)) -> String {
+fn refusal(model: &str, spoil: impl Fn(&Path)) -> String {
     let folder = copy_of(model);
     spoil(folder.path());
     let error = Clip::load(folder.path().to_str().unwrap()).expect_err("a refusal").to_string();
@@ -17,7 +18,7 @@ fn refusal(model: &str, spoil: impl Fn(&std::path::Path)) -> String {
     error
 }
 
-fn change_weights(folder: &std::path::Path, change: impl Fn(&mut HashMap<String, Tensor>)) {
+fn change_weights(folder: &Path, change: impl Fn(&mut HashMap<String, Tensor>)) {
     let file = folder.join("model.safetensors");
     let mut tensors = candle_core::safetensors::load(&file, &Device::Cpu).unwrap();
     change(&mut tensors);
@@ -25,7 +26,7 @@ fn change_weights(folder: &std::path::Path, change: impl Fn(&mut HashMap<String,
     candle_core::safetensors::save(&tensors, &file).unwrap();
 }
 
-fn change_text(folder: &std::path::Path, file: &str, from: &str, to: &str) {
+fn change_text(folder: &Path, file: &str, from: &str, to: &str) {
     let text = std::fs::read_to_string(folder.join(file)).unwrap();
     assert!(text.contains(from), "{file} holds {from}");
     std::fs::write(folder.join(file), text.replace(from, to)).unwrap();
@@ -199,7 +200,7 @@ fn a_short_name_stands_for_its_repository() {
         .stderr(predicates::str::contains("openai/clip-vit-base-patch32"));
 }
 
-fn score_of(folder: &std::path::Path) -> f64 {
+fn score_of(folder: &Path) -> f64 {
     let home = tempfile::tempdir().unwrap();
     let mut command = blemish(home.path());
     command.args(["score", "--product", "plate", "--format", "jsonl", "--method", "winclip"]);
@@ -282,7 +283,7 @@ fn every_setting_of_the_preprocessing_counts() {
 }
 
 /// A PyTorch file of a pickle and another part.
-fn write_pth(path: &std::path::Path, pickle: &[u8], other: (&str, &[u8])) {
+fn write_pth(path: &Path, pickle: &[u8], other: (&str, &[u8])) {
     use std::io::Write;
     let mut zip = zip::ZipWriter::new(std::fs::File::create(path).unwrap());
     let options =
@@ -407,4 +408,53 @@ fn checkpoints_of_other_kinds_are_called_what_they_are() {
         std::fs::write(&path, text.replacen("\"a\"", "\"\\ud800\"", 1)).unwrap();
     });
     assert!(half.contains("tokenizer"), "{half}");
+}
+
+/// The embedded model's files in a folder of their own.
+fn hybrid() -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    let weights = Path::new(env!("CARGO_MANIFEST_DIR")).join("weights/tiny");
+    for file in ["config.json", "model.safetensors", "preprocessor_config.json", "tokenizer.json"] {
+        std::fs::copy(weights.join(file), folder.path().join(file)).unwrap();
+    }
+    folder
+}
+
+#[test]
+fn trunks_that_cannot_be_followed_are_refused() {
+    let folder = hybrid();
+    let file = folder.path().join("config.json");
+    let good: serde_json::Value = serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
+    let load = || Clip::load(folder.path().to_str().unwrap());
+    assert_eq!(load().unwrap().shape().trunk, Some([40, 112]));
+    for (place, value, expected) in [
+        ("taps", serde_json::json!([5, 12]), "taps that are not two of its blocks"),
+        ("taps", serde_json::json!([0, 11]), "taps that are not two of its blocks"),
+        ("taps", serde_json::json!([4, 10]), ""),
+        ("taps", serde_json::json!([3, 11]), "not on the grid of the patches"),
+        ("activation", serde_json::json!("swish"), "activation \"swish\""),
+        ("stem_stride", serde_json::json!(0), "not on the grid of the patches"),
+        ("std", serde_json::json!(0), "a mean or a std"),
+        ("layer_norm_eps", serde_json::json!(1), "layer_norm_eps"),
+        ("blocks/4/kernel", serde_json::json!(4), "a block that is not supported"),
+        ("blocks/4/expand", serde_json::json!(0), "a block that is not supported"),
+        ("blocks/4/output", serde_json::json!(41), "do not follow each other"),
+        ("blocks/10/output", serde_json::json!(80), "where the configuration asks for"),
+        ("blocks", serde_json::json!([]), "a block that is not supported"),
+        ("blocks", serde_json::json!(3), "not a CLIP configuration"),
+    ] {
+        let mut config = good.clone();
+        let pointer = format!("/vision_config/trunk/{place}");
+        *config.pointer_mut(&pointer).unwrap() = value.clone();
+        std::fs::write(&file, config.to_string()).unwrap();
+        let message = load().err().map(|e| e.to_string()).unwrap_or_default();
+        assert!(message.contains(expected), "{place} {value}: {message}");
+        assert!(message.lines().count() <= 1, "{message}");
+    }
+    // A configuration without the trunk would compute something else from these weights.
+    let mut config = good.clone();
+    config["vision_config"].as_object_mut().unwrap().remove("trunk");
+    std::fs::write(&file, config.to_string()).unwrap();
+    let message = load().err().unwrap().to_string();
+    assert!(message.contains("has a trunk, and its configuration has none"), "{message}");
 }

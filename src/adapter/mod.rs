@@ -240,8 +240,9 @@ impl Adapter {
             unit_rows(&layer.linear.forward(&patches, None)?)
         });
         let mut projected = projected.collect::<candle_core::Result<Vec<_>>>()?;
-        if let (Some(layer), Some(outputs)) = (&self.trunk, &photo.trunk) {
-            projected.push(layer.project(outputs)?);
+        if let Some(layer) = &self.trunk {
+            let none = || candle_core::Error::Msg("the photo has no features of the trunk".into());
+            projected.push(layer.project(photo.trunk.as_ref().ok_or_else(none)?)?);
         }
         Ok(projected)
     }

@@ -180,6 +180,14 @@ impl Checkpoint {
         Ok(Linear::new(&weight.reshape((width, 3 * patch * patch))?, None)?)
     }
 
+    /// Refuses a checkpoint with a trunk that its configuration does not describe.
+    pub fn check_no_trunk(&self) -> Result<()> {
+        if self.tensors.contains_tensor(&format!("{EMBEDDINGS}.trunk_projection.weight")) {
+            return Err(self.fail("has a trunk, and its configuration has none".into()));
+        }
+        Ok(())
+    }
+
     /// Weight and bias of a layer of the trunk.
     pub fn trunk(&self, layer: &str, shape: &[usize]) -> Result<(Tensor, Tensor)> {
         let name = |part: &str| format!("{EMBEDDINGS}.trunk.{layer}.{part}");

@@ -38,7 +38,13 @@ const fn alias(
 
 /// Only timm's copy of OpenAI's 336 pixel checkpoint has safetensors.
 const ALIASES: [Alias; 9] = [
-    alias("tiny", "", 3.8, 240, "blemish, generated pictures and product photos; in the binary"),
+    alias(
+        "tiny",
+        "",
+        4.5,
+        240,
+        "blemish, drawn pictures and product photos, on Google's EfficientNet-Lite0; in the binary",
+    ),
     alias("ViT-B-32", "openai/clip-vit-base-patch32", 151.3, 224, "OpenAI"),
     alias("ViT-B-16", "openai/clip-vit-base-patch16", 149.6, 224, "OpenAI"),
     alias("ViT-L-14", "openai/clip-vit-large-patch14", 427.6, 224, "OpenAI"),

@@ -3,9 +3,9 @@
 use candle_core::{Device, Result, Tensor};
 
 use super::checkpoint::{Checkpoint, Tower};
-use super::config::{Config, TrunkConfig};
+use super::config::Config;
 use super::transformer::{Blocks, Sequences};
-use super::trunk::{Trunk, TrunkOutputs};
+use super::trunk::{Trunk, TrunkConfig, TrunkOutputs};
 use crate::image::{Normalisation, resample_table};
 use crate::ops::{AttentionMask, LayerNorm, Linear};
 
@@ -81,6 +81,9 @@ impl VisionTower {
                 checkpoint.trunk_projection(4 * fine + coarse, width, shape.layer_norm_eps)?;
             Ok((trunk, norm, projection))
         };
+        if config.trunk.is_none() {
+            checkpoint.check_no_trunk()?;
+        }
         Ok(Self {
             patch_size: config.patch_size,
             size,

@@ -12,8 +12,7 @@ use crate::clip::{Features, Taps};
 use crate::error::Result;
 use crate::image::{enlarge, enlarge_to_corners};
 use crate::ops::{add_weighted_sigmoid, unit_rows};
-use crate::prompt::Product;
-use crate::stats::{log_odds, logistic};
+use crate::prompt::{Product, Role};
 
 /// The weight of the layer on the trunk in the map. The layers on blocks share the rest (`docs/measured.md`).
 const TRUNK_SHARE: f32 = 0.5;
@@ -58,7 +57,8 @@ impl AprilGan {
                 let logits = enlarge_to_corners(&layer[kind], photo.grid, photo.size);
                 add_weighted_sigmoid(&mut values, &logits, weight);
             }
-            self.kind_score(logit, PatchMap { side: photo.size, values })
+            let map = PatchMap { side: photo.size, values };
+            KindScore { score: sigmoid(logit), map, adds_peak: false }
         };
         Ok(image.par_iter().enumerate().map(score_kind).collect())
     }
@@ -77,23 +77,17 @@ impl AprilGan {
                 let own = layer[kind].len().isqrt();
                 add_weighted_sigmoid(&mut values, &enlarge(&layer[kind], own, side), weight);
             }
-            self.kind_score(logit, PatchMap { side, values })
+            // With a layer on the trunk the map is good enough to count for the photo too. Not where something is
+            // ignored: a harmless spot must not hide what else is there.
+            let adds_peak =
+                self.adapter.trunk().is_some() && product.kinds()[kind].role != Role::Ignore;
+            KindScore { score: sigmoid(logit), map: PatchMap { side, values }, adds_peak }
         };
         Ok(image.iter().enumerate().map(score_kind).collect())
     }
 
     fn weights(&self) -> Vec<f32> {
         layer_weights(self.adapter.about().blocks.len(), self.adapter.trunk().is_some())
-    }
-
-    /// The score of a kind from the photo's logit and the kind's map. April-GAN takes the photo alone. With a trunk the
-    /// map is good enough to count too: the sum of the log-odds of the photo and of the highest value.
-    fn kind_score(&self, logit: f32, map: PatchMap) -> KindScore {
-        let score = match self.adapter.trunk() {
-            None => sigmoid(logit),
-            Some(_) => logistic(logit + log_odds(map.peak().1)),
-        };
-        KindScore { score, map }
     }
 }
 

@@ -1,7 +1,6 @@
 //! A method that scores by prompts, together with reference photos. It is fitted once and is then a [`Method`] like the
 //! others.
 
-use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -10,7 +9,7 @@ use candle_core::Tensor;
 use super::combined::Combined;
 use super::finding::Outcome;
 use super::fusion::{Fusion, Measured, values_inside};
-use super::{AprilGan, KindScore, Method, WinClip};
+use super::{AprilGan, KindScore, Method, WinClip, add_peaks};
 use crate::clip::{Features, Taps};
 use crate::error::{Error, Result};
 use crate::prompt::Product;
@@ -164,14 +163,16 @@ impl Method for FittedFewShot {
 
     fn score(&self, photos: &[&Features], product: &Product) -> Result<Vec<Vec<KindScore>>> {
         let by_prompts = self.pair.score(photos, product)?;
-        let join = |(scores, photo): (Vec<KindScore>, &&Features)| {
+        let join = |(mut scores, photo): (Vec<KindScore>, &&Features)| {
+            add_peaks(&mut scores, &self.places, photo.grid);
             let sources = self.pair.combined.split(photo).1;
             let distances = self.parts.iter().zip(&sources).map(|(part, source)| {
                 let places = self.places.at(photo.grid, source.grid);
                 Ok((part.model.compare(source, &places)?, part.factor))
             });
             let distances = distances.collect::<Result<Vec<_>>>()?;
-            let distances = Distances::sum(&distances, &self.places, photo.grid);
+            let by_peak = self.pair.references.by_peak;
+            let distances = Distances::sum(&distances, by_peak, &self.places, photo.grid);
             Ok(self.fusion.join(scores, &distances, photo.grid, product, &self.places))
         };
         by_prompts.into_iter().zip(photos).map(join).collect()
@@ -200,7 +201,8 @@ impl FittedFewShot {
             if is_single { 1.min(variants.len())..photos.len() } else { 0..references.len() };
         let (parts, distances) =
             fit_parts(&pair, &photos, &of, references.len(), &measured, options)?;
-        let by_prompts = pair.score(&photos, product)?;
+        let mut by_prompts = pair.score(&photos, product)?;
+        by_prompts.iter_mut().for_each(|scores| add_peaks(scores, places, grid));
         let measured = Measured {
             prompts: &by_prompts[measured.clone()],
             distances: &distances[measured],
@@ -220,23 +222,23 @@ impl FittedFewShot {
     /// Makes the method again from [`FittedFewShot::tensors`] and [`FittedFewShot::factors`].
     pub fn recall(
         pair: FewShotMethod,
-        mut tensors: BTreeMap<String, Tensor>,
+        tensors: &[(String, Tensor)],
         factors: &[f32],
         fusion: Fusion,
         places: Places,
     ) -> Result<Self> {
         let part = |(source, factor): (&str, f32)| -> Result<Part> {
-            let own = |name: &String| match source {
-                BLOCKS => !name.starts_with(TRUNK),
-                prefix => name.starts_with(prefix),
+            let of_source = |name: &str| match source {
+                BLOCKS => (!name.starts_with(TRUNK)).then(|| name.to_string()),
+                prefix => name.strip_prefix(prefix).map(String::from),
             };
-            let own: BTreeMap<_, _> = tensors.extract_if(.., |name, _| own(name)).collect();
-            let own = own.into_iter().map(|(name, t)| (name[source.len()..].to_string(), t));
+            let own = tensors.iter().filter_map(|(name, t)| Some((of_source(name)?, t.clone())));
             let model = (pair.references.from_tensors)(&mut Tensors(own.collect()))?;
             Ok(Part { model, factor })
         };
-        let factors = factors.iter().copied().chain(std::iter::repeat(1.0));
-        let parts = pair.sources().into_iter().zip(factors).map(part).collect::<Result<_>>()?;
+        let factors = if factors.is_empty() { &[1.0] } else { factors };
+        let parts = pair.sources().into_iter().zip(factors.iter().copied());
+        let parts = parts.map(part).collect::<Result<_>>()?;
         Ok(Self { pair, parts, fusion, places })
     }
 
@@ -250,9 +252,12 @@ impl FittedFewShot {
         Ok(all)
     }
 
-    /// The factors on the distances of the sources.
+    /// The factors on the distances of the sources. Empty for a single source.
     pub fn factors(&self) -> Vec<f32> {
-        self.parts.iter().map(|part| part.factor).collect()
+        match &self.parts[..] {
+            [_] => vec![],
+            parts => parts.iter().map(|part| part.factor).collect(),
+        }
     }
 }
 
@@ -292,7 +297,7 @@ fn fit_parts(
     let grid = photos[0].grid;
     let sum = |parts: Vec<Distances>| {
         let parts: Vec<_> = parts.into_iter().zip(factors.iter().copied()).collect();
-        Distances::sum(&parts, options.places, grid)
+        Distances::sum(&parts, pair.references.by_peak, options.places, grid)
     };
     let distances = distances.into_iter().map(sum).collect();
     let parts = models.into_iter().zip(&factors);

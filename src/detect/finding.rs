@@ -274,8 +274,10 @@ mod tests {
     }
 
     fn outcome(kinds: &[(Role, &str, bool)], values: &[f32]) -> Outcome {
-        let score_kind =
-            |&score: &f32| KindScore { score, map: PatchMap { side: 1, values: vec![score] } };
+        let score_kind = |&score: &f32| {
+            let map = PatchMap { side: 1, values: vec![score] };
+            KindScore { score, map, adds_peak: false }
+        };
         Outcome::new(values.iter().map(score_kind).collect(), &product(kinds))
     }
 

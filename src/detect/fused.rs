@@ -42,7 +42,8 @@ impl Method for Fused {
     }
 
     fn taps(&self) -> Taps {
-        Taps { blocks: self.april_gan.taps().blocks, ..self.win_clip.taps() }
+        let Taps { blocks, trunk, .. } = self.april_gan.taps();
+        Taps { blocks, trunk, ..self.win_clip.taps() }
     }
 
     fn project(&self, photo: Features) -> Result<Features> {
@@ -65,10 +66,10 @@ impl Fused {
         let coarse = windows.map.enlarge(layers.map.side);
         let both = coarse.iter().zip(&layers.map.values);
         let values = both.map(|(w, l)| mean(*w, *l, self.spread)).collect();
-        // Both image scores compare the photo's embedding with the prompts. They differ only in the factor on the
-        // cosines.
+        // Both image scores compare the photo's embedding with the prompts. They differ in the factor on the cosines.
         let score = mean(windows.score, layers.score, self.scales);
-        KindScore { score, map: PatchMap { side: layers.map.side, values } }
+        let map = PatchMap { side: layers.map.side, values };
+        KindScore { score, map, adds_peak: layers.adds_peak }
     }
 }
 

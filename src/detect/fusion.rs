@@ -6,9 +6,9 @@
 use serde::{Deserialize, Serialize};
 
 use super::{KindScore, PatchMap};
-use crate::image::enlarge_to_corners;
+use crate::image::{enlarge, enlarge_to_corners};
 use crate::prompt::{Kind, Product, Role};
-use crate::reference::{Distances, Places};
+use crate::reference::{Distances, FINER, Places};
 use crate::stats::{log_odds, logistic, mean_and_spread, signed_expm1, signed_log1p};
 
 /// How prompts and references are joined. All means and spreads are measured on reference photos, each compared with
@@ -189,10 +189,13 @@ pub(crate) fn bring_to(scores: &mut [KindScore], side: usize) {
     }
 }
 
-/// Enlarges a map of distances. April-GAN's maps have the size of the input.
+/// Enlarges a map of distances. April-GAN's maps have the size of the input, and its patches reach the corners.
 pub(crate) fn at_side(map: &[f32], side: usize) -> Vec<f32> {
     let own = map.len().isqrt();
-    if side == own { map.to_vec() } else { enlarge_to_corners(map, own, side) }
+    match side <= FINER * own {
+        true => enlarge(map, own, side),
+        false => enlarge_to_corners(map, own, side),
+    }
 }
 
 /// The highest log-odds of the kinds of anomaly that count: for the whole photo, and at each place.

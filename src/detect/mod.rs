@@ -16,8 +16,8 @@ use crate::clip::{Clip, Features, Taps};
 use crate::error::{Error, Result};
 use crate::image::{Fit, Photo, Placement, Prepared, enlarge};
 use crate::prompt::Product;
-use crate::reference::Region;
-use crate::stats::highest;
+use crate::reference::{Places, Region, places_of};
+use crate::stats::{highest, log_odds, logistic};
 pub(crate) use finding::{Outcome, Square};
 
 pub use april_gan::AprilGan;
@@ -70,6 +70,18 @@ pub struct KindScore {
     pub score: f32,
     /// The score of each place.
     pub map: PatchMap,
+    /// Whether the log-odds of the map's highest value are still to be added to the score. Only the places that count
+    /// may raise it, and the method does not know them.
+    pub adds_peak: bool,
+}
+
+/// Adds the highest values of the maps where scores ask for it. `places`: what counts of `grid`^2 patches.
+pub(crate) fn add_peaks(scores: &mut [KindScore], places: &Places, grid: usize) {
+    for kind in scores.iter_mut().filter(|kind| kind.adds_peak) {
+        let (_, peak) = places.at(grid, kind.map.side).farthest(&kind.map.values);
+        kind.score = logistic(log_odds(kind.score) + log_odds(peak));
+        kind.adds_peak = false;
+    }
 }
 
 /// A square map of the model's input: one value per patch, or any other square number of values.
@@ -290,7 +302,13 @@ impl Detector {
     }
 
     pub(crate) fn outcome(&self, photo: &EncodedPhoto, product: &Product) -> Result<Outcome> {
-        let scores = self.method.score(&[&photo.features], product)?.pop().unwrap_or_default();
+        let features = &photo.features;
+        let mut scores = self.method.score(&[features], product)?.pop().unwrap_or_default();
+        let places = self
+            .region
+            .as_deref()
+            .map_or(Places::default(), |region| places_of(region, features.grid));
+        add_peaks(&mut scores, &places, features.grid);
         assert_eq!(scores.len(), product.kinds().len(), "one score per kind");
         check_numbers(&scores, self.method.name())?;
         Ok(Outcome::new(scores, product))

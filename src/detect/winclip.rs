@@ -67,7 +67,7 @@ impl WinClip {
                 inverse.iter_mut().zip(map).for_each(|(sum, value)| *sum += 1.0 / value);
             }
             let values = inverse.into_iter().map(|sum| scales / sum).collect();
-            KindScore { score, map: PatchMap { side: grid, values } }
+            KindScore { score, map: PatchMap { side: grid, values }, adds_peak: false }
         });
         Ok(scores.collect())
     }

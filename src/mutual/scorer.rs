@@ -8,11 +8,11 @@ use super::results::MutualResults;
 use super::scale::MutualScale;
 use super::{ENOUGH, MutualOptions, Pending, image_embeddings};
 use crate::clip::{Clip, Features, Taps};
-use crate::detect::{Combined, Detector, KindScore, Method, PatchMap, check_numbers};
+use crate::detect::{Combined, Detector, KindScore, Method, PatchMap, add_peaks, check_numbers};
 use crate::error::{Error, Result};
 use crate::image::{BitDepth, Photo, Prepared};
 use crate::prompt::Product;
-use crate::reference::{Distances, FINER, Layers, Musc, MuscOptions, Places, Region, rescored};
+use crate::reference::{Distances, FINER, Layers, Musc, MuscOptions, Places, rescored};
 
 /// The weight of the prompts. The weight of the other photos is 1. Measured in `docs/measured.md`.
 const PROMPT_WEIGHT: f32 = 0.5;
@@ -48,7 +48,7 @@ impl Method for NoPrompts {
     fn score(&self, photos: &[&Features], product: &Product) -> Result<Vec<Vec<KindScore>>> {
         let even = |photo: &&Features| {
             let map = PatchMap { side: photo.grid, values: vec![0.5; photo.grid * photo.grid] };
-            vec![KindScore { score: 0.5, map }; product.kinds().len()]
+            vec![KindScore { score: 0.5, map, adds_peak: false }; product.kinds().len()]
         };
         Ok(photos.iter().map(even).collect())
     }
@@ -95,8 +95,7 @@ impl MutualScorer {
         clip.check(&combined.taps())?;
         let grid = clip.grid();
         let comparison = |musc: MuscOptions, finer: usize| -> Result<_> {
-            let places = |region: &Arc<Region>| region.places(grid * finer);
-            let places = options.region.as_ref().map_or(Places::default(), places);
+            let places = places_in(&options, grid).at(grid, grid * finer);
             Ok((Musc::new(musc)?.within(places.clone()), places))
         };
         let mut comparisons = Vec::new();
@@ -132,7 +131,8 @@ impl MutualScorer {
         let encoded = self.detector.encode(prepared)?;
         let (prompts, sources) = self.combined.split(&encoded.features);
         let by_prompts = self.combined.prompts.score(&[&prompts], &self.product)?;
-        let by_prompts = by_prompts.into_iter().next().unwrap_or_default();
+        let mut by_prompts = by_prompts.into_iter().next().unwrap_or_default();
+        add_peaks(&mut by_prompts, &places_in(&self.options, self.grid), self.grid);
         check_numbers(&by_prompts, self.combined.name())?;
         let parts = sources.iter().flat_map(|source| &source.blocks);
         for part in parts.chain([&encoded.features.image]) {
@@ -182,8 +182,7 @@ impl MutualScorer {
     /// [`Error::Setting`] for fewer than two photos.
     pub fn finish(self) -> Result<MutualResults> {
         let Self { product, comparisons, grid, options, photos, layers, .. } = self;
-        let region = options.region.as_ref();
-        let places = region.map_or(Places::default(), |region| region.places(grid));
+        let places = places_in(&options, grid);
         let mut distances = joined(comparisons, &places, grid)?;
         if options.rescore {
             let scores: Vec<f32> = distances.iter().map(|d| d.score).collect();
@@ -220,6 +219,11 @@ impl MutualScorer {
     }
 }
 
+/// The patches that count.
+fn places_in(options: &MutualOptions, grid: usize) -> Places {
+    options.region.as_ref().map_or(Places::default(), |region| region.places(grid))
+}
+
 /// The distances of all photos, as the mean over the comparisons. `places`: what counts of `grid`^2 patches.
 fn joined(
     comparisons: Vec<(Musc, Places)>,
@@ -235,7 +239,7 @@ fn joined(
     let factors = Distances::factors(&means);
     let photo = |i: usize| {
         let of_photo = parts.iter().zip(&factors).map(|(part, factor)| (part[i].clone(), *factor));
-        Distances::sum(&of_photo.collect::<Vec<_>>(), places, grid)
+        Distances::sum(&of_photo.collect::<Vec<_>>(), true, places, grid)
     };
     Ok((0..parts[0].len()).map(photo).collect())
 }

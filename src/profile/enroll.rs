@@ -90,7 +90,10 @@ impl Default for EnrollOptions<'_> {
 
 impl EnrollOptions<'_> {
     /// Checks the options. Returns the layers to compare.
-    fn check(&self, clip: &Clip) -> Result<Layers> {
+    ///
+    /// # Errors
+    /// [`Error::Setting`] names the option.
+    pub fn check(&self, clip: &Clip) -> Result<Layers> {
         if !(self.false_alarm > 0.0 && self.false_alarm < 1.0) {
             let setting = format!("false-alarm {}", self.false_alarm);
             return Err(Error::setting(setting, "give a share between 0 and 1, such as 0.05"));
@@ -152,7 +155,7 @@ pub fn enroll(
     let (calibration, further) = enrolment.calibrate(&calibration, &method, &product)?;
     let all: Vec<&HeldOutScore> = held_out.iter().chain(&further).collect();
     let about = ProfileAbout {
-        reference_layers: layers,
+        reference_blocks: layers,
         reference_factors,
         scale: scale(&all),
         readiness: readiness(&about, held_out, damaged, &boxes, clip.size(), clip.grid()),
@@ -186,7 +189,7 @@ impl EnrollOptions<'_> {
             bit_depth: self.depth.bits(),
             method: self.method.name.into(),
             reference_method: self.references.name.into(),
-            reference_layers: Layers::default(),
+            reference_blocks: Layers::default(),
             reference_factors: vec![],
             seed: self.seed,
             adapter: self.adapter().map(|a| (a.name().to_string(), a.sha256().to_string())),

@@ -106,8 +106,14 @@ impl Profile {
         }
         let references = crate::reference::reference_method(&about.reference_method);
         let references = references.map_err(|e| e.to_string())?;
-        if references.takes_blocks == about.reference_layers.is_empty() {
+        if references.takes_blocks == about.reference_blocks.is_empty() {
             return Err(other(&"layers that do not fit its reference method"));
+        }
+        let (sources, factors) = (about.reference_blocks.sources(), &about.reference_factors);
+        let is_factor = |factor: &f32| factor.is_finite() && *factor > 0.0;
+        if factors.len() != if sources == 1 { 0 } else { sources } || !factors.iter().all(is_factor)
+        {
+            return Err(other(&"factors that do not fit its layers"));
         }
         let product = Product::from_kinds(kinds).named(&about.product, &about.product_english);
         let adapter = match &about.adapter {

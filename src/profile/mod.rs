@@ -66,9 +66,9 @@ pub struct ProfileAbout {
     /// The method that compares with reference photos.
     pub reference_method: String,
     /// The reference method compares the patches of these layers.
-    pub reference_layers: Layers,
+    pub reference_blocks: Layers,
     /// The factors on the distances of blocks and trunk, if both are compared.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) reference_factors: Vec<f32>,
     /// The seed of all random choices.
     pub seed: u64,
@@ -207,11 +207,10 @@ impl Profile {
                 clip.activation().name()
             ));
         }
-        let tensors = self.tensors.iter().cloned().collect();
         let places = self.region.as_ref().map_or(Places::default(), |r| places_of(r, clip.grid()));
         let fusion = about.fusion.clone();
         let factors = &about.reference_factors;
-        let method = FittedFewShot::recall(self.pair()?, tensors, factors, fusion, places)?;
+        let method = FittedFewShot::recall(self.pair()?, &self.tensors, factors, fusion, places)?;
         clip.check(&crate::detect::Method::taps(&method))?;
         Ok(Detector::with(clip, Box::new(method), about.fit).with_region(self.region.clone()))
     }
@@ -220,7 +219,7 @@ impl Profile {
         let inputs = crate::detect::MethodInputs { adapter: self.adapter.clone() };
         let prompts = crate::detect::method(&self.about.method)?.make(&inputs)?;
         let references = crate::reference::reference_method(&self.about.reference_method)?;
-        Ok(FewShotMethod::new(prompts, references, self.about.reference_layers.clone()))
+        Ok(FewShotMethod::new(prompts, references, self.about.reference_blocks.clone()))
     }
 }
 

@@ -15,14 +15,53 @@ use crate::ops::{cpu_slice, unit_rows};
 pub(crate) const FINER: usize = 2;
 
 /// The layers whose patches are compared: blocks of the transformer, the trunk of a hybrid model, or both. Written as
-/// `3,5`, `trunk` or `trunk,3,5`.
+/// `3,5`, `trunk` or `trunk,3,5`, and in JSON as `[3, 5]`, `["trunk"]` or `["trunk", 3, 5]`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "JsonLayers", into = "JsonLayers")]
 pub struct Layers {
     /// Blocks, counted from 1.
     pub blocks: Vec<usize>,
     /// Whether the trunk is compared. Its grid is twice as fine as the patches.
-    #[serde(default)]
     pub trunk: bool,
+}
+
+/// [`Layers`] as they are in JSON.
+#[derive(Serialize, Deserialize)]
+#[serde(transparent)]
+struct JsonLayers(Vec<Layer>);
+
+#[derive(Serialize, Deserialize)]
+#[serde(untagged)]
+enum Layer {
+    Block(usize),
+    Other(Trunk),
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Trunk {
+    Trunk,
+}
+
+impl From<JsonLayers> for Layers {
+    fn from(JsonLayers(all): JsonLayers) -> Self {
+        let mut layers = Self::default();
+        for layer in all {
+            match layer {
+                Layer::Block(block) => layers.blocks.push(block),
+                Layer::Other(Trunk::Trunk) => layers.trunk = true,
+            }
+        }
+        layers
+    }
+}
+
+impl From<Layers> for JsonLayers {
+    fn from(layers: Layers) -> Self {
+        let trunk = layers.trunk.then_some(Layer::Other(Trunk::Trunk));
+        let blocks = layers.blocks.into_iter().map(Layer::Block);
+        Self(trunk.into_iter().chain(blocks).collect())
+    }
 }
 
 impl Layers {
@@ -31,6 +70,11 @@ impl Layers {
         let mut blocks: Vec<usize> = (1..=4).map(|i| (shape.blocks * i).div_ceil(4)).collect();
         blocks.dedup();
         Self { blocks, trunk: shape.trunk.is_some() }
+    }
+
+    /// How many sets of features are compared: of the blocks (or windows), and of the trunk.
+    pub(crate) fn sources(&self) -> usize {
+        usize::from(!self.blocks.is_empty() || !self.trunk) + usize::from(self.trunk)
     }
 
     /// Whether nothing is compared.
@@ -123,7 +167,11 @@ mod tests {
         for text in ["3,5", "trunk", "trunk,3,5"] {
             assert_eq!(text.parse::<Layers>().unwrap().to_string(), text);
         }
-        assert_eq!("5, trunk".parse(), Ok(Layers { blocks: vec![5], trunk: true }));
+        let both = Layers { blocks: vec![5], trunk: true };
+        assert_eq!("5, trunk".parse(), Ok(both.clone()));
+        assert_eq!(serde_json::to_string(&both).unwrap(), r#"["trunk",5]"#);
+        assert_eq!(serde_json::from_str::<Layers>("[3,5]").unwrap(), vec![3, 5].into());
+        assert!(serde_json::from_str::<Layers>(r#"["stem"]"#).is_err());
         for text in ["", "stem", "3,", "-1"] {
             assert!(text.parse::<Layers>().is_err(), "{text}");
         }

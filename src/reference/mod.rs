@@ -20,7 +20,7 @@ use rayon::prelude::*;
 
 use crate::clip::{Features, Shape, Taps};
 use crate::error::{Error, Result};
-use crate::image::enlarge_to_corners;
+use crate::image::{enlarge, enlarge_to_corners};
 use crate::ops::cpu_slice;
 use crate::stats::{highest, mean_and_spread};
 use association::{Association, BlockBanks};
@@ -70,7 +70,9 @@ impl Distances {
             let values = photo.map.iter().enumerate().filter(|(i, _)| places.holds(*i));
             values.map(|(_, value)| *value).collect::<Vec<_>>()
         };
-        mean_and_spread(photos.iter().flat_map(inside)).0.max(1e-6)
+        let (mean, _) = mean_and_spread(photos.iter().flat_map(inside));
+        // A NaN stays one.
+        if mean < 1e-6 { 1e-6 } else { mean }
     }
 
     /// The factors that make a mean of distances with these means: each is first brought to the scale of the first.
@@ -79,24 +81,23 @@ impl Distances {
         means.iter().map(|mean| means[0] / mean / count).collect()
     }
 
-    /// The sum of distances, each times its factor. A coarser map is first enlarged. The score is the highest value of
-    /// the sum, and what each method adds to the highest value of its own map. `places`: what counts of `grid`^2
-    /// patches.
-    pub(crate) fn sum(parts: &[(Self, f32)], places: &Places, grid: usize) -> Self {
+    /// The sum of distances, each times its factor. A coarser map is first enlarged. `by_peak`: whether the score is
+    /// the highest value of the map; otherwise the scores are summed. `places`: what counts of `grid`^2 patches.
+    pub(crate) fn sum(parts: &[(Self, f32)], by_peak: bool, places: &Places, grid: usize) -> Self {
         if let [(only, 1.0)] = parts {
             return only.clone();
         }
         let side_of = |map: &[f32]| map.len().isqrt();
         let side = parts.iter().map(|(part, _)| side_of(&part.map)).max().unwrap_or_default();
-        let (mut map, mut added) = (vec![0.0; side * side], 0.0);
+        let mut map = vec![0.0; side * side];
         for (part, factor) in parts {
-            let own = places.at(grid, side_of(&part.map)).farthest(&part.map).1;
-            added += factor * (part.score - own);
-            let enlarged = part.map_at(side);
+            let enlarged = enlarge(&part.map, side_of(&part.map), side);
             map.iter_mut().zip(enlarged).for_each(|(sum, value)| *sum += factor * value);
         }
-        let (_, highest) = places.at(grid, side).farthest(&map);
-        Self { map, score: (highest + added).max(0.0) }
+        match by_peak {
+            true => places.at(grid, side).distances(map),
+            false => Self { map, score: parts.iter().map(|(p, factor)| factor * p.score).sum() },
+        }
     }
 
     /// The map at the model's input size, `[size, size]`. It is bilinear, with the outermost patches at the outermost
@@ -166,6 +167,8 @@ pub struct ReferenceEntry {
     pub source: &'static str,
     /// Whether it compares the patches of some layers (`--reference-blocks`).
     pub takes_blocks: bool,
+    /// Whether a photo's distance is the highest value of its map.
+    pub(crate) by_peak: bool,
     pub(crate) fit: FitFn,
     pub(crate) from_tensors: FromTensors,
 }
@@ -177,6 +180,7 @@ pub const REFERENCE_METHODS: &[ReferenceEntry] = &[
         about: "nearest patch and nearest windows of 2x2 and 3x3 patches, by cosine",
         source: "Jeong et al. 2023, arXiv 2303.14814, section 4.3",
         takes_blocks: false,
+        by_peak: true,
         fit: |references, _| Ok(Box::new(Association::fit(references)?)),
         from_tensors: |tensors| Ok(Box::new(Association::from_tensors(tensors)?)),
     },
@@ -185,6 +189,7 @@ pub const REFERENCE_METHODS: &[ReferenceEntry] = &[
         about: "nearest patch in each of some blocks, by cosine",
         source: "Chen et al. 2023, arXiv 2305.17382, section 3.2",
         takes_blocks: true,
+        by_peak: true,
         fit: |references, options| Ok(Box::new(BlockBanks::fit(references, options)?)),
         from_tensors: |tensors| Ok(Box::new(BlockBanks::from_tensors(tensors)?)),
     },
@@ -193,6 +198,7 @@ pub const REFERENCE_METHODS: &[ReferenceEntry] = &[
         about: "Mahalanobis distance from one Gaussian of all patches, with shrinkage",
         source: "Rippel et al. 2021, arXiv 2005.14140; with patches instead of whole photos",
         takes_blocks: true,
+        by_peak: true,
         fit: |references, options| Ok(Box::new(Gaussians::fit(references, options)?)),
         from_tensors: |tensors| Ok(Box::new(Gaussians::from_tensors(tensors)?)),
     },
@@ -201,6 +207,7 @@ pub const REFERENCE_METHODS: &[ReferenceEntry] = &[
         about: "the most similar good photos, then the nearest patch in them",
         source: "Cohen and Hoshen 2020, arXiv 2005.02357",
         takes_blocks: true,
+        by_peak: false,
         fit: |references, options| Ok(Box::new(Spade::fit(references, options)?)),
         from_tensors: |tensors| Ok(Box::new(Spade::from_tensors(tensors)?)),
     },
@@ -209,6 +216,7 @@ pub const REFERENCE_METHODS: &[ReferenceEntry] = &[
         about: "Mahalanobis distance from a Gaussian of each position: for aligned parts",
         source: "Defard et al. 2021, arXiv 2011.08785",
         takes_blocks: true,
+        by_peak: true,
         fit: |references, options| Ok(Box::new(Padim::fit(references, options)?)),
         from_tensors: |tensors| Ok(Box::new(Padim::from_tensors(tensors)?)),
     },
@@ -217,6 +225,7 @@ pub const REFERENCE_METHODS: &[ReferenceEntry] = &[
         about: "nearest 3x3 mean of patches in a coreset, with a re-weighted score",
         source: "Roth et al. 2022, arXiv 2106.08265",
         takes_blocks: true,
+        by_peak: false,
         fit: |references, options| Ok(Box::new(PatchCore::fit(references, options)?)),
         from_tensors: |tensors| Ok(Box::new(PatchCore::from_tensors(tensors)?)),
     },
@@ -225,6 +234,7 @@ pub const REFERENCE_METHODS: &[ReferenceEntry] = &[
         about: "counts and positions of components, and the nearest patch: for missing, extra and moved parts",
         source: "after Kim et al. 2024 (PSAD), arXiv 2312.13783",
         takes_blocks: true,
+        by_peak: false,
         fit: |references, options| Ok(Box::new(Components::fit(references, options)?)),
         from_tensors: |tensors| Ok(Box::new(Components::from_tensors(tensors)?)),
     },

@@ -290,15 +290,14 @@ impl Run<'_> {
 
     /// What enlarges the map of each layer to the model's input.
     fn enlarging(&self, size: usize) -> Result<Vec<Tensor>> {
-        let layers = self.store.shapes().into_iter().enumerate();
-        let matrix = |(layer, [places, _]): (usize, [usize; 2])| {
-            let alignment = match layer < self.options.layers.blocks.len() {
-                true => Alignment::Corners,
-                false => Alignment::Centres,
-            };
-            loss::enlarging(places.isqrt(), size, alignment)
+        // As the maps are drawn later.
+        let alignment = match self.options.layers.trunk {
+            true => Alignment::Centres,
+            false => Alignment::Corners,
         };
-        Ok(layers.map(matrix).collect::<candle_core::Result<_>>()?)
+        let matrix = |[places, _]: [usize; 2]| loss::enlarging(places.isqrt(), size, alignment);
+        let shapes = self.store.shapes().into_iter();
+        Ok(shapes.map(matrix).collect::<candle_core::Result<_>>()?)
     }
 
     fn learn(

@@ -38,6 +38,8 @@ def arguments() -> argparse.Namespace:
     whole.add_argument("--painted", type=int, default=2_400, help="pairs of painted photos")
     whole.add_argument("--steps", type=int, default=6_000, help="steps of the towers")
     whole.add_argument("--layer-steps", type=int, default=1_500, help="steps of the trunk's layer")
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    whole.add_argument("--device", default=device, help=f"cuda or cpu [{device}]")
     whole.add_argument("--threads", type=int, help="threads of PyTorch [all cores]")
     whole.add_argument("--seed", type=int, default=1)
     writes = commands.add_parser("held-out", help="writes held-out pictures in MVTec AD's layout")
@@ -76,6 +78,7 @@ def main() -> None:
     if asked.command == "held-out":
         held_out.write_all(asked.folder, asked.photos)
         return
+    torch.set_default_device(asked.device)
     if asked.threads:
         torch.set_num_threads(asked.threads)
     run_all(asked)
@@ -107,6 +110,13 @@ def run_all(asked: argparse.Namespace) -> None:
     adopt(run.best["parts"], twin, twin_layers)
     final = export.save_model(twin, asked.start, asked.out)
     finish(asked, run, stock, sets, final, twin_layers, tokens)
+
+
+def device_name(device: str) -> str:
+    """What a card says of the machine."""
+    if device == "cuda":
+        return torch.cuda.get_device_name()
+    return f"{torch.get_num_threads()} cores ({platform.machine()})"
 
 
 def begin(asked: argparse.Namespace, stock: Stock) -> tuple[model.Hybrid, model.PatchLayers]:
@@ -180,7 +190,7 @@ def finish(
         steps=run.best["step"],
         batch=run.options.batch,
         hours=run.hours,
-        device=f"{torch.get_num_threads()} cores ({platform.machine()})",
+        device=device_name(asked.device),
         layer_steps=asked.layer_steps,
         results=results,
     )

@@ -16,7 +16,6 @@ from .model import Hybrid, PatchLayers, TrunkLayer, normalised
 from .pictures.drawing import SIDE
 from .pictures.families import TYPES
 
-
 TRUNK_SHARE = 0.5
 """The weight of the layer on the trunk in a map, as the program has it."""
 
@@ -48,7 +47,9 @@ def enlarged(maps: Tensor) -> np.ndarray:
     """[n, grid^2] to smoothed maps of the picture's size."""
     side = round(maps.shape[1] ** 0.5)
     grid = maps.view(-1, 1, side, side)
-    large = F.interpolate(grid, (SIDE, SIDE), mode="bilinear", align_corners=True)[:, 0].numpy()
+    large = (
+        F.interpolate(grid, (SIDE, SIDE), mode="bilinear", align_corners=True)[:, 0].cpu().numpy()
+    )
     return np.stack([cv2.GaussianBlur(m, (0, 0), 4) for m in large])
 
 
@@ -129,7 +130,7 @@ def grid_maps(
     blocks = found.maps["blocks"].view(-1, 1, GRID, GRID)
     blocks = F.interpolate(blocks, (side, side), mode="bilinear", align_corners=False)[:, 0]
     trunk = found.maps["trunk"].view(-1, side, side)
-    return (TRUNK_SHARE * trunk + (1 - TRUNK_SHARE) * blocks).numpy()
+    return (TRUNK_SHARE * trunk + (1 - TRUNK_SHARE) * blocks).cpu().numpy()
 
 
 def top_share(maps: np.ndarray, share: float = 0.01) -> np.ndarray:
@@ -142,7 +143,7 @@ def top_share(maps: np.ndarray, share: float = 0.01) -> np.ndarray:
 def measure(found: Outputs, judged: Judged) -> dict[str, float]:
     """AUROCs of one product by several rules, and the share of defects named rightly."""
     bad = judged.defects > 0
-    image = found.image.numpy()
+    image = found.image.cpu().numpy()
     result = {"class": auroc(image, bad)}
     for name, maps in found.maps.items():
         large = enlarged(maps)
@@ -152,7 +153,7 @@ def measure(found: Outputs, judged: Judged) -> dict[str, float]:
         result[f"{name} top + class"] = auroc(image + odds, bad)
         result[f"{name} pixel"] = auroc(large.reshape(-1), judged.masks.reshape(-1) > 0)
     if bad.any():
-        right = found.types[bad].argmax(1).numpy() + 1 == judged.defects[bad]
+        right = found.types.cpu()[bad].argmax(1).numpy() + 1 == judged.defects[bad]
         result["named"] = float(right.mean())
     return result
 

@@ -51,7 +51,7 @@ def window_maps(model: Hybrid, judged: Judged, tokens: Tokens) -> np.ndarray:
             counts = F.conv_transpose2d(torch.ones_like(scores), ones)[0, 0]
             inverse += sums / counts
         maps.append(3 / inverse)
-    return torch.stack(maps).numpy()
+    return torch.stack(maps).cpu().numpy()
 
 
 def spread(maps: np.ndarray) -> float:
@@ -88,7 +88,7 @@ def save_adapter(
         "licence": "MIT OR Apache-2.0",
         "spread": f"{windows:.4f},{maps:.4f}",
     }
-    half = {name: tensor.detach().half().contiguous() for name, tensor in tensors.items()}
+    half = {name: tensor.detach().half().cpu().contiguous() for name, tensor in tensors.items()}
     save_file(half, folder / "adapter.safetensors", metadata=about)
     readable(folder / "adapter.safetensors")
 
@@ -144,7 +144,7 @@ def save_golden(fixtures: Path, folder: Path, tokens: Tokens) -> None:
         "tokens": embedded[0],
         "block_6": blocks[5][0],
     }
-    golden = {name: tensor.float().contiguous() for name, tensor in golden.items()}
+    golden = {name: tensor.float().cpu().contiguous() for name, tensor in golden.items()}
     save_file(golden, fixtures / "expected.safetensors")
     readable(fixtures / "expected.safetensors")
 

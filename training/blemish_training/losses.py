@@ -3,7 +3,7 @@ of defects, as whole pictures, as patches and as small windows."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from . import words
-from .model import WIDTH, Hybrid, Norm, PatchLayers
+from .model import WIDTH, Hybrid, Norm, PatchLayers, on_device
 from .pictures.families import TYPES
 from .stock import names
 
@@ -32,6 +32,12 @@ class Batch:
     family_numbers: Tensor
     defects: Tensor
     views: Tensor | None = None
+
+    def on_device(self) -> Batch:
+        """The same batch on the thread's device."""
+        device = torch.get_default_device()
+        moved = {k: v.to(device) for k, v in vars(self).items() if isinstance(v, Tensor)}
+        return replace(self, **moved)
 
 
 @dataclass
@@ -231,8 +237,8 @@ def window_term(
     """Windows of 2x2 and 3x3 patches, passed alone through the tower, against the ensembles."""
     loss = 0
     for side in (2, 3):
-        places, each = window_places(batch.coverage.numpy(), side, lots)
-        places = torch.from_numpy(places)
+        places, each = window_places(batch.coverage.cpu().numpy(), side, lots)
+        places = on_device(places)
         width = tokens.shape[-1]
         picked = torch.gather(tokens[:, 1:], 1, places[..., None].expand(-1, -1, width))
         picked = picked.reshape(-1, side * side, width)
@@ -262,7 +268,7 @@ def cropped(tokens: Tensor, coverage: Tensor, side: int, lots: np.random.Generat
     corners = lots.integers(0, GRID + 1 - side, (len(tokens), 2))
     steps = np.arange(side)
     rows, columns = corners[:, 0, None, None] + steps[:, None], corners[:, 1, None, None] + steps
-    places = torch.from_numpy((rows * GRID + columns).reshape(len(tokens), -1))
+    places = on_device((rows * GRID + columns).reshape(len(tokens), -1))
     picked = torch.gather(tokens[:, 1:], 1, places[..., None].expand(-1, -1, tokens.shape[-1]))
     return torch.cat([tokens[:, :1], picked], 1), torch.gather(coverage, 1, places)
 

@@ -22,9 +22,14 @@ TRUNK = "vision_model.embeddings.trunk."
 WIDTH = 192
 
 
+def on_device(array: np.ndarray) -> Tensor:
+    """An array as a tensor on the thread's device (`torch.set_default_device`)."""
+    return torch.from_numpy(np.ascontiguousarray(array)).to(torch.get_default_device())
+
+
 def normalised(pictures: np.ndarray) -> Tensor:
-    """[n, h, w, 3] bytes to the model's input, [n, 3, h, w]."""
-    pixels = torch.from_numpy(np.ascontiguousarray(pictures)).permute(0, 3, 1, 2).float() / 255
+    """[n, h, w, 3] bytes to the model's input, [n, 3, h, w], on the thread's device."""
+    pixels = on_device(np.array(pictures)).permute(0, 3, 1, 2).float() / 255
     mean, std = (torch.tensor(v).view(1, 3, 1, 1) for v in (IMAGE_MEAN, IMAGE_STD))
     return (pixels - mean) / std
 
@@ -129,7 +134,8 @@ class Trunk(nn.Module):
                 found[name] = weight[:, :, None, None]
             if name.endswith("weight") and weight.ndim == 3:
                 found[name] = weight[:, None]
-        self.weights = found
+        device = torch.get_default_device()
+        self.weights = {name: weight.to(device) for name, weight in found.items()}
 
     def convolve(self, x: Tensor, name: str, stride: int = 1, groups: int = 1) -> Tensor:
         """A convolution with TensorFlow's "SAME" padding."""
@@ -147,9 +153,7 @@ class Trunk(nn.Module):
         return F.conv2d(x, weight, bias, stride=stride, groups=groups)
 
     @torch.no_grad()
-    def forward(
-        self, pixels: Tensor, dtype: torch.dtype = torch.float32
-    ) -> tuple[Tensor, Tensor]:
+    def forward(self, pixels: Tensor, dtype: torch.dtype = torch.float32) -> tuple[Tensor, Tensor]:
         """[n, 3, size, size], normalised for CLIP, to the two taps of the configuration."""
         mean, std = (torch.tensor(v).view(1, 3, 1, 1) for v in (IMAGE_MEAN, IMAGE_STD))
         offset, scale = self.config["mean"], self.config["std"]
@@ -396,7 +400,7 @@ def save(model: Hybrid, start: Path, folder: Path) -> None:
     rest = {k: v.half() if v.ndim else v for k, v in model.state_dict().items()}
     folder.mkdir(parents=True, exist_ok=True)
     save_file(
-        {k: v.contiguous() for k, v in (trunk | rest).items()},
+        {k: v.cpu().contiguous() for k, v in (trunk | rest).items()},
         folder / "model.safetensors",
         metadata={"format": "pt"},
     )

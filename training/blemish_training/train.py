@@ -17,7 +17,7 @@ import torch
 
 from . import losses
 from .augment import augmented, coverage
-from .model import Hybrid, PatchLayers, normalised
+from .model import Hybrid, PatchLayers, normalised, on_device
 from .stock import Stock
 
 WEIGHTS = {
@@ -82,7 +82,7 @@ class Batches(threading.Thread):
         kinds = [self.stock.defects[p] * int(b) for p, b in zip(pairs, defective, strict=True)]
         return losses.Batch(
             normalised(np.stack(pictures)),
-            torch.from_numpy(np.stack(covered)),
+            on_device(np.stack(covered)),
             families,
             torch.tensor(numbers),
             torch.tensor(kinds),
@@ -175,7 +175,7 @@ class Run:
 
     def resume(self, path: Path) -> None:
         """Takes up a checkpoint."""
-        state = torch.load(path)
+        state = torch.load(path, map_location=torch.get_default_device())
         self.step, self.average = state["step"], state["average"]
         self.hours, self.best = state["hours"], state["best"]
         self.parts.load_state_dict(state["parts"])
@@ -198,7 +198,7 @@ def train(
     started, first, log = time.monotonic(), run.step, {}
     hours = run.hours
     while run.step < run.options.steps:
-        for name, value in run.advance(batches.ready.get(), tokenizer).items():
+        for name, value in run.advance(batches.ready.get().on_device(), tokenizer).items():
             log.setdefault(name, []).append(value)
         run.hours = hours + (time.monotonic() - started) / 3600
         if run.step % 25 == 0:

@@ -15,7 +15,7 @@ from torch import Tensor
 from . import words
 from .augment import augmented, coverage
 from .losses import Tokens, dense_loss
-from .model import Hybrid, TrunkLayer, normalised
+from .model import Hybrid, TrunkLayer, normalised, on_device
 from .pictures.families import FAMILIES
 from .stock import Stock, names
 
@@ -61,7 +61,7 @@ def batch(
         pictures.append(picture)
         covered.append(coverage(mask, size // 8).reshape(-1))
         families.append(stock.families[pair])
-    return normalised(np.stack(pictures)), torch.from_numpy(np.stack(covered)), families
+    return normalised(np.stack(pictures)), on_device(np.stack(covered)), families
 
 
 def train_trunk_layer(

@@ -185,5 +185,3 @@ def full_ensemble(name: str) -> Ensemble:
         return [template.format(state.format(name)) for state in states for template in TEMPLATES]
 
     return Ensemble(texts(NORMAL), texts(ANOMALOUS))
-
-

@@ -100,6 +100,8 @@ struct Json<'a> {
     width: usize,
     embedding: usize,
     blocks: &'a [usize],
+    /// Channels that the layer on the trunk reads.
+    trunk: Option<usize>,
     size: Option<usize>,
     activation: Option<&'a str>,
     logit_scale: f32,
@@ -121,6 +123,7 @@ fn info(args: &Info) -> anyhow::Result<()> {
         width,
         embedding,
         blocks: &about.blocks,
+        trunk: adapter.trunk().map(|layer| layer.widths().0),
         size: about.size,
         activation: about.activation.map(Activation::name),
         logit_scale: about.logit_scale,
@@ -136,40 +139,43 @@ fn info(args: &Info) -> anyhow::Result<()> {
         if args.format == SummaryFormat::Json {
             return json_line(&mut out, &json);
         }
-        let blocks: Vec<String> = about.blocks.iter().map(usize::to_string).collect();
-        let or_unknown = |text: Option<String>| text.unwrap_or_else(|| "not known".into());
-        for (name, value) in [
-            (
-                "layers",
-                format!(
-                    "{} from {width} to {embedding}, of blocks {}",
-                    blocks.len(),
-                    blocks.join(", ")
-                ),
-            ),
-            ("input", or_unknown(about.size.map(|size| format!("{size} pixels")))),
-            ("activation", or_unknown(json.activation.map(str::to_string))),
-            ("logit scale", about.logit_scale.to_string()),
-            ("model", or_unknown(about.model.clone())),
-            ("its weights", or_unknown(about.model_sha256.clone())),
-            ("trained on", or_unknown(about.training_data.clone())),
-            ("licence", or_unknown(about.licence.clone())),
-            (
-                "products",
-                or_unknown((!about.products.is_empty()).then(|| about.products.join(", "))),
-            ),
-            (
-                "spread",
-                or_unknown(about.spread.map(|(w, l)| format!("{w:.3} windows, {l:.3} layers"))),
-            ),
-            ("sha256", adapter.sha256().to_string()),
-        ] {
+        for (name, value) in rows(&adapter) {
             writeln!(out, "{name:<12}  {}", shown(&value))?;
         }
         Ok(())
     };
     printed(print())?;
     Ok(())
+}
+
+/// What the table says of an adapter.
+fn rows(adapter: &Adapter) -> Vec<(&'static str, String)> {
+    let about = adapter.about();
+    let (width, embedding) = adapter.widths();
+    let blocks: Vec<String> = about.blocks.iter().map(usize::to_string).collect();
+    let layers =
+        format!("{} from {width} to {embedding}, of blocks {}", blocks.len(), blocks.join(", "));
+    let trunk = match adapter.trunk() {
+        Some(layer) => format!("a layer on its {} channels", layer.widths().0),
+        None => "no layer on it".into(),
+    };
+    let or_unknown = |text: Option<String>| text.unwrap_or_else(|| "not known".into());
+    let products = (!about.products.is_empty()).then(|| about.products.join(", "));
+    let spread = about.spread.map(|(w, l)| format!("{w:.3} windows, {l:.3} layers"));
+    vec![
+        ("layers", layers),
+        ("trunk", trunk),
+        ("input", or_unknown(about.size.map(|size| format!("{size} pixels")))),
+        ("activation", or_unknown(about.activation.map(|a| a.name().to_string()))),
+        ("logit scale", about.logit_scale.to_string()),
+        ("model", or_unknown(about.model.clone())),
+        ("its weights", or_unknown(about.model_sha256.clone())),
+        ("trained on", or_unknown(about.training_data.clone())),
+        ("licence", or_unknown(about.licence.clone())),
+        ("products", or_unknown(products)),
+        ("spread", or_unknown(spread)),
+        ("sha256", adapter.sha256().to_string()),
+    ]
 }
 
 fn convert(args: &Convert) -> anyhow::Result<()> {

@@ -19,7 +19,8 @@ use super::values;
 pub struct MethodArgs {
     #[command(flatten)]
     pub model: ModelArgs,
-    /// How to score the photos [default of `score`: auto; else fused with an adapter, and winclip without one].
+    /// How to score the photos [default of `score`: auto; else april-gan with `tiny`, fused with
+    /// another adapter, and winclip without one].
     #[arg(id = "method", long, value_name = "METHOD",
           value_parser = PossibleValuesParser::new(methods()))]
     name: Option<String>,
@@ -141,8 +142,7 @@ impl MethodArgs {
     fn adapter_blocks(&self) -> blemish::Result<Option<Vec<usize>>> {
         match &self.blocks {
             Some(layers) if layers.trunk => {
-                let why =
-                    "an adapter reads the trunk if it was trained on it; give numbers of blocks";
+                let why = "the trunk is for photos that are compared with each other: add --method auto or mutual";
                 Err(Error::setting(format!("blocks {layers}"), why))
             }
             layers => Ok(layers.as_ref().map(|layers| layers.blocks.clone())),

@@ -14,7 +14,7 @@ pub struct EvalAbout {
     pub neighbours: Option<String>,
     pub reference_method: Option<String>,
     /// The layers whose patches were compared with those photos.
-    pub reference_layers: Option<Layers>,
+    pub reference_blocks: Option<Layers>,
     /// The number of good photos of each product that photos were compared with.
     pub references: usize,
     /// The photos that set the scale of scores: none, or good training photos, but never test photos.

@@ -43,6 +43,9 @@ pub fn run(plan: Plan) -> anyhow::Result<ExitCode> {
     };
     // Refuses what the model cannot do before anything is written.
     setup.model.detector()?;
+    if let Some(references) = setup.reference {
+        setup.enroll_options(references).check(&setup.model.clip)?;
+    }
     let products = setup.products(&samples, &prompts)?;
     let about = setup.about(&products, prompt_file);
     let (part, parts) = args.shard.unwrap_or((0, 1));
@@ -201,7 +204,7 @@ impl Setup<'_> {
             }),
             neighbours: self.mutual.as_ref().map(as_text),
             reference_method: self.reference.map(|entry| entry.name.into()),
-            reference_layers: self.reference.map(|entry| {
+            reference_blocks: self.reference.map(|entry| {
                 let default = || entry.default_layers(model.clip.shape());
                 self.args.reference_blocks.clone().unwrap_or_else(default)
             }),
@@ -292,13 +295,8 @@ impl Setup<'_> {
         Ok(Scoring::Mutual(Box::new(scorer.finish()?), index))
     }
 
-    /// A detector that compares photos with a product's good training photos.
-    fn enrolled(
-        &self,
-        under_test: &UnderTest,
-        references: &'static ReferenceEntry,
-    ) -> anyhow::Result<Detector> {
-        let options = EnrollOptions {
+    fn enroll_options(&self, references: &'static ReferenceEntry) -> EnrollOptions<'static> {
+        EnrollOptions {
             method: self.model.entry,
             inputs: self.model.inputs.clone(),
             references,
@@ -306,7 +304,16 @@ impl Setup<'_> {
             fit: self.model.fit,
             depth: self.depth,
             ..EnrollOptions::default()
-        };
+        }
+    }
+
+    /// A detector that compares photos with a product's good training photos.
+    fn enrolled(
+        &self,
+        under_test: &UnderTest,
+        references: &'static ReferenceEntry,
+    ) -> anyhow::Result<Detector> {
+        let options = self.enroll_options(references);
         let photos = EnrollPhotos { references: &under_test.references, calibration: &[] };
         let (clip, product) = (self.model.clip.clone(), under_test.product.clone());
         let mut enrolled = enroll(clip.clone(), product, photos, &options)?;

@@ -22,7 +22,7 @@ use crate::cli::printer::Format;
 
 Scores run from 0 to 1. Higher is more anomalous. Compare scores only within one product and one model.
 With 8 photos or more, each photo is also compared with the others. Compare such scores only within one run.
---method fused scores each photo by prompts only.
+--method april-gan scores each photo by prompts only.
 
 Exit codes:
   0    every photo was scored

@@ -145,7 +145,9 @@ FAMILIES: dict[str, Family] = {
         "stamped plate, sheet metal part, metal plate",
         "missing, misaligned, misprint",
     ),
-    "turned part": _object(machined.turned_part, "turned part, machined disc, metal disc", "missing"),
+    "turned part": _object(
+        machined.turned_part, "turned part, machined disc, metal disc", "missing"
+    ),
     "commutator": _object(machined.commutator, "commutator, rotor, slotted ring", "missing"),
     "housing": _object(
         machined.glossy_housing, "housing, plastic cover, plastic part", "missing, misprint"

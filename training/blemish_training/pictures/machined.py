@@ -93,7 +93,7 @@ def turned_part(product: Rng, picture: Rng, fault: str | None, lots: Rng) -> Dra
     around = np.sqrt(canvas.x**2 + canvas.y**2)
     marks = 0.06 * np.sin(around * uniform(product, 60, 160) + noise(picture, 60) * 0.3)
     canvas.fill(canvas.circle(0, 0, 0.9), colour, uniform(product, 3, 10), marks)
-    for radius in sorted((uniform(product, 0.3, 0.8) for _ in range(int(product.integers(1, 4)))))[
+    for radius in sorted(uniform(product, 0.3, 0.8) for _ in range(int(product.integers(1, 4))))[
         ::-1
     ]:
         canvas.fill(canvas.circle(0, 0, radius), colour * uniform(product, 0.8, 1.15), 4, marks)
@@ -137,7 +137,9 @@ def glossy_housing(product: Rng, picture: Rng, fault: str | None, lots: Rng) -> 
     colour = random_colour(product, 0.05, 0.95)
     half = uniform(product, 0.55, 0.85)
     canvas.fill(canvas.box(0, 0, 0.88, half, uniform(product, 0.05, 0.3)), colour, 14)
-    canvas.fill(canvas.box(0, 0, 0.78, half - 0.1, 0.08), colour * 0.95, 3, 0.01 * noise(picture, 2))
+    canvas.fill(
+        canvas.box(0, 0, 0.78, half - 0.1, 0.08), colour * 0.95, 3, 0.01 * noise(picture, 2)
+    )
     vents = int(product.integers(3, 9))
     odd = int(lots.integers(vents)) if fault == "missing" else -1
     for i in range(vents):
