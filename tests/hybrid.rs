@@ -101,3 +101,32 @@ fn all_stages_agree_with_pytorch() {
     let texts = clip.encode_texts(&asked.texts).unwrap();
     assert_near("texts", &unit(&texts), &golden["text_embeddings"]);
 }
+
+#[test]
+fn both_methods_with_layers_read_the_trunk() {
+    let adapter = Adapter::of_model("tiny", None).unwrap().map(std::sync::Arc::new);
+    for name in ["april-gan", "fused"] {
+        let found = method(name).unwrap().make(&MethodInputs { adapter: adapter.clone() }).unwrap();
+        assert!(found.taps().trunk, "{name}");
+    }
+}
+
+/// The highest value of the map raises a photo's score, and only the region of interest counts.
+#[test]
+fn damage_outside_the_region_does_not_raise_the_score() {
+    let home = tempfile::tempdir().unwrap();
+    let mask = image::GrayImage::from_fn(240, 240, |x, _| image::Luma([255 * u8::from(x >= 120)]));
+    mask.save(home.path().join("roi.png")).unwrap();
+    let photo = fixture("tiny/samples/leather/test/glue/000.png");
+    let score = |more: &[&str]| {
+        let mut command = common::blemish(home.path());
+        command.current_dir(home.path()).args(["score", "--product", "leather", "-q"]);
+        let output = command.arg(&photo).args(more).assert().success().get_output().stdout.clone();
+        let row: serde_json::Value = serde_json::from_slice(&output).unwrap();
+        (row["score"].as_f64().unwrap(), row["peak_x"].as_u64().unwrap())
+    };
+    let (whole, x) = score(&["--format", "jsonl"]);
+    assert!(whole > 0.9 && x < 120, "the glue, at {x}: {whole}");
+    let (inside, x) = score(&["--format", "jsonl", "--roi", "roi.png"]);
+    assert!(inside < 0.5 && x >= 118, "at {x}: {inside}");
+}

@@ -2,7 +2,7 @@
 
 use serde::Deserialize;
 
-use super::trunk::TrunkConfig;
+use super::trunk_config::TrunkConfig;
 use crate::error::{Error, Result};
 use crate::image::Normalisation;
 use crate::ops::Activation;

@@ -15,6 +15,7 @@ mod text;
 mod tokenizer;
 mod transformer;
 mod trunk;
+mod trunk_config;
 mod vision;
 
 use candle_core::{Device, Tensor};

@@ -5,7 +5,8 @@ use candle_core::{Device, Result, Tensor};
 use super::checkpoint::{Checkpoint, Tower};
 use super::config::Config;
 use super::transformer::{Blocks, Sequences};
-use super::trunk::{Trunk, TrunkConfig, TrunkOutputs};
+use super::trunk::{Trunk, TrunkOutputs};
+use super::trunk_config::TrunkConfig;
 use crate::image::{Normalisation, resample_table};
 use crate::ops::{AttentionMask, LayerNorm, Linear};
 

@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
-use super::{KindScore, PatchMap};
+use super::{KindScore, PatchMap, add_peaks};
 use crate::image::Placement;
 use crate::prompt::{Kind, Product, Role};
-use crate::stats::{highest, odds};
+use crate::reference::Places;
+use crate::stats::{highest, log_odds, logistic, odds};
 
 /// How anomalous each pixel of a photo is.
 #[derive(Clone, Debug)]
@@ -196,6 +197,25 @@ impl Outcome {
             kind: photo.kind,
             scores,
         }
+    }
+}
+
+impl Outcome {
+    /// Adds the highest values of the maps where scores ask for it. What is ignored was weighed before: a harmless spot
+    /// neither raises the score nor hides what else is there.
+    pub fn with_peaks(mut self, product: &Product, places: &Places, grid: usize) -> Self {
+        if !self.scores.iter().any(|score| score.adds_peak) {
+            return self;
+        }
+        let (_, peak) = places.at(grid, self.map.side).farthest(&self.map.values);
+        let left = logistic(log_odds(self.score) + log_odds(peak));
+        add_peaks(&mut self.scores, places, grid);
+        let of_anomalies = Weighing::new(product).anomalies.into_iter();
+        let (kind, anomaly) = highest(of_anomalies.map(|kind| (kind, self.scores[kind].score)));
+        // Without a kind that counts there is no anomaly.
+        (self.kind, self.score_before_ignoring) = (kind, anomaly.max(0.0));
+        self.score = self.score_before_ignoring.min(left);
+        self
     }
 }
 

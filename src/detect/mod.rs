@@ -303,15 +303,14 @@ impl Detector {
 
     pub(crate) fn outcome(&self, photo: &EncodedPhoto, product: &Product) -> Result<Outcome> {
         let features = &photo.features;
-        let mut scores = self.method.score(&[features], product)?.pop().unwrap_or_default();
+        let scores = self.method.score(&[features], product)?.pop().unwrap_or_default();
         let places = self
             .region
             .as_deref()
             .map_or(Places::default(), |region| places_of(region, features.grid));
-        add_peaks(&mut scores, &places, features.grid);
         assert_eq!(scores.len(), product.kinds().len(), "one score per kind");
         check_numbers(&scores, self.method.name())?;
-        Ok(Outcome::new(scores, product))
+        Ok(Outcome::new(scores, product).with_peaks(product, &places, features.grid))
     }
 }
 
