@@ -33,6 +33,9 @@ impl TrunkLayer {
     }
 
     /// Channels that it takes at each place, and width of the embeddings that it returns.
+    ///
+    /// # Panics
+    /// If `inner` or `outer` is no matrix. An [`Adapter`](super::Adapter) holds only layers that are checked.
     pub fn widths(&self) -> (usize, usize) {
         (self.inner.dims()[1] / 2, self.outer.dims()[0])
     }

@@ -89,13 +89,13 @@ fn list(format: Option<Format>) -> anyhow::Result<()> {
         Format::Table => {
             writeln!(
                 out,
-                "{:<18} {:>8} {:>8} {:>6} {:<8} {:<7} origin",
+                "{:<18} {:>8} {:>8} {:>6} {:<15} {:<7} origin",
                 "name", "params", "download", "input", "licence", "cached"
             )?;
             for row in rows {
                 writeln!(
                     out,
-                    "{:<18} {:>7}M {:>6}MB {:>6} {:<8} {:<7} {}",
+                    "{:<18} {:>7}M {:>6}MB {:>6} {:<15} {:<7} {}",
                     row.name,
                     row.million_parameters,
                     row.megabytes,

@@ -1,5 +1,7 @@
 //! The checkpoints that have short names.
 
+use super::files::embedded;
+
 /// A published checkpoint under a short name.
 #[derive(Clone, Copy, Debug)]
 pub struct Alias {
@@ -18,10 +20,12 @@ pub struct Alias {
 }
 
 impl Alias {
-    /// Approximate size of its weights in megabytes. They are float32, and float16 in the embedded model.
+    /// Approximate size of its weights in megabytes. Weights of a repository are float32.
     pub fn megabytes(&self) -> u32 {
-        let bytes = if self.repository.is_some() { 4.0 } else { 2.0 };
-        (self.million_parameters * bytes).round() as u32
+        match self.repository {
+            Some(_) => (self.million_parameters * 4.0).round() as u32,
+            None => (embedded("model.safetensors").len() as f64 / 1e6).round() as u32,
+        }
     }
 }
 
@@ -32,8 +36,11 @@ const fn alias(
     image_size: usize,
     origin: &'static str,
 ) -> Alias {
-    let repository = if repository.is_empty() { None } else { Some(repository) };
-    Alias { name, repository, million_parameters, image_size, licence: "MIT", origin }
+    let (repository, licence) = match repository.is_empty() {
+        true => (None, "MIT, Apache-2.0"),
+        false => (Some(repository), "MIT"),
+    };
+    Alias { name, repository, million_parameters, image_size, licence, origin }
 }
 
 /// Only timm's copy of OpenAI's 336 pixel checkpoint has safetensors.

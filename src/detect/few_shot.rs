@@ -92,7 +92,7 @@ impl FewShotMethod {
             (WinClip::NAME, WinClip::NAME) => Fusion::Mean { prompts, references: 1.0, line: None },
             (AprilGan::NAME, AprilGan::NAME) => Fusion::Mean {
                 prompts,
-                references: self.combined.other.blocks.len().max(1) as f32,
+                references: self.combined.other.blocks.len() as f32,
                 line: Some(on.score().0),
             },
             _ => Fusion::balanced(on),

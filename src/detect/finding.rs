@@ -198,9 +198,7 @@ impl Outcome {
             scores,
         }
     }
-}
 
-impl Outcome {
     /// Adds the highest values of the maps where scores ask for it. What is ignored was weighed before: a harmless spot
     /// neither raises the score nor hides what else is there.
     pub fn with_peaks(mut self, product: &Product, places: &Places, grid: usize) -> Self {

@@ -6,7 +6,7 @@ use candle_core::{Device, Result, Tensor};
 use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
-use super::{Linear, cpu_slice, vectorised};
+use super::{Linear, Map, cpu_slice, mapped, vectorised};
 
 /// The output side, and the number of zeros above and to the left: TensorFlow's "SAME" padding.
 fn same_padding(side: usize, kernel: usize, stride: usize) -> (usize, usize) {
@@ -16,7 +16,12 @@ fn same_padding(side: usize, kernel: usize, stride: usize) -> (usize, usize) {
 
 /// `min(max(x, 0), 6)`.
 pub(crate) fn relu6(x: &Tensor) -> Result<Tensor> {
-    x.clamp(0f32, 6f32)
+    match x.device().is_cpu() {
+        true => {
+            mapped(x, |values| vectorised(Map { values, function: |x: f32| x.clamp(0.0, 6.0) }))
+        }
+        false => x.clamp(0f32, 6f32),
+    }
 }
 
 /// A convolution of each channel with its own kernel, then ReLU6.

@@ -50,13 +50,10 @@ impl Activation {
 
     /// The function of each value.
     pub(crate) fn forward(self, x: &Tensor) -> Result<Tensor> {
-        if !x.device().is_cpu() {
-            return self.on_tensor(x);
+        match x.device().is_cpu() {
+            true => mapped(x, |part| self.on_slice(part)),
+            false => self.on_tensor(x),
         }
-        let x = x.contiguous()?;
-        let mut values = cpu_slice(&x)?.to_vec();
-        values.par_chunks_mut(1 << 14).for_each(|part| self.on_slice(part));
-        Tensor::from_vec(values, x.shape(), x.device())
     }
 
     fn on_tensor(self, x: &Tensor) -> Result<Tensor> {
@@ -124,6 +121,14 @@ impl CpuNorm {
 /// inlined is compiled for the oldest processors.
 fn vectorised<T: WithSimd>(task: T) -> T::Output {
     pulp::Arch::new().dispatch(task)
+}
+
+/// A tensor on the CPU with a function applied to it, part by part.
+fn mapped(x: &Tensor, function: impl Fn(&mut [f32]) + Send + Sync) -> Result<Tensor> {
+    let x = x.contiguous()?;
+    let mut values = cpu_slice(&x)?.to_vec();
+    values.par_chunks_mut(1 << 14).for_each(function);
+    Tensor::from_vec(values, x.shape(), x.device())
 }
 
 /// Applies a function to each value, in place.

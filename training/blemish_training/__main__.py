@@ -15,6 +15,7 @@ from safetensors.torch import load_file
 
 from . import card, evaluate, export, held_out, losses, model
 from .evaluate import Judged
+from .initial import initialise
 from .stock import Source, Stock, fill, photo_files
 from .train import Options, Run, train
 from .trunk_layer import train_trunk_layer
@@ -127,7 +128,7 @@ def begin(asked: argparse.Namespace, stock: Stock) -> tuple[model.Hybrid, model.
         fresh = model.Hybrid(net.config)
         fresh.trunk = net.trunk
         pictures = np.stack([stock.picture(i, False)[0] for i in range(0, len(stock), 97)])
-        model.initialise(fresh, model.normalised(pictures[:128]))
+        initialise(fresh, model.normalised(pictures[:128]))
         return fresh, layers
     found = load_file(asked.start / "adapter.safetensors")
     layers.load_state_dict({k: v.float() for k, v in found.items() if k.startswith("fc.")})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 from pathlib import Path
@@ -15,13 +16,22 @@ from safetensors.torch import load_file, save_file
 
 from . import model as models
 from .evaluate import TRUNK_SHARE, Judged, grid_maps, text_ensembles
-from .files import readable, sha256
 from .losses import GRID, Tokens
 from .model import Hybrid, PatchLayers, TrunkLayer, normalised
 
 COPIED = ("config.json", "preprocessor_config.json", "tokenizer.json", "tokenizer_config.json")
 TEMPERATURE = 0.07
 """WinCLIP's, as the program has it."""
+
+
+def sha256(path: Path) -> str:
+    """The hash of a file's content."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def readable(path: Path) -> None:
+    """Gives a file the usual rights. safetensors writes files that only their owner can read."""
+    path.chmod(0o644)
 
 
 @torch.no_grad()
@@ -154,6 +164,6 @@ def save_model(model: Hybrid, start: Path, folder: Path) -> Hybrid:
     models.save(model, start, folder)
     readable(folder / "model.safetensors")
     for name in COPIED:
-        if start != folder:
+        if start.resolve() != folder.resolve():
             shutil.copyfile(start / name, folder / name)
     return models.load(folder)

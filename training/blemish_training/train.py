@@ -24,7 +24,7 @@ WEIGHTS = {
     "image": 1.0, "captions": 0.5, "types": 0.4, "dense": 1.0, "dense types": 0.2,
     "windows": 0.7, "helpers": 0.5, "nt-xent": 0.0,
 }  # fmt: skip
-"""Factors of the terms. docs: training/README.md has the ablation."""
+"""Factors of the terms: those of the prototype. NT-Xent was not tried yet."""
 
 
 JUDGED_EVERY = 250
@@ -106,7 +106,7 @@ class Run:
             {"params": decayed, "weight_decay": 0.05}, {"params": plain, "weight_decay": 0.0},
         ]  # fmt: skip
         self.adam = torch.optim.AdamW(groups, lr=options.rate, betas=(0.9, 0.98))
-        # Muon learns the blocks' matrices several times faster than Adam (training/README.md).
+        # Muon for the blocks' matrices, as in the prototype, where it shortened training.
         self.muon = torch.optim.Muon(
             blocks, lr=options.matrix_rate, weight_decay=0.05, adjust_lr_fn="match_rms_adamw"
         )

@@ -17,7 +17,8 @@ pub struct MutualArgs {
     /// authors do [default: 24].
     #[arg(long, value_name = "N")]
     against: Option<usize>,
-    /// Average each patch over square neighbourhoods with these sides, in patches [default: 1,3,5].
+    /// Average each patch over square neighbourhoods with these sides, in patches [default: 1,3,5]. The trunk's features
+    /// are averages already.
     #[arg(long, value_name = "N,...", value_delimiter = ',')]
     degrees: Option<Vec<usize>>,
     /// Compare a patch only with patches at most R grid cells away. Use it for parts that always lie in the same place.
@@ -85,9 +86,9 @@ pub fn mutual_setup(
 /// The settings as text, because the numbers of a measurement depend on them.
 pub fn as_text(options: &MutualOptions) -> String {
     let MutualOptions { musc, layers, rescore, seed, .. } = options;
-    let layers = layers.as_ref().map_or("by default".into(), Layers::to_string);
+    let layers = layers.as_ref().map_or("the default".into(), Layers::to_string);
     format!(
-        "at most {} others, layers {layers}, degrees {:?}, {}{}seed {seed}",
+        "at most {} others, layers: {layers}, degrees {:?}, {}{}seed {seed}",
         musc.max_neighbors,
         musc.degrees,
         musc.align.map_or(String::new(), |cells| format!("within {cells} cells, ")),
