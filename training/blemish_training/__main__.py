@@ -5,24 +5,38 @@ from __future__ import annotations
 import argparse
 import platform
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
 import numpy as np
 import torch
-from safetensors.torch import load_file
 
-from . import card, evaluate, export, held_out, losses, model
+from . import card, export, held_out, losses, model, sheet
+from .ablate import ablate
 from .evaluate import Judged
-from .initial import initialise
+from .held_out import Sets, measured
+from .initial import begin
 from .stock import Source, Stock, fill, photo_files
-from .train import Options, Run, train
+from .train import Options, Run, adopt, train
 from .trunk_layer import train_trunk_layer
 
 ROOT = Path(__file__).resolve().parents[2]
-BLOCKS = [3, 4, 5, 6]
 SPREAD_PHOTOS = 48
+
+
+def common(command: argparse.ArgumentParser) -> None:
+    """What every training takes."""
+    command.add_argument(
+        "--photos", type=Path, required=True, help="everyday photos, a folder each"
+    )
+    command.add_argument("--start", type=Path, default=ROOT / "weights/tiny", help="first weights")
+    command.add_argument("--work", type=Path, default=Path("run"), help="pictures and checkpoints")
+    command.add_argument("--drawn", type=int, default=10_000, help="pairs of drawn pictures")
+    command.add_argument("--painted", type=int, default=2_400, help="pairs of painted photos")
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    command.add_argument("--device", default=device, help=f"cuda or cpu [{device}]")
+    command.add_argument("--threads", type=int, help="threads of PyTorch [all cores]")
+    command.add_argument("--seed", type=int, default=1)
 
 
 def arguments() -> argparse.Namespace:
@@ -30,46 +44,21 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m blemish_training")
     commands = parser.add_subparsers(dest="command", required=True)
     whole = commands.add_parser("train", help="trains weights/tiny; goes on if it was stopped")
-    whole.add_argument("--photos", type=Path, required=True, help="everyday photos, a folder each")
-    whole.add_argument("--start", type=Path, default=ROOT / "weights/tiny", help="first weights")
     whole.add_argument("--from-scratch", action="store_true", help="of them, take only the trunk")
-    whole.add_argument("--work", type=Path, default=Path("run"), help="pictures and checkpoints")
     whole.add_argument("--out", type=Path, default=Path("run/tiny"), help="the model's folder")
-    whole.add_argument("--drawn", type=int, default=10_000, help="pairs of drawn pictures")
-    whole.add_argument("--painted", type=int, default=2_400, help="pairs of painted photos")
     whole.add_argument("--steps", type=int, default=6_000, help="steps of the towers")
     whole.add_argument("--layer-steps", type=int, default=1_500, help="steps of the trunk's layer")
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    whole.add_argument("--device", default=device, help=f"cuda or cpu [{device}]")
-    whole.add_argument("--threads", type=int, help="threads of PyTorch [all cores]")
-    whole.add_argument("--seed", type=int, default=1)
+    small = commands.add_parser("ablate", help="small models, each without a part of the recipe")
+    small.add_argument("--steps", type=int, default=250)
+    for command in (whole, small):
+        common(command)
     writes = commands.add_parser("held-out", help="writes held-out pictures in MVTec AD's layout")
     writes.add_argument("folder", type=Path)
     writes.add_argument("--photos", type=Path, help="everyday photos, to paint defects on")
+    shows = commands.add_parser("sheet", help="draws held-out pictures beside their maps")
+    shows.add_argument("file", type=Path, help="a .jpg or .png")
+    shows.add_argument("--model", type=Path, default=ROOT / "weights/tiny", help="the weights")
     return parser.parse_args()
-
-
-@dataclass
-class Sets:
-    """Held-out pictures."""
-
-    families: list[Judged]
-    photos: list[Judged]
-
-    @classmethod
-    def draw(cls, photos: Path) -> Sets:
-        print("draws the held-out pictures", file=sys.stderr)
-        return cls(held_out.families(), held_out.photos(photos))
-
-    def score(self, net: model.Hybrid, layers: model.PatchLayers, tokens: losses.Tokens) -> float:
-        """The mean of image and pixel AUROC, of one product per family and of some photos."""
-        some = self.families[:: held_out.PRODUCTS] + self.photos[::2]
-        results = [
-            evaluate.measure(evaluate.outputs(net, layers, None, judged, tokens), judged)
-            for judged in some
-        ]
-        means = evaluate.table(results)
-        return (means["class"] + means["blocks pixel"]) / 2
 
 
 def main() -> None:
@@ -79,29 +68,39 @@ def main() -> None:
     if asked.command == "held-out":
         held_out.write_all(asked.folder, asked.photos)
         return
+    if asked.command == "sheet":
+        sheet.write(asked.file, asked.model)
+        return
     torch.set_default_device(asked.device)
     if asked.threads:
         torch.set_num_threads(asked.threads)
-    run_all(asked)
+    stock, sets = drawn_stock(asked), Sets.draw(asked.photos)
+    if asked.command == "ablate":
+        ablate(asked.start, stock, sets, asked.steps, asked.seed)
+        return
+    run_all(asked, stock, sets)
 
 
-def run_all(asked: argparse.Namespace) -> None:
-    """Draws, trains, exports and writes the card."""
+def drawn_stock(asked: argparse.Namespace) -> Stock:
+    """The training pictures, drawn where they are missing."""
     learnt, _ = photo_files(asked.photos)
     sources = [Source("drawn", asked.drawn), Source("painted", asked.painted, tuple(learnt))]
     asked.work.mkdir(parents=True, exist_ok=True)
     fill(asked.work / "stock", sources, asked.seed)
     stock = Stock(asked.work / "stock", sources)
     print(f"{len(stock)} pairs of {len(stock.family_list)} families", file=sys.stderr)
-    sets = Sets.draw(asked.photos)
+    return stock
 
+
+def run_all(asked: argparse.Namespace, stock: Stock, sets: Sets) -> None:
+    """Trains, exports and writes the card."""
     torch.manual_seed(asked.seed)
-    net, layers = begin(asked, stock)
+    net, layers = begin(asked.start, stock, asked.from_scratch)
     context = net.config["text_config"]["max_position_embeddings"]
     tokens = losses.Tokens(asked.start, context)
     helpers = losses.Helpers(len(stock.family_list), net.config["projection_dim"])
     run = Run(net, layers, helpers, Options(steps=asked.steps, seed=asked.seed))
-    twin, twin_layers = begin(asked, stock)
+    twin, twin_layers = begin(asked.start, stock, asked.from_scratch)
 
     def judge(parts: dict) -> float:
         adopt(parts, twin, twin_layers)
@@ -118,31 +117,6 @@ def device_name(device: str) -> str:
     if device == "cuda":
         return torch.cuda.get_device_name()
     return f"{torch.get_num_threads()} cores ({platform.machine()})"
-
-
-def begin(asked: argparse.Namespace, stock: Stock) -> tuple[model.Hybrid, model.PatchLayers]:
-    """The model and the adapter's layers on blocks that training starts from."""
-    net = model.load(asked.start)
-    layers = model.PatchLayers(BLOCKS, net.config["projection_dim"])
-    if asked.from_scratch:
-        fresh = model.Hybrid(net.config)
-        fresh.trunk = net.trunk
-        pictures = np.stack([stock.picture(i, False)[0] for i in range(0, len(stock), 97)])
-        initialise(fresh, model.normalised(pictures[:128]))
-        return fresh, layers
-    found = load_file(asked.start / "adapter.safetensors")
-    layers.load_state_dict({k: v.float() for k, v in found.items() if k.startswith("fc.")})
-    return net, layers
-
-
-def adopt(parts: dict, net: model.Hybrid, layers: model.PatchLayers) -> None:
-    """Gives a model the parameters of a run."""
-
-    def own(prefix: str) -> dict:
-        return {k.removeprefix(prefix): v for k, v in parts.items() if k.startswith(prefix)}
-
-    net.load_state_dict(own("model."))
-    layers.load_state_dict(own("layers."))
 
 
 def finish(
@@ -169,16 +143,10 @@ def finish(
     if asked.out.resolve() == (ROOT / "weights/tiny").resolve():
         export.save_golden(fixtures, asked.out, tokens)
 
-    def measured(judged: list[Judged]) -> dict[str, float]:
-        found = [
-            evaluate.measure(evaluate.outputs(net, layers, trunk_layer, j, tokens), j)
-            for j in judged
-        ]
-        return evaluate.table(found)
-
     results = {
-        "held-out families": measured(sets.families), "held-out photos": measured(sets.photos),
-    }  # fmt: skip
+        "held-out families": measured(net, layers, sets.families, tokens, trunk_layer),
+        "held-out photos": measured(net, layers, sets.photos, tokens, trunk_layer),
+    }
     for name, result in results.items():
         print(name, {key: round(value, 3) for key, value in result.items()})
     is_drawn = [not family.startswith("photo ") for family in stock.families]

@@ -120,12 +120,8 @@ def outputs(
     )
 
 
-@torch.no_grad()
-def grid_maps(
-    model: Hybrid, layers: PatchLayers, trunk_layer: TrunkLayer, judged: Judged, tokens: Tokens
-) -> np.ndarray:
+def joined(found: Outputs) -> np.ndarray:
     """The adapter's maps on the fine grid, as the program joins its layers, [n, side, side]."""
-    found = outputs(model, layers, trunk_layer, judged, tokens)
     side = round(found.maps["trunk"].shape[1] ** 0.5)
     blocks = found.maps["blocks"].view(-1, 1, GRID, GRID)
     blocks = F.interpolate(blocks, (side, side), mode="bilinear", align_corners=False)[:, 0]

@@ -15,7 +15,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from . import model as models
-from .evaluate import TRUNK_SHARE, Judged, grid_maps, text_ensembles
+from .evaluate import TRUNK_SHARE, Judged, joined, outputs, text_ensembles
 from .losses import GRID, Tokens
 from .model import Hybrid, PatchLayers, TrunkLayer, normalised
 
@@ -81,7 +81,8 @@ def save_adapter(
 ) -> None:
     """Writes adapter.safetensors. `good`: photos of good parts, for the spreads."""
     windows = np.mean([spread(window_maps(model, judged, tokens)) for judged in good])
-    maps = np.mean([spread(grid_maps(model, layers, trunk_layer, j, tokens)) for j in good])
+    found = [outputs(model, layers, trunk_layer, judged, tokens) for judged in good]
+    maps = np.mean([spread(joined(one)) for one in found])
     tensors = dict(layers.state_dict())
     for name, tensor in trunk_layer.state_dict().items():
         tensors[f"trunk.{name}"] = tensor
@@ -141,13 +142,13 @@ def save_golden(fixtures: Path, folder: Path, tokens: Tokens) -> None:
     logits = torch.stack([rows.view(1, GRID, GRID) for rows in logits], 1)
     logits = F.interpolate(logits, (side, side), mode="bilinear", align_corners=False)
     on_trunk = trunk_layer(model.trunk.fine_features(pixels[:1]))[0] @ direction
-    joined = (1 - TRUNK_SHARE) * torch.sigmoid(logits).mean(1).flatten()
-    joined = joined + TRUNK_SHARE * torch.sigmoid(on_trunk)
-    score = torch.sigmoid(images[0] @ direction + torch.logit(joined.max()))
+    whole = (1 - TRUNK_SHARE) * torch.sigmoid(logits).mean(1).flatten()
+    whole = whole + TRUNK_SHARE * torch.sigmoid(on_trunk)
+    score = torch.sigmoid(images[0] @ direction + torch.logit(whole.max()))
     golden = {
         "image_embeds": images,
         "text_embeds": texts,
-        "map": joined,
+        "map": whole,
         "score": score.view(1),
         "trunk_fine": fine[0].flatten(1).t(),
         "trunk_coarse": coarse[0].flatten(1).t(),

@@ -4,12 +4,15 @@ that are never trained on. Also as folders in MVTec AD's layout, for `blemish ev
 from __future__ import annotations
 
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
 import numpy as np
 
-from .evaluate import Judged
+from .evaluate import Judged, measure, outputs, table
+from .losses import Tokens
+from .model import Hybrid, PatchLayers, TrunkLayer
 from .pictures.drawing import SIDE
 from .pictures.families import FAMILIES, HELD_OUT, TYPES
 from .pictures.pairs import make_pair
@@ -70,6 +73,37 @@ def photos(root: Path, each: int = 20) -> list[Judged]:
             )
         )
     return judged
+
+
+@dataclass
+class Sets:
+    """All held-out pictures."""
+
+    families: list[Judged]
+    photos: list[Judged]
+
+    @classmethod
+    def draw(cls, root: Path) -> Sets:
+        """Draws them. `root`: everyday photos."""
+        print("draws the held-out pictures", file=sys.stderr)
+        return cls(families(), photos(root))
+
+    def score(self, model: Hybrid, layers: PatchLayers, tokens: Tokens) -> float:
+        """The mean of image and pixel AUROC, of one product per family and of some photos."""
+        means = measured(model, layers, self.families[::PRODUCTS] + self.photos[::2], tokens)
+        return (means["class"] + means["blocks pixel"]) / 2
+
+
+def measured(
+    model: Hybrid,
+    layers: PatchLayers,
+    judged: list[Judged],
+    tokens: Tokens,
+    trunk_layer: TrunkLayer | None = None,
+) -> dict[str, float]:
+    """Means over products."""
+    found = [measure(outputs(model, layers, trunk_layer, j, tokens), j) for j in judged]
+    return table(found)
 
 
 def write(folder: Path, judged: Judged, references: np.ndarray | None) -> None:

@@ -1,14 +1,36 @@
-"""First weights, for a training from scratch."""
+"""The weights that a training begins with."""
 
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from .model import WIDTH, Attention, Hybrid, Linear
+from .model import WIDTH, Attention, Hybrid, Linear, PatchLayers, load, normalised
+from .stock import Stock
+
+BLOCKS = [3, 4, 5, 6]
+
+
+def begin(start: Path, stock: Stock, from_scratch: bool) -> tuple[Hybrid, PatchLayers]:
+    """The model in `start` and its adapter's layers on blocks. From scratch only its trunk is
+    kept."""
+    net = load(start)
+    layers = PatchLayers(BLOCKS, net.config["projection_dim"])
+    if from_scratch:
+        fresh = Hybrid(net.config)
+        fresh.trunk = net.trunk
+        pictures = np.stack([stock.picture(i, False)[0] for i in range(0, len(stock), 97)])
+        initialise(fresh, normalised(pictures[:128]))
+        return fresh, layers
+    found = load_file(start / "adapter.safetensors")
+    layers.load_state_dict({k: v.float() for k, v in found.items() if k.startswith("fc.")})
+    return net, layers
 
 
 @torch.no_grad()

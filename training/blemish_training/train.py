@@ -183,6 +183,16 @@ class Run:
         self.muon.load_state_dict(state["muon"])
 
 
+def adopt(parts: dict, net: Hybrid, layers: PatchLayers) -> None:
+    """Gives a model the parameters of a run."""
+
+    def own(prefix: str) -> dict:
+        return {k.removeprefix(prefix): v for k, v in parts.items() if k.startswith(prefix)}
+
+    net.load_state_dict(own("model."))
+    layers.load_state_dict(own("layers."))
+
+
 def train(
     run: Run, stock: Stock, tokenizer, checkpoint: Path, judge: Callable[[dict], float]
 ) -> None:
