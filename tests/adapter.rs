@@ -339,7 +339,7 @@ fn photos_that_cannot_teach_are_refused() {
         photo(&root.join(format!("nut/ground_truth/bent/{i}_mask.png")), 40, 30);
     }
     fail(1, &["--blocks", "3"], "the mask has 40x30 pixels and its photo 40x32");
-    fail(2, &["--blocks", "9"], "block 9: the model has 6");
+    fail(2, &["--blocks", "9"], "--blocks 9: give blocks of the model, from 1 to 6");
     fail(2, &["--blocks", "0"], "--blocks");
     fail(2, &["--blocks", "3,3"], "--blocks: give each block once");
     fail(2, &["--blocks", "3", "--logit-scale", "0"], "--logit-scale: must be positive");

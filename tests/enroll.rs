@@ -132,6 +132,49 @@ fn further_good_photos_keep_a_promise() {
     part(&home.join("bad.png"), 1, Some((0.4, 0.5)));
     assert_eq!(score(home, &["bad.png"])[0]["verdict"], "ng");
     assert_eq!(score(home, &["bad.png", "--false-alarm", "0.01"])[0]["verdict"], "uncertain");
+    // 1 - 0.95^(1/20) and 1 - 0.05^(1/20).
+    let interval = &summary["false_alarm_interval"];
+    assert!((interval[0].as_f64().unwrap() - 0.00256).abs() < 1e-5, "{interval}");
+    assert!((interval[1].as_f64().unwrap() - 0.13911).abs() < 1e-5, "{interval}");
+    // An exit code says that something was found.
+    let fail_on = |verdict: &str, rate: &str, code: i32| {
+        let mut command = blemish(home);
+        command.current_dir(home).args(["score", "bad.png", "--profile", "disc.blemish"]);
+        command.args(["--fail-on", verdict, "--false-alarm", rate]).assert().code(code);
+    };
+    fail_on("ng", "0.05", 3);
+    fail_on("ng", "0.01", 0);
+    fail_on("uncertain", "1%", 3);
+}
+
+#[test]
+fn known_defects_measure_every_reference_method() {
+    let home = home_with(8);
+    let home = home.path();
+    (0..2).for_each(|i| part(&home.join(format!("bad/{i}.png")), 800 + i, Some((0.4, 0.5))));
+    let asked = ["--reference", "good", "--bad", "bad", "--false-alarm", "0.2"];
+    let summary = json(&enroll(home, &asked).success()).remove(0);
+    let on_bad = summary["on_bad"].as_array().unwrap();
+    assert_eq!(on_bad.len(), 7);
+    let own = on_bad.iter().find(|on| on["reference_method"] == "april-gan").unwrap();
+    assert_eq!((&own["ng"], &own["photos"]), (&2.into(), &2.into()));
+    assert_eq!(own["image_auroc"], 1.0);
+    // As `score` says.
+    let verdicts = score(home, &["bad"]);
+    assert!(verdicts.iter().all(|row| row["verdict"] == "ng"));
+    // The kinds of simulated damage, in the profile too.
+    let kinds = summary["readiness"]["kinds"].as_array().unwrap();
+    let names: Vec<&str> = kinds.iter().map(|kind| kind["kind"].as_str().unwrap()).collect();
+    assert_eq!(names.len(), 7);
+    assert!(
+        names.contains(&"missing part") && kinds[0]["clear"].as_f64().unwrap() > 0.5,
+        "{kinds:?}"
+    );
+    let table = enroll(home, &[&asked[..], &["--format", "table"]].concat()).success();
+    table.stdout(contains("april-gan          2/2   1.000")).stdout(contains("missing part "));
+    std::fs::write(home.join("bad/x.png"), "no picture").unwrap();
+    let some = enroll(home, &asked).code(1).stderr(contains("x.png"));
+    assert_eq!(json(&some)[0]["on_bad"][0]["photos"], 2);
 }
 
 #[test]
@@ -186,12 +229,13 @@ fn references_that_are_few_unreadable_or_of_other_sizes() {
     enroll(home, &["--reference", "empty"]).code(1).stderr(contains("no photos in this folder"));
     enroll(home, &["--reference", "good/broken.png"]).code(1).stderr(contains("broken.png"));
     enroll(home, &["--reference", "good", "--limit", "0"]).code(2);
+    enroll(home, &[]).code(2).stderr(contains("--mine <PHOTOS>"));
     let blocks =
         ["--reference", "good", "--reference-method", "winclip", "--reference-blocks", "2"];
     enroll(home, &blocks).code(2).stderr(contains("winclip takes none"));
     enroll(home, &["--reference", "good", "--reference-blocks", "9"])
         .code(2)
-        .stderr(contains("block 9"));
+        .stderr(contains("--reference-blocks 9: give blocks of the model, from 1 to 6"));
     let plain = fixture("clip/gelu/hf");
     let plain = ["--model", plain.to_str().unwrap(), "--reference-method", "spade"];
     for (layers, why) in [

@@ -370,6 +370,26 @@ fn a_stopped_folder_leaves_what_was_done() {
     }
 }
 
+/// The table comes at the end. A stop must not lose it.
+#[test]
+fn a_stopped_table_is_printed() {
+    let home = tempdir().unwrap();
+    let home = home.path();
+    photos(&home.join("p"), 400);
+    let score = ["score", "p", "--product", "plate", "--format", "table", "--method", "april-gan"];
+    let child = process(home, &score).spawn().unwrap();
+    std::thread::sleep(Duration::from_secs(3));
+    // SAFETY: a signal to a child of our own.
+    assert_eq!(unsafe { libc::kill(child.id() as i32, libc::SIGINT) }, 0);
+    let output = child.wait_with_output().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(130), "{said}");
+    let text = String::from_utf8(output.stdout).unwrap();
+    let scores = text.lines().skip(1).map(|line| line.split_whitespace().next().unwrap());
+    let scores: Vec<f64> = scores.map(|score| score.parse().unwrap()).collect();
+    assert!((1..400).contains(&scores.len()) && scores.is_sorted_by(|a, b| a >= b), "{text}");
+}
+
 /// A file that takes long to read, and is no photo.
 fn large(path: &Path, gigabytes: u64) {
     std::fs::File::create(path).unwrap().set_len(gigabytes << 30).unwrap();

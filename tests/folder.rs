@@ -155,7 +155,7 @@ fn what_cannot_be_read_is_left_out_and_the_rest_is_scored() {
     let found = found
         .stderr(contains("p/bad.png: "))
         .stderr(contains("p/worse.png: "))
-        .stderr(contains("2 problems above; 10 of 12 photos were scored"))
+        .stderr(contains("10 of 12 photos were scored by april-gan+mutual; 2 problems above"))
         .stderr(contains("these 10 photos"));
     let rows = rows(&found);
     assert_eq!(rows.len(), 10);
@@ -187,7 +187,8 @@ fn two_photos_are_enough_for_mutual_and_eight_for_auto() {
         .success()
         .stderr(contains("--align has no effect on fewer than 8 photos"));
     // `auto` is the default, and words judge alone where there are too few to judge each other.
-    let few = score(home, &two).success().stderr("");
+    let few = score(home, &two).success();
+    let few = few.stderr("blemish: 2 of 2 photos were scored by april-gan\n");
     let words = score(home, &[&two[..], &["--method", "april-gan"]].concat()).success();
     assert_eq!(by_name(&rows(&few)), by_name(&rows(&words)));
     assert_eq!(rows(&few)[0]["transductive"], false);
@@ -208,8 +209,14 @@ fn two_products_in_a_folder_are_noticed_and_can_be_scored_apart() {
     let auto = score(home, &["p", "s"]).success();
     let auto = auto
         .stderr(contains("the folder seems to hold two products"))
-        .stderr(contains("scored by prompts alone; --apart"));
-    assert!(rows(&auto).iter().all(|row| row["transductive"] == false));
+        .stderr(contains("all photos are compared; if they are two products, --apart"));
+    let together = rows(&auto);
+    assert!(together.iter().all(|row| row["method"] == "april-gan+mutual"));
+    // The only damaged plate is still the most anomalous one.
+    let highest = together[..10]
+        .iter()
+        .max_by(|a, b| a["score"].as_f64().unwrap().total_cmp(&b["score"].as_f64().unwrap()));
+    assert!(highest.unwrap()["path"].as_str().unwrap().ends_with("00.png"), "{highest:?}");
     let apart = rows(&score(home, &["p", "s", "--apart"]).success());
     let alone = [score(home, &["p"]).success(), score(home, &["s"]).success()].map(|a| rows(&a));
     let group = |row: &Value| row["folder"]["group"].as_u64().unwrap();
@@ -366,11 +373,11 @@ fn flags_that_make_no_sense_are_named() {
         ),
         (
             &["--method", "mutual", "--blocks", "0"],
-            "--blocks: give blocks of the model, from 1 to 6",
+            "--blocks 0: give blocks of the model, from 1 to 6",
         ),
         (
             &["--method", "mutual", "--blocks", "9"],
-            "--blocks: give blocks of the model, from 1 to 6",
+            "--blocks 9: give blocks of the model, from 1 to 6",
         ),
         (
             &["--method", "mutual", "--shard", "0/2"],
@@ -453,6 +460,60 @@ fn eval_marks_what_depends_on_the_test_part() {
     ] {
         run(more).code(2).stderr(contains(why));
     }
+}
+
+#[test]
+fn eval_of_your_own_folder_measures_what_score_does() {
+    let home = tempdir().unwrap();
+    let home = home.path();
+    plates(&home.join("set/good"), 9, 0);
+    std::fs::create_dir_all(home.join("set/stain")).unwrap();
+    for i in 20..23 {
+        plate(i, true).save(home.join(format!("set/stain/{i}.png"))).unwrap();
+    }
+    let run = |more: &[&str]| {
+        let fixed = ["eval", "folder", "set", "--product", "plate", "-q"];
+        command(home, &[&fixed[..], more].concat()).assert().success()
+    };
+    let eval: Value =
+        serde_json::from_slice(&run(&["--format", "json"]).get_output().stdout).unwrap();
+    assert_eq!(
+        (&eval["method"], &eval["protocol"]),
+        (&"april-gan+mutual".into(), &"transductive".into())
+    );
+    // The same scores, so the same AUROC.
+    let scores: Vec<(bool, f64)> = rows(&score(home, &["set"]).success())
+        .iter()
+        .map(|row| {
+            (row["path"].as_str().unwrap().contains("stain"), row["score"].as_f64().unwrap())
+        })
+        .collect();
+    let of = |bad: bool| scores.iter().filter(move |score| score.0 == bad).map(|score| score.1);
+    let above = of(true).flat_map(|bad| of(false).map(move |good| f64::from(bad > good)));
+    let (count, sum) = above.fold((0.0, 0.0), |(count, sum), above| (count + 1.0, sum + above));
+    assert!((eval["mean"]["image_auroc"].as_f64().unwrap() - sum / count).abs() < 1e-9);
+
+    let table = run(&["--out", "run"]);
+    table.stdout(contains("april-gan+mutual, tiny at 240 pixels\n"));
+    let csv = std::fs::read_to_string(home.join("run/metrics.csv")).unwrap();
+    assert!(csv.starts_with("product,kind,protocol,model,method,reference_method,good,bad,"));
+    assert!(csv.contains("set,stain,transductive,tiny,april-gan+mutual,,9,3,"), "{csv}");
+    // Published sets stay zero-shot, and so do parts of a folder.
+    let few = run(&["--format", "json", "--method", "april-gan"]);
+    let few: Value = serde_json::from_slice(&few.get_output().stdout).unwrap();
+    assert_eq!(few["protocol"], "zero-shot");
+}
+
+#[test]
+fn enough_references_are_mined_for_the_line() {
+    let home = tempdir().unwrap();
+    let home = home.path();
+    plates(&home.join("p"), 40, 2);
+    let fixed = ["enroll", "--product", "plate", "--mine", "p", "-o", "plate.blemish", "-q"];
+    let found = command(home, &[&fixed[..], &["--format", "json"]].concat()).assert().success();
+    let summary: Value = serde_json::from_slice(&found.get_output().stdout).unwrap();
+    assert_eq!(summary["references"].as_array().unwrap().len(), 19);
+    assert!(summary["threshold"].is_number());
 }
 
 #[test]

@@ -39,6 +39,31 @@ fn every_format_and_colour_type_becomes_rgb() {
 }
 
 #[test]
+fn what_phones_write_is_told_by_name() {
+    let folder = tempdir().unwrap();
+    let path = folder.path().join("photo.jpg");
+    for (brand, said) in [("heic", "HEIC"), ("mif1", "HEIC"), ("avif", "AVIF"), ("isom", "video")] {
+        std::fs::write(&path, [b"\0\0\0\x18ftyp", brand.as_bytes(), &[0; 12]].concat()).unwrap();
+        let error = Photo::open(&path, BitDepth::default()).unwrap_err().to_string();
+        assert!(error.contains(said) && error.contains("save"), "{error}");
+    }
+}
+
+#[test]
+fn a_tiff_of_several_pages_is_noticed() {
+    let folder = tempdir().unwrap();
+    let path = folder.path().join("pages.tif");
+    let mut file = tiff::encoder::TiffEncoder::new(std::fs::File::create(&path).unwrap()).unwrap();
+    for value in [10, 200] {
+        file.write_image::<tiff::encoder::colortype::Gray8>(40, 30, &[value; 1200]).unwrap();
+    }
+    drop(file);
+    let photo = open(&path);
+    assert_eq!(photo.rgb()[0], 10);
+    assert!(photo.note().unwrap().contains("several pictures: only the first"));
+}
+
+#[test]
 fn a_12_bit_camera_is_noticed_and_stretched() {
     let folder = tempdir().unwrap();
     let path = folder.path().join("camera.png");

@@ -5,6 +5,7 @@ mod common;
 use std::path::Path;
 
 use common::{blemish, fixture, photo};
+use predicates::str::contains;
 use serde_json::Value;
 use tempfile::tempdir;
 
@@ -42,7 +43,8 @@ fn scores_a_folder_and_mirrors_it_in_out() {
             .arg(&out)
             .assert()
             .success()
-            .stderr("");
+            .stderr(contains("note: not read: 1 .txt"))
+            .stderr(contains("5 of 5 photos were scored by april-gan\n"));
         let rows = rows(&assert.get_output().stdout);
         assert_eq!(rows.len(), 5);
         for row in &rows {
@@ -229,7 +231,7 @@ fn nothing_to_score_is_a_failure() {
             .arg(home.path().join(input))
             .assert()
             .code(1)
-            .stderr(predicates::str::contains(expected));
+            .stderr(contains(expected));
     }
 }
 
@@ -286,7 +288,64 @@ fn csv_and_table_are_to_be_had() {
         String::from_utf8(assert.get_output().stdout.clone()).unwrap()
     };
     assert!(run("csv").starts_with("schema,path,product,score,"));
-    assert!(run("table").contains("peak at"));
+    // Without a profile there is no verdict, and without named kinds no defect.
+    let table = run("table");
+    assert_eq!(
+        table.lines().next().unwrap().split_whitespace().collect::<Vec<_>>().join(" "),
+        "score peak at pixels photo"
+    );
+}
+
+#[test]
+fn the_table_has_the_highest_scores_first() {
+    let home = tempdir().unwrap();
+    let home = home.path();
+    let pictures = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/pictures");
+    let table = |more: &[&str]| {
+        let mut command = blemish(home);
+        command.args(["score", "--product", "surface", "--format", "table"]).arg(&pictures);
+        let found = command.args(more).assert().success();
+        let text = String::from_utf8(found.get_output().stdout.clone()).unwrap();
+        let name = |line: &str| line.rsplit('/').next().unwrap().to_string();
+        text.lines().skip(1).map(name).collect::<Vec<_>>()
+    };
+    let by_score = table(&[]);
+    assert!(by_score[..3].iter().all(|name| name != "good.png"), "{by_score:?}");
+    assert!(by_score[3..].iter().all(|name| name == "good.png"), "{by_score:?}");
+    assert_eq!(table(&["--top", "2"]), by_score[..2]);
+    let by_name =
+        ["good.png", "stain.png", "good.png", "scratch.png", "good.png", "hole.png"].to_vec();
+    assert_eq!(table(&["--sort", "name"]), by_name);
+    let mut command = blemish(home);
+    command.args(["score", "--product", "x", "--top", "2"]).arg(&pictures);
+    command.assert().code(2).stderr(contains("--top: is for the table; add --format table"));
+}
+
+#[test]
+fn a_list_names_the_photos() {
+    let home = tempdir().unwrap();
+    let home = home.path();
+    for name in ["a.png", "b c.png", "d.png"] {
+        photo(&home.join(name), 40, 40);
+    }
+    std::fs::write(home.join("list"), "a.png\n\nb c.png\r\n").unwrap();
+    std::fs::write(home.join("empty"), "\n").unwrap();
+    let run = |args: &[&str], stdin: &'static str| {
+        let mut command = blemish(home);
+        command.current_dir(home).args(["score", "--product", "x"]).args(args);
+        command.write_stdin(stdin).assert()
+    };
+    let names = |assert: assert_cmd::assert::Assert| {
+        let rows = rows(&assert.success().get_output().stdout);
+        rows.iter().map(|row| row["path"].as_str().unwrap().to_string()).collect::<Vec<_>>()
+    };
+    assert_eq!(names(run(&["--files-from", "list"], "")), ["a.png", "b c.png"]);
+    assert_eq!(names(run(&["d.png", "--files-from", "-"], "a.png")), ["d.png", "a.png"]);
+    run(&["--files-from", "empty"], "")
+        .code(2)
+        .stderr(contains("--files-from empty: holds no path"));
+    run(&["--files-from", "none"], "").code(1).stderr(contains("none: cannot read"));
+    run(&[], "").code(2);
 }
 
 #[cfg(unix)]
@@ -334,7 +393,7 @@ fn results_that_cannot_be_written_are_a_failure_said_at_once() {
         .assert()
         .code(1)
         .stdout("")
-        .stderr(predicates::str::contains("cannot write"));
+        .stderr(contains("cannot write"));
     #[cfg(target_os = "linux")]
     {
         let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();

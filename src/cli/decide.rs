@@ -10,7 +10,7 @@ use blemish::report::SCHEMA;
 use blemish::text::json;
 use serde_json::Value;
 
-use super::args::rate::{check_rate, say_what_is_promised};
+use super::args::rate::{self, check_rate, say_what_is_promised, spread};
 use super::terminal::printed;
 
 /// A longer line is no result: a result has a few kilobytes.
@@ -28,8 +28,8 @@ const LONGEST_LINE: u64 = 16 << 20;
 pub struct Args {
     /// A file with the JSON Lines of `score --profile`, or - for standard input.
     results: PathBuf,
-    /// The share of good parts that may be marked ng, 0 to 1. 0.05 needs 19 good photos, 0.01 needs 99.
-    #[arg(long, value_name = "RATE")]
+    /// The share of good parts that may be marked ng, such as 0.05 or 5%. 0.05 needs 19 good photos, 0.01 needs 99.
+    #[arg(long, value_name = "RATE", value_parser = rate::parse)]
     false_alarm: f64,
     /// Print no summary. Errors are still printed.
     #[arg(long, short)]
@@ -89,7 +89,9 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     if let (Some(photos), false) = (photos, args.quiet) {
         say_what_is_promised(photos, args.false_alarm);
         let [ok, ng, uncertain] = counts;
-        say!("{ok} ok, {ng} ng, {uncertain} uncertain");
+        let spread = spread(photos, args.false_alarm);
+        let spread = spread.map_or(String::new(), |spread| format!("; {spread}"));
+        say!("{ok} ok, {ng} ng, {uncertain} uncertain{spread}");
     }
     Ok(if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

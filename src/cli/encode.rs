@@ -18,7 +18,7 @@ pub fn encode_all(
     quiet: bool,
 ) -> (Vec<(PathBuf, EncodedPhoto)>, bool) {
     let mut complete = inputs.errors.is_empty();
-    inputs.errors.iter().for_each(|error| say!("{error}"));
+    inputs.report(quiet);
     let bar = progress_bar(inputs.photos.len(), quiet);
     let (mut encoded, mut notes) = (Vec::new(), Notes::new(quiet));
     for path in &inputs.photos {

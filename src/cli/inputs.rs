@@ -1,6 +1,6 @@
 //! Finds the photos that a command line names, and the paths of their results.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::path::{Component, Path, PathBuf};
 
 use blemish::Error;
@@ -15,6 +15,8 @@ pub struct Inputs {
     pub errors: Vec<String>,
     /// Photos that were given more than once.
     pub repeated: Vec<PathBuf>,
+    /// How many files of each kind the folders hold that are not read.
+    skipped: BTreeMap<String, usize>,
     /// Output paths are relative to this folder.
     base: PathBuf,
     /// The real places of the photos, so that a photo that is given twice is scored once.
@@ -64,11 +66,14 @@ impl Inputs {
         let mut found = false;
         for entry in walk.filter_entry(wanted) {
             match entry {
-                Ok(entry) if entry.file_type().is_file() && has_photo_ending(entry.path()) => {
-                    found = true;
-                    self.add(entry.into_path());
-                }
-                Ok(_) => {}
+                Ok(entry) if !entry.file_type().is_file() => {}
+                Ok(entry) => match kind_of_other(folder, entry.path()) {
+                    None => {
+                        found = true;
+                        self.add(entry.into_path());
+                    }
+                    Some(kind) => *self.skipped.entry(kind).or_default() += 1,
+                },
                 Err(error) => {
                     found = true;
                     self.errors.push(format!("{}: cannot read: {error}", folder.display()));
@@ -79,6 +84,26 @@ impl Inputs {
             let kinds = ENDINGS.join(", ");
             self.errors.push(format!("{}: no photos in this folder ({kinds})", folder.display()));
         }
+    }
+
+    /// Prints what cannot be used, and unless `quiet`, what is not read.
+    pub fn report(&self, quiet: bool) {
+        self.errors.iter().for_each(|error| say!("{error}"));
+        self.skipped().iter().filter(|_| !quiet).for_each(|note| say!("{note}"));
+    }
+
+    /// A note about the files that are not read, if there are any.
+    fn skipped(&self) -> Option<String> {
+        let kinds: Vec<String> =
+            self.skipped.iter().map(|(kind, count)| format!("{count} {kind}")).collect();
+        let others =
+            (!kinds.is_empty()).then(|| format!("note: not read: {}", kinds.join(", ")))?;
+        let is_heic = |kind: &String| [".heic", ".heif"].contains(&&**kind);
+        let advice = match self.skipped.keys().any(is_heic) {
+            true => "; save HEIC as JPEG (`heif-convert photo.heic photo.jpg`)",
+            false => "",
+        };
+        Some(format!("{others}{advice}"))
     }
 
     fn add_matches(&mut self, pattern: &Path, out: Option<&Path>) {
@@ -166,6 +191,19 @@ pub fn named(photo: &Path, error: &Error) -> String {
         Error::Read { source, .. } => format!("{}: cannot read: {source}", photo.display()),
         other => format!("{}: {}", photo.display(), message(other)),
     }
+}
+
+/// What a file in `folder` is, if it is no photo: its ending, or a mask in the layouts of data sets.
+fn kind_of_other(folder: &Path, file: &Path) -> Option<String> {
+    if !has_photo_ending(file) {
+        let ending = file.extension().map(|ending| ending.to_string_lossy().to_lowercase());
+        return Some(ending.map_or("without an ending".into(), |ending| format!(".{ending}")));
+    }
+    let is_truth = |path: &Path| path.components().any(|part| part.as_os_str() == "ground_truth");
+    let stem = file.file_stem().unwrap_or_default().to_string_lossy();
+    let is_mask = is_truth(file) || stem.ends_with("_mask");
+    // Who asks for a folder of masks gets them.
+    (is_mask && !is_truth(folder)).then(|| "masks".into())
 }
 
 fn is_pattern(path: &Path) -> bool {
@@ -278,6 +316,29 @@ mod tests {
             }
             assert_eq!(Inputs::find(&[at("photos/out/*.png")], Some(&out)).photos.len(), 1);
         }
+    }
+
+    #[test]
+    fn files_that_are_not_read_are_counted() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        std::fs::create_dir_all(at("set/ground_truth/hole")).unwrap();
+        let photos = ["set/1.png", "set/1_mask.png", "set/ground_truth/hole/1_mask.png"];
+        let others = ["set/2.HEIC", "set/3.heic", "set/clip.mp4", "set/notes", "set/.hidden.raw"];
+        photos.iter().chain(&others).for_each(|name| std::fs::write(at(name), "").unwrap());
+        let found = Inputs::find(&[at("set")], None);
+        assert_eq!(found.photos, [at("set/1.png")]);
+        let said = found.skipped().unwrap();
+        assert!(
+            said.starts_with(
+                "note: not read: 2 .heic, 1 .mp4, 2 masks, 1 without an ending; save HEIC"
+            ),
+            "{said}"
+        );
+        // Who asks for masks gets them.
+        assert_eq!(Inputs::find(&[at("set/ground_truth")], None).photos.len(), 1);
+        assert_eq!(Inputs::find(&[at("set/*_mask.png")], None).photos.len(), 1);
+        assert_eq!(Inputs::find(&[at("set/1.png")], None).skipped(), None);
     }
 
     #[test]

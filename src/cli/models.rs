@@ -1,12 +1,12 @@
 //! `blemish models`: lists the models with short names, and downloads models.
 
-use std::io::{IsTerminal, Write};
+use std::io::Write;
 use std::process::ExitCode;
 
 use clap::Subcommand;
 use serde::Serialize;
 
-use super::printer::Format;
+use super::printer::{Format, default_format};
 use super::pull::pull;
 use super::terminal::printed;
 
@@ -73,8 +73,7 @@ fn list(format: Option<Format>) -> anyhow::Result<()> {
         origin: alias.origin,
     });
     let mut out = std::io::stdout().lock();
-    let default = if out.is_terminal() { Format::Table } else { Format::Jsonl };
-    let print = || match format.unwrap_or(default) {
+    let print = || match format.unwrap_or(default_format()) {
         Format::Jsonl => rows.into_iter().try_for_each(|row| {
             serde_json::to_writer(&mut out, &row)?;
             writeln!(out)

@@ -1,9 +1,9 @@
-//! Results of photos as JSON Lines, CSV, or a table for people.
+//! Results of photos for programs: JSON Lines and CSV.
 
-use std::io::Write;
+use std::io::{IsTerminal, Write};
 
 use blemish::report::{AdapterRow, FolderRow, Record};
-use blemish::text::{cell, json, shown};
+use blemish::text::{cell, json};
 use serde_json::Value;
 
 /// How results are printed.
@@ -17,73 +17,41 @@ pub enum Format {
     Csv,
 }
 
+/// A table on a terminal, and JSON Lines elsewhere.
+pub fn default_format() -> Format {
+    if std::io::stdout().is_terminal() { Format::Table } else { Format::Jsonl }
+}
+
 /// Prints results one by one. Each is flushed at once, so a run that is interrupted loses none.
 pub struct Printer<W: Write> {
     out: W,
-    format: Format,
+    is_csv: bool,
     started: bool,
 }
 
 impl<W: Write> Printer<W> {
-    pub fn new(out: W, format: Format) -> Self {
-        Self { out, format, started: false }
-    }
-
-    /// The same without a header line, for results that follow other results.
-    pub fn without_header(self) -> Self {
-        Self { started: true, ..self }
+    /// CSV or JSON Lines. `has_header`: false for results that follow other results.
+    pub fn new(out: W, is_csv: bool, has_header: bool) -> Self {
+        Self { out, is_csv, started: !has_header }
     }
 
     /// # Errors
     /// If `out` cannot be written.
     pub fn print(&mut self, record: &Record) -> std::io::Result<()> {
         let first = !std::mem::replace(&mut self.started, true);
-        match self.format {
-            Format::Jsonl => {
-                writeln!(self.out, "{}", json(&serde_json::to_string(record)?))?;
+        if self.is_csv {
+            let columns = columns(record)?;
+            let mut csv = csv::Writer::from_writer(&mut self.out);
+            if first {
+                csv.write_record(columns.iter().map(|(name, _)| name))?;
             }
-            Format::Csv => {
-                let columns = columns(record)?;
-                let mut csv = csv::Writer::from_writer(&mut self.out);
-                if first {
-                    csv.write_record(columns.iter().map(|(name, _)| name))?;
-                }
-                csv.write_record(columns.iter().map(|(_, value)| value))?;
-                csv.flush()?;
-            }
-            Format::Table => {
-                if first {
-                    writeln!(
-                        self.out,
-                        "{:>6}  {:<9}  {:>13}  {:>11}  {:<12}  {:>7}  photo",
-                        "score", "verdict", "peak at", "pixels", "defect", "ignored"
-                    )?;
-                }
-                writeln!(
-                    self.out,
-                    "{:>6.3}  {:<9}  {:>13}  {:>11}  {:<12}  {:>7}  {}",
-                    record.score,
-                    record.verdict.unwrap_or("-"),
-                    format!("{}, {}", record.peak_x, record.peak_y),
-                    format!("{}x{}", record.width, record.height),
-                    shown(record.defect.as_deref().unwrap_or("-")),
-                    ignored(record),
-                    shown(&record.path),
-                )?;
-            }
+            csv.write_record(columns.iter().map(|(_, value)| value))?;
+            csv.flush()?;
+        } else {
+            writeln!(self.out, "{}", json(&serde_json::to_string(record)?))?;
         }
         self.out.flush()
     }
-}
-
-/// The share of a photo that is ignored, with a star if its score is discounted too.
-fn ignored(record: &Record) -> String {
-    if record.ignored.is_empty() {
-        return "-".into();
-    }
-    let area: f64 = record.ignored.iter().map(|thing| thing.area).sum();
-    let star = if record.discounted_by.is_some() { "*" } else { "" };
-    format!("{:.1}%{star}", area * 100.0)
 }
 
 /// A record as CSV columns. The entries of a list get columns like `defects.scratch.score`.
@@ -132,7 +100,7 @@ mod tests {
     use super::*;
     use blemish::report::{DefectRow, SCHEMA};
 
-    fn printed(format: Format) -> String {
+    fn printed(is_csv: bool) -> String {
         let record = Record {
             schema: SCHEMA,
             path: "a, \"b\".png".into(),
@@ -178,7 +146,7 @@ mod tests {
             map: None,
         };
         let mut out = Vec::new();
-        let mut printer = Printer::new(&mut out, format);
+        let mut printer = Printer::new(&mut out, is_csv, true);
         printer.print(&record).unwrap();
         printer.print(&record).unwrap();
         String::from_utf8(out).unwrap()
@@ -186,14 +154,14 @@ mod tests {
 
     #[test]
     fn every_format_holds_every_result() {
-        let json = printed(Format::Jsonl);
+        let json = printed(false);
         let values: Vec<Value> =
             json.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
         assert_eq!(values.len(), 2);
         assert_eq!(values[0]["path"], "a, \"b\".png");
         assert_eq!(values[0]["map"], Value::Null);
 
-        let csv = printed(Format::Csv);
+        let csv = printed(true);
         let mut reader = csv::Reader::from_reader(csv.as_bytes());
         let headers = reader.headers().unwrap().clone();
         // `defects` and `ignored` have columns for each name, `folder` and `adapter` a column for each field.
@@ -201,9 +169,5 @@ mod tests {
         assert!(headers.iter().any(|h| h == "defects.scratch.score"));
         let rows: Vec<csv::StringRecord> = reader.records().map(Result::unwrap).collect();
         assert_eq!((rows.len(), &rows[0][1]), (2, "a, \"b\".png"));
-
-        let table = printed(Format::Table);
-        assert_eq!(table.lines().count(), 3);
-        assert!(table.lines().nth(1).unwrap().contains("0.250"));
     }
 }

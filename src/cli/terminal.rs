@@ -87,7 +87,7 @@ pub fn handle_stop() -> anyhow::Result<()> {
 /// From now on the first Ctrl-C only makes [`is_stopped`] true, so that finished work can be kept. A second one ends
 /// the program.
 pub fn note_stop() {
-    STOP.store(NOTED, Ordering::SeqCst);
+    let _ = STOP.compare_exchange(AT_ONCE, NOTED, Ordering::SeqCst, Ordering::SeqCst);
 }
 
 /// From now on Ctrl-C ends the program. If it came before, [`is_stopped`] stays true.

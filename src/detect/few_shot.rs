@@ -213,7 +213,7 @@ impl FittedFewShot {
         let fusion = pair.fusion(&measured);
         let held_out = by_prompts.into_iter().zip(&distances).map(|(scores, distances)| {
             let joined = fusion.join(scores, distances, grid, product, places);
-            HeldOutScore::new(&Outcome::new(joined, product), places, grid)
+            HeldOutScore::new(&Outcome::new(joined, product, places, grid), places, grid)
         });
         let held_out = if is_single { vec![] } else { held_out.collect() };
         Ok((Self { pair, parts, fusion, places: places.clone() }, held_out))

@@ -31,7 +31,7 @@ impl AnomalyMap {
 #[derive(Clone, Debug)]
 pub struct Finding {
     /// 0..1, higher is more anomalous. This is the highest score of the kinds that count. It is lower if the whole
-    /// photo fits an ignored thing better.
+    /// photo fits an ignored thing better, and its most anomalous place does too.
     pub score: f32,
     /// The score if nothing were ignored, 0..1.
     pub score_before_ignoring: f32,
@@ -182,38 +182,47 @@ pub(crate) struct Outcome {
 }
 
 impl Outcome {
-    pub fn new(scores: Vec<KindScore>, product: &Product) -> Self {
+    /// `places`: what counts of `grid`^2 patches.
+    pub fn new(
+        mut scores: Vec<KindScore>,
+        product: &Product,
+        places: &Places,
+        grid: usize,
+    ) -> Self {
         let judge = Weighing::new(product);
-        let photo = judge.weigh(|kind| scores[kind].score);
+        let mut photo = judge.weigh(|kind| scores[kind].score);
         let side = scores.first().map_or(0, |score| score.map.side);
-        let places: Vec<Weighed> =
+        let weighed: Vec<Weighed> =
             (0..side * side).map(|place| judge.weigh(|i| scores[i].map.values[place])).collect();
+        let inside = places.at(grid, side);
+        // A harmless thing must not hide a more anomalous place elsewhere. So it lowers the photo's score only if one
+        // also wins at the most anomalous place.
+        let anomalies: Vec<f32> = weighed.iter().map(|place| place.anomaly).collect();
+        let hottest = weighed.get(inside.farthest(&anomalies).0);
+        if hottest.is_some_and(|hottest| hottest.by.is_none()) {
+            (photo.left, photo.by) = (photo.anomaly, None);
+        }
+        let map =
+            PatchMap { side, values: weighed.iter().map(|place| place.left).collect::<Vec<_>>() };
+        if scores.iter().any(|score| score.adds_peak) {
+            let (_, peak) = inside.farthest(&map.values);
+            let left = logistic(log_odds(photo.left) + log_odds(peak));
+            add_peaks(&mut scores, places, grid);
+            let of_anomalies = judge.anomalies.iter().map(|kind| (*kind, scores[*kind].score));
+            let (kind, anomaly) = highest(of_anomalies);
+            // Without a kind that counts there is no anomaly.
+            (photo.kind, photo.anomaly) = (kind, anomaly.max(0.0));
+            photo.left = photo.anomaly.min(left);
+        }
         Self {
             score: photo.left,
             score_before_ignoring: photo.anomaly,
             discounted_by: photo.by,
-            map: PatchMap { side, values: places.iter().map(|place| place.left).collect() },
-            ignored: places.iter().map(|place| place.by).collect(),
+            map,
+            ignored: weighed.iter().map(|place| place.by).collect(),
             kind: photo.kind,
             scores,
         }
-    }
-
-    /// Adds the highest values of the maps where scores ask for it. What is ignored was weighed before: a harmless spot
-    /// neither raises the score nor hides what else is there.
-    pub fn with_peaks(mut self, product: &Product, places: &Places, grid: usize) -> Self {
-        if !self.scores.iter().any(|score| score.adds_peak) {
-            return self;
-        }
-        let (_, peak) = places.at(grid, self.map.side).farthest(&self.map.values);
-        let left = logistic(log_odds(self.score) + log_odds(peak));
-        add_peaks(&mut self.scores, places, grid);
-        let of_anomalies = Weighing::new(product).anomalies.into_iter();
-        let (kind, anomaly) = highest(of_anomalies.map(|kind| (kind, self.scores[kind].score)));
-        // Without a kind that counts there is no anomaly.
-        (self.kind, self.score_before_ignoring) = (kind, anomaly.max(0.0));
-        self.score = self.score_before_ignoring.min(left);
-        self
     }
 }
 
@@ -296,8 +305,10 @@ mod tests {
             let map = PatchMap { side: 1, values: vec![score] };
             KindScore { score, map, adds_peak: false }
         };
-        Outcome::new(values.iter().map(score_kind).collect(), &product(kinds))
+        Outcome::new(values.iter().map(score_kind).collect(), &product(kinds), &ALL, 1)
     }
+
+    const ALL: Places = Places(None);
 
     const KINDS: [(Role, &str, bool); 4] = [
         (Role::Normal, "normal", true),
@@ -318,6 +329,32 @@ mod tests {
             0.7,
             "what does not count does not count"
         );
+    }
+
+    /// Oil beside a scratch: the photo as a whole looks like oil, the scratch does not.
+    #[test]
+    fn an_ignored_thing_does_not_hide_a_defect_elsewhere() {
+        let kind = |score: f32, places: [f32; 4]| KindScore {
+            score,
+            map: PatchMap { side: 2, values: places.to_vec() },
+            adds_peak: false,
+        };
+        let scores = |scratch: f32| {
+            vec![
+                kind(0.6, [0.1; 4]),
+                kind(0.7, [0.6, scratch, 0.1, 0.1]),
+                kind(0.8, [0.9, 0.1, 0.1, 0.1]),
+            ]
+        };
+        let kinds = product(&KINDS);
+        let beside = Outcome::new(scores(0.65), &kinds, &ALL, 2);
+        assert_eq!((beside.score, beside.discounted_by), (0.7, None));
+        assert_eq!(beside.ignored, [Some(2), None, None, None]);
+        let alone = Outcome::new(scores(0.1), &kinds, &ALL, 2);
+        assert!(alone.score < 0.5 && alone.discounted_by == Some(2));
+        // What lies outside the region says nothing.
+        let region = Places(Some(vec![true, false, true, true]));
+        assert_eq!(Outcome::new(scores(0.65), &kinds, &region, 2).discounted_by, Some(2));
     }
 
     #[test]

@@ -310,7 +310,7 @@ impl Detector {
             .map_or(Places::default(), |region| places_of(region, features.grid));
         assert_eq!(scores.len(), product.kinds().len(), "one score per kind");
         check_numbers(&scores, self.method.name())?;
-        Ok(Outcome::new(scores, product).with_peaks(product, &places, features.grid))
+        Ok(Outcome::new(scores, product, &places, features.grid))
     }
 }
 

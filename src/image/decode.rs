@@ -64,6 +64,9 @@ fn on_bytes<T>(
     if bytes.is_empty() {
         return Err("the file is empty; copy it from the camera again".into());
     }
+    if let Some(why) = foreign(bytes) {
+        return Err(why.into());
+    }
     let format = match tiff::is_one(bytes) {
         true => ImageFormat::Tiff,
         false => image::guess_format(bytes).map_err(|e| explain(&e))?,
@@ -80,6 +83,22 @@ fn on_bytes<T>(
         .unwrap_or_else(|| Err("the decoder failed on it; save it as PNG".into()))
 }
 
+/// Why a file of phones and cameras is not read, if it is one: those in the ISO base media format (ISO/IEC 14496-12).
+fn foreign(bytes: &[u8]) -> Option<&'static str> {
+    if bytes.get(4..8)? != b"ftyp" {
+        return None;
+    }
+    Some(match bytes.get(8..12)? {
+        b"avif" | b"avis" => "an AVIF picture is not read; save it as JPEG or PNG",
+        b"heic" | b"heix" | b"heim" | b"heis" | b"hevc" | b"hevx" | b"mif1" | b"msf1" => {
+            "a HEIC or AVIF picture is not read; save it as JPEG (`heif-convert photo.heic photo.jpg`, or set the phone to its \
+             most compatible format)"
+        }
+        b"crx " => "a camera's raw file is not read; save it as JPEG or PNG",
+        _ => "a video is not read; save its pictures as PNG or JPEG",
+    })
+}
+
 fn decoder(bytes: &[u8], format: ImageFormat) -> Result<impl ImageDecoder + use<'_>, String> {
     let mut reader = ImageReader::with_format(Cursor::new(bytes), format);
     let mut limits = Limits::default();
@@ -89,16 +108,18 @@ fn decoder(bytes: &[u8], format: ImageFormat) -> Result<impl ImageDecoder + use<
 }
 
 fn decode(bytes: &[u8], format: ImageFormat, min_side: u32) -> Result<Picture, String> {
-    let mut is_premultiplied = false;
+    let (mut is_premultiplied, mut note) = (false, None);
     if format == ImageFormat::Tiff {
         let tiff = Tiff::open(bytes, MAX_PIXELS * 8)?;
         check_size(tiff.size, min_side)?;
         is_premultiplied = tiff.is_premultiplied;
+        note =
+            tiff.has_more.then(|| "a TIFF of several pictures: only the first is read".to_string());
         if !tiff.is_plain() {
             let orientation = tiff.orientation;
-            let (mut image, note) = tiff.decode()?;
+            let (mut image, of_values) = tiff.decode()?;
             image.apply_orientation(orientation);
-            return Ok(Picture { image, note });
+            return Ok(Picture { image, note: of_values.or(note) });
         }
     }
     let mut decoder = decoder(bytes, format)?;
@@ -109,7 +130,7 @@ fn decode(bytes: &[u8], format: ImageFormat, min_side: u32) -> Result<Picture, S
         tiff::divide_by_alpha(&mut image);
     }
     image.apply_orientation(orientation);
-    Ok(Picture { image, note: None })
+    Ok(Picture { image, note })
 }
 
 /// Checks that a picture is neither too small nor too large.

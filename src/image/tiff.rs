@@ -20,6 +20,8 @@ pub(super) struct Tiff<'a> {
     is_float: bool,
     /// Whether colours are multiplied by their alpha.
     pub is_premultiplied: bool,
+    /// Whether more pictures follow the first one.
+    pub has_more: bool,
 }
 
 /// Divides colours by their alpha, as Pillow does.
@@ -77,12 +79,13 @@ impl<'a> Tiff<'a> {
         let turned = decoder.find_tag_unsigned::<u8>(Tag::Orientation).ok().flatten();
         let orientation = turned.and_then(Orientation::from_exif);
         Ok(Self {
-            decoder,
             size,
             orientation: orientation.unwrap_or(Orientation::NoTransforms),
             colour,
             is_float: formats.contains(&3),
             is_premultiplied,
+            has_more: decoder.more_images(),
+            decoder,
         })
     }
 

@@ -111,8 +111,9 @@ impl EncodedFolder {
         Some((0..self.photos.paths().len()).map(group).collect())
     }
 
-    /// Scores the photos by each other. If prompts change scores, it scores by prompts alone in three cases: the run was
-    /// stopped, too few photos could be read, or the folder holds two products that are not scored apart.
+    /// Scores the photos by each other. If prompts change scores, it scores by prompts alone in two cases: the run was
+    /// stopped, or too few photos could be read. A folder that seems to hold two products is compared as a whole unless
+    /// [`MutualSetup::apart`] is set: the nearest patches of a photo are of its own product anyway.
     ///
     /// # Errors
     /// [`Error::Tensor`](crate::Error::Tensor) if a tensor operation fails.
@@ -124,9 +125,9 @@ impl EncodedFolder {
             parts = self.score_apart(groups, setup, watch)?;
             stopped_apart = parts.is_empty();
         }
-        let Self { photos, encoded, groups, scorer, .. } = self;
+        let Self { photos, encoded, scorer, .. } = self;
         if parts.is_empty() && !is_empty {
-            let few = groups.is_some() || scorer.photos() < ENOUGH || (watch.is_stopped)();
+            let few = scorer.photos() < ENOUGH || (watch.is_stopped)();
             let results =
                 if with_prompts && few { scorer.finish_by_prompts() } else { scorer.finish()? };
             parts.push(MutualPart { results, encoded });

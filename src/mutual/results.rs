@@ -8,7 +8,7 @@ use super::{ENOUGH, MutualOptions, Pending, image_embeddings};
 use crate::detect::{Finding, Outcome, Square};
 use crate::error::Result;
 use crate::prompt::Product;
-use crate::reference::{Distances, Layers, spread_out};
+use crate::reference::{Distances, Layers, Places, spread_out};
 
 /// The results of a folder. A photo is given by its index, in the order in which it was added.
 pub struct MutualResults {
@@ -17,6 +17,8 @@ pub struct MutualResults {
     pub(super) options: MutualOptions,
     /// The layers that were compared.
     pub(super) layers: Layers,
+    /// Patches along one side.
+    pub(super) grid: usize,
     /// None if the photos were scored by prompts alone.
     pub(super) mutual: Option<(Vec<Distances>, MutualScale)>,
 }
@@ -62,7 +64,10 @@ impl MutualResults {
             size: pending.size,
             region: self.options.region.as_ref().map(|region| region.pixels.clone()),
         };
-        Finding::new(Outcome::new(scores, &self.product), &self.product, square)
+        let region = self.options.region.as_ref();
+        let places = region.map_or(Places::default(), |region| region.places(self.grid));
+        let outcome = Outcome::new(scores, &self.product, &places, self.grid);
+        Finding::new(outcome, &self.product, square)
     }
 
     /// MuSc's score: the score of the most anomalous patch: its mean distance to the nearest patches in other photos,

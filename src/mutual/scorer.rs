@@ -80,15 +80,9 @@ impl MutualScorer {
         product: Product,
         options: MutualOptions,
     ) -> Result<Self> {
-        let last = clip.shape().blocks;
         let default = || Layers::quarters(clip.shape());
         let layers = options.layers.clone().unwrap_or_else(default);
-        layers.check_trunk("blocks", &clip)?;
-        let is_block = |block: &usize| (1..=last).contains(block);
-        if layers.is_empty() || !layers.blocks.iter().all(is_block) {
-            let why = format!("give blocks of the model, from 1 to {last}");
-            return Err(Error::setting("blocks", why));
-        }
+        layers.check("blocks", &clip)?;
         let prompts: Arc<dyn Method> =
             if options.has_prompts(&product) { method.into() } else { Arc::new(NoPrompts) };
         let combined = Combined { prompts, other: layers.taps() };
@@ -172,8 +166,8 @@ impl MutualScorer {
 
     /// The results by prompts alone.
     pub fn finish_by_prompts(self) -> MutualResults {
-        let Self { product, options, photos, layers, .. } = self;
-        MutualResults { photos, product, options, layers, mutual: None }
+        let Self { product, options, photos, layers, grid, .. } = self;
+        MutualResults { photos, product, options, layers, grid, mutual: None }
     }
 
     /// The results by the other photos, and by prompts if [`MutualOptions::with_prompts`] is set.
@@ -192,7 +186,7 @@ impl MutualScorer {
         let weight = if options.with_prompts { PROMPT_WEIGHT } else { 0.0 };
         let scale = MutualScale::of(&photos, &distances, &product, weight, &places, grid);
         let mutual = Some((distances, scale));
-        Ok(MutualResults { photos, product, options, layers, mutual })
+        Ok(MutualResults { photos, product, options, layers, grid, mutual })
     }
 
     /// Whether the photos look like two products. Then for each photo its group, otherwise none.

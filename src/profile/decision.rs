@@ -72,8 +72,22 @@ impl Calibration {
     /// A photo with a higher score is [`Decision::Ng`]. None if there are too few photos for this rate.
     pub fn threshold(&self, false_alarm: f64) -> Option<f32> {
         let n = self.scores.len();
-        let reaching = (false_alarm * (n + 1) as f64 * (1.0 + 1e-9)) as usize;
-        (1..=n).contains(&reaching).then(|| self.scores[n - reaching])
+        Self::reaching(n, false_alarm).map(|reaching| self.scores[n - reaching])
+    }
+
+    /// Where the false-alarm rate of one line lies with a probability of 90 %, as two shares. On average over many sets of
+    /// good photos it is at most `false_alarm`. None if there are too few photos for this rate.
+    ///
+    /// The rate of one line has a beta distribution (Vovk 2012, arXiv 1209.2673, section 3).
+    pub fn interval(photos: usize, false_alarm: f64) -> Option<(f64, f64)> {
+        let reaching = Self::reaching(photos, false_alarm)?;
+        Some((beta_quantile(reaching, photos, 0.05), beta_quantile(reaching, photos, 0.95)))
+    }
+
+    /// How many of the good photos may reach the score of an `ng` photo, itself counted. None if not even one.
+    fn reaching(photos: usize, false_alarm: f64) -> Option<usize> {
+        let reaching = (false_alarm * (photos + 1) as f64 * (1.0 + 1e-9)) as usize;
+        (1..=photos).contains(&reaching).then_some(reaching)
     }
 
     /// Number of good photos that a false-alarm rate needs: 19 for 5 %, 99 for 1 %.
@@ -85,6 +99,28 @@ impl Calibration {
     pub fn best(photos: usize) -> f64 {
         1.0 / (photos as f64 + 1.0)
     }
+}
+
+/// The quantile `share` of the beta distribution with parameters `k` and `n + 1 - k`: the rate at which `k` or more of
+/// `n` draws succeed with this probability.
+fn beta_quantile(k: usize, n: usize, share: f64) -> f64 {
+    let at_least_k = |rate: f64| {
+        // The terms of the binomial distribution, each from the last, by their logarithms.
+        let odds = rate.ln() - (-rate).ln_1p();
+        let mut term = n as f64 * (-rate).ln_1p();
+        let mut fewer = term.exp();
+        for i in 1..k {
+            term += ((n + 1 - i) as f64 / i as f64).ln() + odds;
+            fewer += term.exp();
+        }
+        1.0 - fewer
+    };
+    let (mut low, mut high) = (0.0, 1.0);
+    for _ in 0..60 {
+        let middle = 0.5 * (low + high);
+        if at_least_k(middle) < share { low = middle } else { high = middle }
+    }
+    high
 }
 
 #[cfg(test)]
@@ -99,6 +135,21 @@ mod tests {
         assert_eq!(scores(19).threshold(0.05), Some(18.0));
         assert_eq!(scores(99).threshold(0.05), Some(94.0));
         assert_eq!(scores(0).p_value(3.0), None);
+    }
+
+    #[test]
+    fn few_photos_allow_a_wide_interval() {
+        let near = |photos, rate, (low, high): (f64, f64)| {
+            let found = Calibration::interval(photos, rate).unwrap();
+            assert!((found.0 - low).abs() < 5e-5 && (found.1 - high).abs() < 5e-5, "{found:?}");
+        };
+        // With one photo above the line these are 1 - 0.95^(1/n) and 1 - 0.05^(1/n).
+        near(19, 0.05, (0.0027, 0.1459));
+        near(20, 0.05, (0.0026, 0.1391));
+        // scipy.stats.beta(5, 95).ppf, and beta(500, 9501).
+        near(99, 0.05, (0.0201, 0.0901));
+        near(10_000, 0.05, (0.0465, 0.0536));
+        assert_eq!(Calibration::interval(18, 0.05), None);
     }
 
     #[test]

@@ -130,16 +130,31 @@ pub struct ReferenceAbout {
 /// The result of the test with simulated damage. Each photo is held out.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Readiness {
-    /// `ready`, `add references` or `not suitable`.
+    /// `ready`, `partly`, `add references` or `not suitable`.
     pub verdict: String,
     /// The reason, in one sentence.
     pub why: String,
+    /// What is found of each kind of damage.
+    #[serde(default)]
+    pub kinds: Vec<KindReadiness>,
     /// Number of photos with simulated damage.
     pub damaged: usize,
     /// The share of pairs in which the damaged photo scores above the good one, 0..1 (AUROC).
     pub image_auroc: Option<f64>,
     /// The share of damaged photos with the map's highest value on the damage, 0..1.
     pub peak_on_damage: Option<f64>,
+}
+
+/// The share of simulated damage of one kind that is found, 0..1: above the line between ok and ng, or above all good
+/// photos if there is no line. None if no photo could be damaged in this way.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct KindReadiness {
+    /// The kind of damage.
+    pub kind: String,
+    /// Of damage that is easy to see.
+    pub clear: Option<f64>,
+    /// Of faint or small damage.
+    pub slight: Option<f64>,
 }
 
 impl Profile {

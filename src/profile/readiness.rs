@@ -1,7 +1,7 @@
-//! What the good photos tell about the profile: odd references, the colour scale, and whether damage is visible.
+//! What the good photos tell about the profile: odd references, the colour scale, and what damage is found.
 
-use super::damage::Rectangle;
-use super::{Readiness, ReferenceAbout};
+use super::damage::{DamageKind, Rectangle};
+use super::{KindReadiness, Readiness, ReferenceAbout};
 use crate::detect::{Fusion, HeldOutScore};
 use crate::metrics::auroc;
 use crate::stats::{MedianMad, mean_and_spread};
@@ -35,72 +35,132 @@ pub(super) fn scale(held: &[&HeldOutScore]) -> (f32, f32) {
     (low, (low + ((low - middle) / 3.0).max(0.02)).min(1.0))
 }
 
-/// The share of pairs of good and damaged photos that must be in the right order.
-const READY: f64 = 0.9;
-/// With this many references the share is reliable.
+/// Damage of a kind is found if this share of its clear cases is.
+const FOUND: f64 = 0.9;
+/// Damage of a kind is missed if a smaller share of its clear cases is found.
+const MISSED: f64 = 0.5;
+/// With this many references the shares are reliable.
 const ENOUGH: usize = 8;
-/// With this many references, more of them will not help.
-const MANY: usize = 16;
 
-/// Rounds down, so that the shown number is never too high.
-fn shown(auroc: f64) -> String {
-    let percent = (auroc * 1000.0).floor() / 10.0;
-    format!("simulated damage scores above good parts in {percent:.1} %")
+/// A damaged copy of a reference photo.
+pub(super) struct DamagedCopy {
+    pub kind: DamageKind,
+    pub is_slight: bool,
+    /// Where the damage is, on the model's square input.
+    pub at: Rectangle,
+    pub score: HeldOutScore,
 }
 
+/// `line`: a photo above it is `ng`. `patch`: the side of a patch, in pixels of the model's input.
 pub(super) fn readiness(
     references: &[ReferenceAbout],
     good: &[HeldOutScore],
-    damaged: &[HeldOutScore],
-    boxes: &[Rectangle],
-    size: usize,
-    grid: usize,
+    damaged: &[DamagedCopy],
+    line: Option<f32>,
+    (size, patch): (usize, usize),
 ) -> Readiness {
-    let scores: Vec<f32> = good.iter().chain(damaged).map(|held| held.score).collect();
+    let all = good.iter().chain(damaged.iter().map(|copy| &copy.score));
+    let scores: Vec<f32> = all.map(|held| held.score).collect();
     let labels: Vec<bool> = (0..scores.len()).map(|i| i >= good.len()).collect();
-    let image_auroc = auroc(&scores, &labels);
-    let patch = (size / grid) as f32;
-    let on_damage = |(held, damage): (&HeldOutScore, &Rectangle)| {
-        let (x, y) = held.peak_at;
-        damage.is_near((x * size as f32, y * size as f32), patch / 2.0)
+    let highest = good.iter().map(|held| held.score).reduce(f32::max);
+    let line = line.or(highest).filter(|_| !damaged.is_empty());
+    let kinds = line.map_or(vec![], |line| kinds(damaged, line));
+    let is_hit = |copy: &&DamagedCopy| {
+        let (x, y) = copy.score.peak_at;
+        copy.at.is_near((x * size as f32, y * size as f32), patch as f32 / 2.0)
     };
-    let hits = damaged.iter().zip(boxes).filter(|pair| on_damage(*pair)).count();
-    let peak_on_damage = (!damaged.is_empty()).then(|| hits as f64 / damaged.len() as f64);
+    let hits = damaged.iter().filter(is_hit).count();
     let odd = references.iter().filter(|r| r.is_odd).count();
-    let (verdict, why) = match image_auroc {
-        None => ("add references", "a single photo cannot be compared with others".to_string()),
-        Some(auroc) if odd > 0 && auroc < READY => {
-            let are = if odd == 1 { "photo is" } else { "photos are" };
-            ("add references", format!("{odd} {are} far from the others: check that first"))
-        }
-        Some(auroc) if auroc >= READY && good.len() < ENOUGH => {
-            let why = format!(
-                "{}, but {} photos are too few to be sure of that; {ENOUGH} are enough",
-                shown(auroc),
-                good.len()
-            );
-            ("add references", why)
-        }
-        Some(auroc) if auroc >= READY => ("ready", shown(auroc)),
-        Some(auroc) if auroc >= 0.7 => {
-            let many = if good.len() < MANY {
-                ""
-            } else {
-                "; use a larger model, as there are enough references"
-            };
-            ("add references", format!("{} only{many}", shown(auroc)))
-        }
-        Some(auroc) => {
-            let why = "where guessing gives 50 %: another model or another camera view is needed";
-            ("not suitable", format!("{}, {why}", shown(auroc)))
+    let (verdict, why) = verdict(&kinds, good.len(), odd);
+    Readiness {
+        verdict: verdict.into(),
+        why,
+        kinds,
+        damaged: damaged.len(),
+        image_auroc: auroc(&scores, &labels),
+        peak_on_damage: (!damaged.is_empty()).then(|| hits as f64 / damaged.len() as f64),
+    }
+}
+
+/// What is found of each kind.
+fn kinds(damaged: &[DamagedCopy], line: f32) -> Vec<KindReadiness> {
+    let found = |kind: DamageKind, is_slight: bool| {
+        let own = damaged.iter().filter(|copy| copy.kind == kind && copy.is_slight == is_slight);
+        let found: Vec<bool> = own.map(|copy| copy.score.score > line).collect();
+        let count = found.iter().filter(|found| **found).count();
+        (!found.is_empty()).then(|| count as f64 / found.len() as f64)
+    };
+    let kind = |kind: DamageKind| KindReadiness {
+        kind: kind.name().into(),
+        clear: found(kind, false),
+        slight: found(kind, true),
+    };
+    DamageKind::ALL.map(kind).to_vec()
+}
+
+fn verdict(kinds: &[KindReadiness], good: usize, odd: usize) -> (&'static str, String) {
+    let clear = |wanted: &dyn Fn(f64) -> bool| {
+        let chosen = kinds.iter().filter_map(|kind| Some((&kind.kind, kind.clear?)));
+        let chosen = chosen.filter(|(_, share)| wanted(*share));
+        chosen.map(|(kind, share)| format!("{kind} ({:.0} %)", share * 100.0)).collect::<Vec<_>>()
+    };
+    let (found, missed) = (clear(&|share| share >= FOUND), clear(&|share| share < MISSED));
+    let all = clear(&|_| true).len();
+    if all == 0 {
+        return ("add references", "a single photo cannot be compared with others".into());
+    }
+    if odd > 0 && found.len() < all {
+        let are = if odd == 1 { "photo is" } else { "photos are" };
+        return ("add references", format!("{odd} {are} far from the others: check that first"));
+    }
+    let what = match (&found[..], &missed[..]) {
+        ([], []) => "finds a part of the clear damage of each kind".to_string(),
+        (found, []) => format!("finds clear damage: {}", found.join(", ")),
+        ([], missed) => format!("misses clear damage: {}", missed.join(", ")),
+        (found, missed) => {
+            format!("finds clear damage: {}; misses: {}", found.join(", "), missed.join(", "))
         }
     };
-    Readiness { verdict: verdict.into(), why, damaged: damaged.len(), image_auroc, peak_on_damage }
+    match () {
+        () if good < ENOUGH => {
+            let few = format!("{good} photos are too few to be sure; {ENOUGH} are enough");
+            ("add references", format!("{what}. {few}"))
+        }
+        () if found.len() == all => ("ready", what),
+        () if 2 * missed.len() > all => ("not suitable", what),
+        () => ("partly", what),
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_profile_says_what_it_finds_and_what_it_misses() {
+        let of = |found: [f64; 3]| -> Vec<KindReadiness> {
+            let names = ["scratch", "stain", "missing part"];
+            let kind = |(name, clear): (&str, f64)| KindReadiness {
+                kind: name.into(),
+                clear: Some(clear),
+                slight: None,
+            };
+            names.into_iter().zip(found).map(kind).collect()
+        };
+        assert_eq!(
+            verdict(&of([1.0, 0.95, 0.0]), 16, 0),
+            (
+                "partly",
+                "finds clear damage: scratch (100 %), stain (95 %); misses: missing part (0 %)"
+                    .into()
+            )
+        );
+        assert_eq!(verdict(&of([1.0, 0.95, 0.9]), 16, 0).0, "ready");
+        assert_eq!(verdict(&of([1.0, 0.3, 0.2]), 16, 0).0, "not suitable");
+        assert_eq!(verdict(&of([1.0, 1.0, 1.0]), 7, 0).0, "add references");
+        assert!(verdict(&of([1.0, 0.2, 1.0]), 16, 1).1.starts_with("1 photo is far"));
+        assert_eq!(verdict(&[], 1, 0).0, "add references");
+    }
 
     #[test]
     fn one_odd_photo_in_five_is_flagged_and_a_quiet_five_are_not() {

@@ -82,13 +82,18 @@ impl Layers {
         self.blocks.is_empty() && !self.trunk
     }
 
-    /// Refuses the trunk for a model without one. `setting`: where it was asked for.
-    pub(crate) fn check_trunk(&self, setting: &str, clip: &Clip) -> Result<()> {
-        if self.trunk && clip.shape().trunk.is_none() {
-            let why = format!("model {} has no trunk; give numbers of blocks", clip.name());
-            return Err(Error::setting(format!("{setting} {self}"), why));
-        }
-        Ok(())
+    /// Refuses layers that the model does not have, and no layers at all. `setting`: where they were asked for.
+    pub(crate) fn check(&self, setting: &str, clip: &Clip) -> Result<()> {
+        let shape = clip.shape();
+        let is_block = |block: &usize| (1..=shape.blocks).contains(block);
+        let why = if self.trunk && shape.trunk.is_none() {
+            format!("model {} has no trunk; give numbers of blocks", clip.name())
+        } else if self.is_empty() || !self.blocks.iter().all(is_block) {
+            format!("give blocks of the model, from 1 to {}", shape.blocks)
+        } else {
+            return Ok(());
+        };
+        Err(Error::setting(format!("{setting} {self}").trim_end(), why))
     }
 
     /// The features that a comparison of these layers needs.

@@ -109,8 +109,7 @@ pub fn train(
     progress: &mut dyn FnMut(Progress),
 ) -> Result<(Adapter, Vec<Point>)> {
     options.check()?;
-    options.layers.check_trunk("blocks", clip)?;
-    clip.check(&options.layers.taps())?;
+    options.layers.check("blocks", clip)?;
     data::require_masks(samples)?;
     data::require_masks(validation)?;
     let held_back = if validation.is_empty() { options.holdout } else { 0.0 };

@@ -61,7 +61,6 @@ impl TrainOptions {
         let scale = self.logit_scale.is_none_or(|scale| is_positive(f64::from(scale)));
         let rules = [
             (blocks.is_empty(), "blocks", "give at least one"),
-            (blocks.contains(&0), "blocks 0", "blocks are counted from 1"),
             (distinct.len() < blocks.len(), "blocks", "give each block once"),
             (self.epochs == 0, "epochs 0", "give at least 1"),
             (self.batch == 0, "batch 0", "give at least 1"),

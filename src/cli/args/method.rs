@@ -19,7 +19,7 @@ use super::values;
 pub struct MethodArgs {
     #[command(flatten)]
     pub model: ModelArgs,
-    /// How to score the photos [default of `score`: auto; else april-gan with `tiny`, fused with
+    /// How to score the photos [default of `score` and `eval folder`: auto; else april-gan with `tiny`, fused with
     /// another adapter, and winclip without one].
     #[arg(id = "method", long, value_name = "METHOD",
           value_parser = PossibleValuesParser::new(methods()))]
@@ -61,7 +61,7 @@ const FOLDER_METHODS: [(&str, &str, ScoringMode); 2] = [
     ),
     (
         "auto",
-        "Prompts and the other photos; `score` uses prompts only for fewer than 8 photos or for two products",
+        "Prompts and the other photos; `score` uses prompts only for fewer than 8 photos",
         ScoringMode::Auto,
     ),
 ];
@@ -96,6 +96,11 @@ pub struct MethodChoice {
 }
 
 impl MethodArgs {
+    /// Whether `--method` was not given.
+    pub fn is_default(&self) -> bool {
+        self.name.is_none()
+    }
+
     /// `default` is the mode without `--method`.
     pub fn resolve(&self, default: ScoringMode) -> anyhow::Result<MethodChoice> {
         let model = self.model.resolve()?;

@@ -6,6 +6,16 @@ use blemish::profile::Calibration;
 /// The lowest rate that is accepted. A lower rate needs a million good photos or more.
 const LOWEST_RATE: f64 = 1e-6;
 
+/// Reads a rate: a share such as `0.05`, or percent such as `5%`.
+pub fn parse(text: &str) -> Result<f64, String> {
+    let (number, factor) = match text.strip_suffix('%') {
+        Some(percent) => (percent.trim_end(), 0.01),
+        None => (text, 1.0),
+    };
+    let number: f64 = number.parse().map_err(|_| "give a share such as 0.05, or 5%".to_string())?;
+    Ok(number * factor)
+}
+
 /// Refuses a rate outside the limits.
 pub fn check_rate(rate: f64) -> blemish::Result<()> {
     if (LOWEST_RATE..1.0).contains(&rate) {
@@ -20,6 +30,17 @@ fn percent(rate: f64) -> String {
     let percent = rate * 100.0;
     let digits = 10f64.powi((1.0 - percent.log10().floor()).max(2.0) as i32);
     format!("{} %", (percent * digits - 1e-9).ceil() / digits)
+}
+
+/// What the rate of one line can be, in words.
+pub fn spread(photos: usize, rate: f64) -> Option<String> {
+    let (low, high) = Calibration::interval(photos, rate)?;
+    let round = |share: f64| match share * 100.0 {
+        percent if percent < 9.95 => format!("{:.*}", if percent < 0.095 { 4 } else { 1 }, percent),
+        percent => format!("{percent:.0}"),
+    };
+    let (low, high) = (round(low), round(high));
+    Some(format!("with {photos} good photos it is {low} to {high} % (90 % probability)"))
 }
 
 /// Prints a note if there are too few good photos for a rate. It names the lowest rate that they allow.
@@ -46,6 +67,20 @@ pub fn say_what_is_promised(photos: usize, rate: f64) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_rate_may_be_in_percent() {
+        assert_eq!([parse("0.05"), parse("5%"), parse("5 %")], [Ok(0.05), Ok(0.05), Ok(0.05)]);
+        assert!(parse("five").is_err() && parse("%").is_err());
+    }
+
+    #[test]
+    fn a_spread_is_told_in_percent() {
+        let told = |photos, rate| spread(photos, rate).unwrap();
+        assert_eq!(told(20, 0.05), "with 20 good photos it is 0.3 to 14 % (90 % probability)");
+        assert_eq!(told(99, 0.01), "with 99 good photos it is 0.0518 to 3.0 % (90 % probability)");
+        assert_eq!(spread(18, 0.05), None);
+    }
 
     #[test]
     fn percents_are_never_less_than_the_rate() {

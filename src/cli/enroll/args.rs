@@ -6,18 +6,20 @@ use blemish::reference::Layers;
 
 use crate::cli::args::method::{MethodArgs, reference_methods};
 use crate::cli::args::product::ProductArgs;
+use crate::cli::args::rate;
 use crate::cli::args::values::SummaryFormat;
 use crate::cli::inputs::with_suffix;
 
 /// Make a profile from a few photos of good parts, for `score --profile`.
 ///
-/// The command ends with a verdict: can these photos and prompts tell good parts from damaged parts? For this test,
-/// pieces of each photo are pasted elsewhere on it. Each damaged copy is scored as if its original were not among the
-/// references.
+/// The command ends with a table: what share of seven kinds of simulated damage is found? Each damaged copy is scored
+/// as if its original were not among the references. Real defects can differ, so also give some with --bad.
 #[derive(clap::Args)]
+#[command(group(clap::ArgGroup::new("good").required(true)))]
 #[command(after_help = "Examples:
   blemish enroll --product \"metal nut\" --reference good/ -o nut.blemish
   blemish enroll --product \"metal nut\" --reference good/ --limit 8 --calibrate more_good/ --false-alarm 0.01 -o nut.blemish
+  blemish enroll --product \"metal nut\" --reference good/ --bad defective/ -o nut.blemish
   blemish enroll --product \"metal nut\" --mine unsorted/ -o nut.blemish     # look at nut.blemish.png
   blemish enroll --product \"metal nut\" --mine unsorted/ --drop 0042.png -o nut.blemish
   blemish enroll --product \"gear\" --reference good/ --roi mask.png --reference-method padim -o gear.blemish
@@ -29,11 +31,11 @@ pub struct Args {
     #[command(flatten)]
     pub product: ProductArgs,
     /// Photos of good parts: files, folders or patterns in quotes.
-    #[arg(long, value_name = "PHOTOS", required_unless_present = "mine", num_args = 1..)]
+    #[arg(long, value_name = "PHOTOS", num_args = 1.., group = "good")]
     reference: Vec<PathBuf>,
     /// Unsorted photos, most of them good. The most typical ones become the references. A contact sheet shows them:
     /// look at it.
-    #[arg(long, value_name = "PHOTOS", num_args = 1.., conflicts_with = "reference")]
+    #[arg(long, value_name = "PHOTOS", num_args = 1.., group = "good")]
     pub mine: Vec<PathBuf>,
     /// Leave out this photo of --mine, by name. Another photo takes its place. Repeat the flag for several photos.
     #[arg(long, value_name = "NAME", requires = "mine", conflicts_with = "reference")]
@@ -42,12 +44,15 @@ pub struct Args {
     #[arg(long, value_name = "FILE", requires = "mine", conflicts_with = "reference")]
     pub sheet: Option<PathBuf>,
     /// Take only the first N references, in order of name. With --mine: take N photos, at most half of the folder
-    /// [default: all, 16 with --mine].
+    /// [default: all; with --mine 16, or as many as --false-alarm needs].
     #[arg(long, value_name = "N")]
     pub limit: Option<usize>,
     /// More photos of good parts. They help to set the threshold between ok and ng, but no photo is compared with them.
     #[arg(long, value_name = "PHOTOS", num_args = 1..)]
     pub calibrate: Vec<PathBuf>,
+    /// A few photos with known defects. Every reference method is measured on them. They do not change the profile.
+    #[arg(long, value_name = "PHOTOS", num_args = 1..)]
+    pub bad: Vec<PathBuf>,
     /// How to compare with the reference photos [default: winclip with --method winclip, else april-gan].
     #[arg(long, value_name = "METHOD",
           value_parser = reference_methods())]
@@ -56,9 +61,9 @@ pub struct Args {
     /// [default: the middle block, the last but one, and the trunk].
     #[arg(long, value_name = "N,...")]
     pub reference_blocks: Option<Layers>,
-    /// The share of good parts that may be marked ng, 0 to 1. 0.05 needs 19 good photos, 0.01 needs 99. `score` and
+    /// The share of good parts that may be marked ng, such as 0.05 or 5%. 0.05 needs 19 good photos, 0.01 needs 99. `score` and
     /// `decide` can change it.
-    #[arg(long, value_name = "RATE", default_value_t = 0.05)]
+    #[arg(long, value_name = "RATE", default_value = "0.05", value_parser = rate::parse)]
     pub false_alarm: f64,
     /// Mask of the region of interest, with the photos' aspect ratio. White parts count, black parts do not.
     #[arg(long, value_name = "MASK")]

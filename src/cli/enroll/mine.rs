@@ -8,6 +8,7 @@ use blemish::image::BitDepth;
 use blemish::mutual::{
     EncodedPhotos, MutualOptions, MutualResults, MutualScorer, UniquePhotos, Watch,
 };
+use blemish::profile::Calibration;
 use blemish::sheet::{self, Thumbnail};
 use blemish::{Error, Photo, Product};
 use serde::Serialize;
@@ -17,7 +18,7 @@ use crate::cli::args::method::OpenModel;
 use crate::cli::inputs::named;
 use crate::cli::progress::progress_bar;
 
-/// The number of references without `--limit`.
+/// The fewest references that are taken without `--limit`, if there are so many.
 const TYPICAL: usize = 16;
 /// The sheet also shows this number of the most anomalous photos.
 const ODD: usize = 6;
@@ -74,7 +75,9 @@ pub fn mine(
     if !quiet {
         say_groups(&results);
     }
-    let taken = results.typical(args.limit.unwrap_or(TYPICAL), &|photo| dropped[photo])?;
+    // Enough for the line.
+    let enough = TYPICAL.max(Calibration::needed(args.false_alarm));
+    let taken = results.typical(args.limit.unwrap_or(enough), &|photo| dropped[photo])?;
     if taken.is_empty() {
         let why = "leaves no typical photo; drop fewer photos";
         return Err(Error::setting("drop", why).into());

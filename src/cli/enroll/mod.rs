@@ -1,6 +1,7 @@
 //! `blemish enroll`: makes a profile from photos of good parts.
 
 mod args;
+mod bad;
 mod mine;
 mod summary;
 
@@ -29,11 +30,6 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     check_target(&args.out)?;
     let Some(mut files) = Files::find(args) else { return Ok(ExitCode::FAILURE) };
     let quiet = method.quiet;
-    if !quiet {
-        for twice in &files.repeated {
-            say!("note: {} is given twice and counts once", twice.display());
-        }
-    }
     let choice = args.product.resolve(method.entry)?;
     let depth = method.depth;
     let model = method.open()?;
@@ -60,10 +56,11 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
         false_alarm: args.false_alarm,
         region: args.roi.clone(),
         seed: args.seed,
+        simulates_damage: true,
         progress: &|what, share| bar.show(what, share),
     };
     let photos = EnrollPhotos { references: &files.references, calibration: &files.calibration };
-    let enrolled = enroll(model.clip, product, photos, &options);
+    let enrolled = enroll(model.clip.clone(), product, photos, &options);
     bar.finish();
     let enrolled = enrolled?;
     enrolled.unreadable.iter().for_each(|error| say!("{}", message(error)));
@@ -72,7 +69,9 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
         say_notes(&enrolled, mined.is_some());
     }
     enrolled.profile.save(&args.out)?;
-    let summary = Summary::of(&enrolled.profile, &args.out, mined);
+    let (on_bad, failed) = bad::measure(&files.bad, photos, &model, (&options, &enrolled.profile))?;
+    files.failed += failed;
+    let summary = Summary::of(&enrolled.profile, &args.out, mined, on_bad);
     summary.print(args.format)?;
     if !quiet {
         say_what_the_line_is_worth(args, &summary);
@@ -95,21 +94,26 @@ fn say_what_the_line_is_worth(args: &Args, summary: &Summary) {
 struct Files {
     references: Vec<PathBuf>,
     calibration: Vec<PathBuf>,
-    repeated: Vec<PathBuf>,
+    /// Known defects.
+    bad: Vec<PathBuf>,
     /// The number of inputs that cannot be used. They were reported.
     failed: usize,
 }
 
 impl Files {
-    /// None if there are no references, or if an input of `--calibrate` cannot be used.
+    /// None if there are no references, or if an input of `--calibrate` or `--bad` cannot be used.
     fn find(args: &Args) -> Option<Self> {
-        let (references, calibration) =
-            (Inputs::find(args.photos(), None), Inputs::find(&args.calibrate, None));
-        let errors = references.errors.iter().chain(&calibration.errors);
-        let failed = errors.clone().count();
-        errors.for_each(|error| say!("{error}"));
-        if references.photos.is_empty() || !calibration.errors.is_empty() {
+        let [references, calibration, bad] =
+            [args.photos(), &args.calibrate, &args.bad].map(|given| Inputs::find(given, None));
+        let all = [&references, &calibration, &bad];
+        all.iter().for_each(|inputs| inputs.report(args.method.model.quiet));
+        let failed = all.iter().map(|inputs| inputs.errors.len()).sum();
+        let is_wrong = !calibration.errors.is_empty() || !bad.errors.is_empty();
+        if references.photos.is_empty() || is_wrong {
             return None;
+        }
+        for twice in references.repeated.iter().filter(|_| !args.method.model.quiet) {
+            say!("note: {} is given twice and counts once", twice.display());
         }
         let mut photos = references.photos;
         photos.sort();
@@ -120,8 +124,7 @@ impl Files {
             let sheet = place(&args.sheet_file());
             photos.retain(|photo| place(photo) != sheet);
         }
-        let (calibration, repeated) = (calibration.photos, references.repeated);
-        Some(Self { references: photos, calibration, repeated, failed })
+        Some(Self { references: photos, calibration: calibration.photos, bad: bad.photos, failed })
     }
 }
 

@@ -4,11 +4,13 @@ use std::io::{IsTerminal, Write};
 use std::path::Path;
 
 use blemish::Profile;
-use blemish::profile::{Calibration, Readiness, ReferenceAbout};
+use blemish::profile::{Calibration, KindReadiness, Readiness, ReferenceAbout};
 use blemish::text::shown;
 use serde::Serialize;
 
+use super::bad::{self, OnBad};
 use super::mine::MinedRow;
+use crate::cli::args::rate::spread;
 use crate::cli::args::values::SummaryFormat;
 use crate::cli::terminal::{json_line, printed};
 
@@ -24,10 +26,14 @@ pub struct Summary<'a> {
     odd: Vec<&'a str>,
     pub calibration_photos: usize,
     false_alarm: f64,
+    /// Where the rate of this line lies with a probability of 90 %.
+    false_alarm_interval: Option<(f64, f64)>,
     /// Higher scores are ng. None if there are too few photos for the rate.
     threshold: Option<f32>,
     readiness: &'a Readiness,
     pub mined: Option<MinedSummary>,
+    /// What each reference method finds of the photos of `--bad`.
+    on_bad: Vec<OnBad>,
 }
 
 /// The references that `--mine` took.
@@ -38,7 +44,12 @@ pub struct MinedSummary {
 }
 
 impl<'a> Summary<'a> {
-    pub fn of(profile: &'a Profile, file: &Path, mined: Option<MinedSummary>) -> Self {
+    pub fn of(
+        profile: &'a Profile,
+        file: &Path,
+        mined: Option<MinedSummary>,
+        on_bad: Vec<OnBad>,
+    ) -> Self {
         let (about, calibration) = (profile.about(), profile.calibration());
         let odd = about.references.iter().filter(|r| r.is_odd).map(|r| &*r.file);
         Self {
@@ -51,9 +62,11 @@ impl<'a> Summary<'a> {
             odd: odd.collect(),
             calibration_photos: calibration.photos(),
             false_alarm: about.false_alarm,
+            false_alarm_interval: Calibration::interval(calibration.photos(), about.false_alarm),
             threshold: calibration.threshold(about.false_alarm),
             readiness: &about.readiness,
             mined,
+            on_bad,
         }
     }
 
@@ -86,11 +99,10 @@ impl<'a> Summary<'a> {
             writeln!(out, "{score:>7}  {}{odd}", shown(&reference.file))?;
         }
         let percent = self.false_alarm * 100.0;
-        match self.threshold {
-            Some(threshold) => writeln!(
+        match self.threshold.zip(spread(self.calibration_photos, self.false_alarm)) {
+            Some((threshold, spread)) => writeln!(
                 out,
-                "ng if the score is above {threshold:.4}: {percent} % false alarms, from {} good photos",
-                self.calibration_photos
+                "ng if the score is above {threshold:.4}: {percent} % false alarms on average; {spread}"
             )?,
             None => writeln!(
                 out,
@@ -100,14 +112,47 @@ impl<'a> Summary<'a> {
             )?,
         }
         let readiness = self.readiness;
-        write!(out, "{}: {}", readiness.verdict, readiness.why)?;
-        if let Some(hits) = readiness.peak_on_damage {
-            let (percent, damaged) = (hits * 100.0, readiness.damaged);
-            write!(
-                out,
-                "; the map's peak is on the damage in {percent:.0} % of {damaged} damaged copies"
-            )?;
+        if !readiness.kinds.is_empty() {
+            writeln!(out, "{:<14}  {:>6}  {:>6}", "found of", "clear", "slight")?;
         }
-        writeln!(out)
+        for KindReadiness { kind, clear, slight } in &readiness.kinds {
+            let cell =
+                |share: &Option<f64>| share.map_or("-".into(), |s| format!("{:.0} %", s * 100.0));
+            writeln!(out, "{kind:<14}  {:>6}  {:>6}  simulated", cell(clear), cell(slight))?;
+        }
+        writeln!(out, "{}: {}{}", readiness.verdict, readiness.why, self.advice())?;
+        self.known_defects(out)
+    }
+
+    /// What each reference method finds of the photos of `--bad`, and the best of them.
+    fn known_defects(&self, out: &mut impl Write) -> std::io::Result<()> {
+        if self.on_bad.is_empty() {
+            return Ok(());
+        }
+        writeln!(out, "{:<14}  {:>6}  {:>6}  defective photos", "method", "ng", "AUROC")?;
+        for OnBad { reference_method, ng, photos, image_auroc } in &self.on_bad {
+            let auroc = image_auroc.map_or("-".into(), |auroc| format!("{auroc:.3}"));
+            writeln!(out, "{reference_method:<14}  {:>6}  {auroc:>6}", format!("{ng}/{photos}"))?;
+        }
+        match bad::best(&self.on_bad, self.reference_method).map(|best| best.reference_method) {
+            None => writeln!(out, "no method calls one of them ng"),
+            Some(name) if name == self.reference_method => {
+                writeln!(out, "{name} finds most of them")
+            }
+            Some(name) => {
+                writeln!(out, "{name} finds most of them: try --reference-method {name}")
+            }
+        }
+    }
+
+    /// What to try if parts that are missing, extra or moved are not found.
+    fn advice(&self) -> &'static str {
+        let is_missed = |kind: &KindReadiness| {
+            kind.kind.ends_with(" part") && kind.clear.is_some_and(|share| share < 0.5)
+        };
+        match self.readiness.kinds.iter().any(is_missed) && self.reference_method != "components" {
+            true => ". For parts, try --reference-method components",
+            false => "",
+        }
     }
 }

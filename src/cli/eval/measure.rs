@@ -303,6 +303,7 @@ impl Setup<'_> {
             layers: self.args.reference_blocks.clone(),
             fit: self.model.fit,
             depth: self.depth,
+            simulates_damage: false,
             ..EnrollOptions::default()
         }
     }

@@ -69,6 +69,7 @@ fn official(scores: &Scores) -> anyhow::Result<Vec<u8>> {
 
 fn table(out: &mut impl Write, layout: Layout, report: &EvalReport) -> std::io::Result<()> {
     let (title, limit) = if layout == Layout::Loco { ("AU-sPRO", 0.05) } else { ("AU-PRO", 0.3) };
+    writeln!(out, "{}", shown(&report.title()))?;
     writeln!(
         out,
         "{:>5} {:>5}  {:>6} {:>6} {:>6}  {:>6} {:>6} {:>6}  {title:>7}  {:<12}  product",

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use blemish::data::{Layout, Sample, good_training_photos, stray};
-use blemish::mutual::MutualOptions;
+use blemish::mutual::{ENOUGH, MutualOptions};
 use blemish::{Error, Prompts};
 
 use super::args::RunArgs;
@@ -26,9 +26,8 @@ pub struct Plan<'a> {
 }
 
 pub fn resolve(args: &RunArgs, layout: Layout) -> anyhow::Result<Plan<'_>> {
-    // The default is prompts only: a zero-shot number must not depend on other photos.
-    let method = args.method.resolve(ScoringMode::PerPhoto)?;
-    let mutual = match (method.mode, args.mutual.given()) {
+    let mut method = args.method.resolve(default_mode(args, layout))?;
+    let mut mutual = match (method.mode, args.mutual.given()) {
         (ScoringMode::PerPhoto, Some(flag)) => {
             return Err(Error::setting(flag, "is for --method mutual and auto").into());
         }
@@ -50,6 +49,10 @@ pub fn resolve(args: &RunArgs, layout: Layout) -> anyhow::Result<Plan<'_>> {
         _ => Some(args.mutual.resolve(&method)?),
     };
     let samples = args.set.samples(layout)?;
+    let is_few = by_product(&samples).values().any(|photos| photos.len() < ENOUGH);
+    if args.method.is_default() && args.mutual.given().is_none() && is_few {
+        (method.mode, mutual) = (ScoringMode::PerPhoto, None);
+    }
     let mut strays = stray(&args.set.root, layout, &samples)?;
     if args.profile_from.is_some() {
         // The photos are compared with these.
@@ -69,6 +72,16 @@ pub fn resolve(args: &RunArgs, layout: Layout) -> anyhow::Result<Plan<'_>> {
     let prompts = Prompts::open(&file)?;
     let prompt_file = file.display().to_string();
     Ok(Plan { args, layout, samples, strays, method, mutual, prompt_file, prompts })
+}
+
+/// How photos are scored without `--method`. Your own photos are scored as `score` does it. On a published set the
+/// numbers are zero-shot, so they must not depend on other photos.
+fn default_mode(args: &RunArgs, layout: Layout) -> ScoringMode {
+    let is_alone = args.shard.is_some() || args.profile_from.is_some();
+    match layout {
+        Layout::Folder if !is_alone => ScoringMode::Auto,
+        _ => ScoringMode::PerPhoto,
+    }
 }
 
 impl RunArgs {

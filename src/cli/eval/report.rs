@@ -44,6 +44,21 @@ impl EvalReport {
         }
     }
 
+    /// What the table is of: the method and the model, or the maps.
+    pub fn title(&self) -> String {
+        let EvalAbout { maps, method, reference_method, model, size, .. } = &self.about;
+        if let Some(maps) = maps {
+            return format!("the maps in {maps}");
+        }
+        let name = |name: &Option<String>| name.clone().unwrap_or_default();
+        let with = match reference_method {
+            Some(references) => format!(" with {} photos by {references}", self.about.references),
+            None => String::new(),
+        };
+        let size = size.map_or(String::new(), |size| format!(" at {size} pixels"));
+        format!("{}{with}, {}{size}", name(method), name(model))
+    }
+
     /// `Some(true)` if the adapter was trained on one of the products.
     pub fn has_leak(&self) -> Option<bool> {
         self.products.iter().any(|row| row.named.leak == Some(true)).then_some(true)
@@ -93,7 +108,11 @@ impl EvalReport {
     pub fn csv(&self) -> anyhow::Result<Vec<u8>> {
         let mut csv = csv::Writer::from_writer(Vec::new());
         let limits: Vec<&String> = self.mean.au_pro.keys().collect();
-        let fixed = ["product", "kind", "protocol", "good", "bad"];
+        let about = &self.about;
+        let made_by = [&about.model, &about.method, &about.reference_method];
+        let made_by = made_by.map(|name| cell(name.as_deref().unwrap_or("")).into_owned());
+        let fixed =
+            ["product", "kind", "protocol", "model", "method", "reference_method", "good", "bad"];
         let images = ["image_auroc", "map_maximum_auroc", "image_ap", "image_f1_max"];
         let pixels = ["pixel_auroc", "pixel_ap", "pixel_f1_max"];
         let areas = limits.iter().map(|limit| format!("au_pro_{limit}"));
@@ -114,14 +133,10 @@ impl EvalReport {
                 let areas = limits.iter().map(|limit| m.au_pro.get(*limit).copied());
                 let numbers = numbers.into_iter().chain(areas);
                 let numbers = numbers.map(|n| n.map_or(String::new(), |n| n.to_string()));
-                let named = [
-                    cell(product).into_owned(),
-                    cell(kind).into_owned(),
-                    protocol.into(),
-                    good.to_string(),
-                    m.photos.to_string(),
-                ];
-                csv.write_record(named.into_iter().chain(numbers).collect::<Vec<_>>())
+                let named = [cell(product).into_owned(), cell(kind).into_owned(), protocol.into()];
+                let photos = [good.to_string(), m.photos.to_string()];
+                let names = named.into_iter().chain(made_by.clone()).chain(photos);
+                csv.write_record(names.chain(numbers).collect::<Vec<_>>())
             };
         for Row { named, scores } in &self.products {
             let protocol = self.protocol(named.leak);

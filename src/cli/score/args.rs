@@ -4,10 +4,12 @@ use std::path::PathBuf;
 
 use clap::ValueEnum;
 
+use super::table::Order;
+
 use crate::cli::args::method::MethodArgs;
 use crate::cli::args::mutual::{HEADING, MutualArgs};
 use crate::cli::args::product::ProductArgs;
-use crate::cli::args::shard;
+use crate::cli::args::{rate, shard};
 use crate::cli::printer::Format;
 
 /// Score photos of a product by prompts, and by comparing the photos with each other.
@@ -18,7 +20,8 @@ use crate::cli::printer::Format;
   blemish score photos/ --product \"steel plate\" --prompts inspection --detect scratch,dent --ignore \"mill scale\"
   blemish score photos/ --product \"metal nut\" --model ViT-B-16-plus-240 --out out/ --save-map
   blemish score photos/ --product \"metal nut\" --method mutual --against 200
-  blemish score photos/ --profile nut.blemish --out out/
+  blemish score photos/ --profile nut.blemish --out out/ --fail-on ng
+  find /line3 -name '*.png' -mmin -60 | blemish score --files-from - --profile nut.blemish
 
 Scores run from 0 to 1. Higher is more anomalous. Compare scores only within one product and one model.
 With 8 photos or more, each photo is also compared with the others. Compare such scores only within one run.
@@ -28,19 +31,23 @@ Exit codes:
   0    every photo was scored
   1    a photo could not be scored, or the model or the output cannot be used
   2    the command is wrong
+  3    --fail-on found such a photo
   130  Ctrl-C; if photos are compared, those that are already encoded are still scored")]
 pub struct Args {
     /// Photos, folders (with their subfolders) or patterns in quotes. PNG, JPEG, BMP, TIFF, WebP.
-    #[arg(required = true)]
+    #[arg(required_unless_present = "files_from")]
     pub photos: Vec<PathBuf>,
+    /// Take more photos from a file with a path on each line, or - for standard input.
+    #[arg(long, value_name = "FILE")]
+    pub files_from: Option<PathBuf>,
     #[command(flatten)]
     pub product: ProductArgs,
     /// A profile from `blemish enroll`. It brings the prompts, the reference photos and the threshold between ok and ng.
     #[arg(long, value_name = "FILE", conflicts_with_all = ["product", "prompts", "detect", "ignore",
           "adapter", "blocks", "fit", "size", "activation", "bit_depth", "roi"])]
     pub profile: Option<PathBuf>,
-    /// Replace the profile's false-alarm rate, 0 to 1.
-    #[arg(long, value_name = "RATE")]
+    /// Replace the profile's false-alarm rate, such as 0.05 or 5%.
+    #[arg(long, value_name = "RATE", value_parser = rate::parse)]
     pub false_alarm: Option<f64>,
     /// Write heat maps into this folder, with the photos' subfolders: PNG files of the photos' size.
     #[arg(long, value_name = "DIR")]
@@ -53,7 +60,7 @@ pub struct Args {
     #[arg(long, value_enum, default_value = "run", requires = "out")]
     pub scale: ScaleOf,
     /// Score only part I of N, counted from 0. A part is scored by prompts only, or with a profile. The results of all
-    /// parts, one after another, are the results of one run. N alone takes I from JOB_COMPLETION_INDEX or
+    /// parts, one after another, are the results of one run (a table is sorted within each part). N alone takes I from JOB_COMPLETION_INDEX or
     /// SLURM_ARRAY_TASK_ID.
     #[arg(long, value_name = "I/N", value_parser = shard::parse)]
     pub shard: Option<(usize, usize)>,
@@ -63,6 +70,15 @@ pub struct Args {
     /// How to print results. The default is a table on a terminal, and JSON Lines elsewhere.
     #[arg(long, value_enum)]
     pub format: Option<Format>,
+    /// End with exit code 3 if a photo is ng. `uncertain`: if a photo is ng or uncertain. Needs --profile.
+    #[arg(long, value_enum, value_name = "VERDICT", requires = "profile")]
+    pub fail_on: Option<FailOn>,
+    /// Order of the table: the highest score first, or the order of the photos [default: score].
+    #[arg(long, value_enum, value_name = "ORDER")]
+    pub sort: Option<Order>,
+    /// Print only the first N rows of the table.
+    #[arg(long, value_name = "N")]
+    pub top: Option<usize>,
     #[command(flatten)]
     pub method: MethodArgs,
     #[command(flatten)]
@@ -76,4 +92,11 @@ pub struct Args {
 pub enum ScaleOf {
     Run,
     Image,
+}
+
+/// The verdicts that `--fail-on` looks for.
+#[derive(Clone, Copy, PartialEq, ValueEnum)]
+pub enum FailOn {
+    Ng,
+    Uncertain,
 }

@@ -86,6 +86,10 @@ impl ScoreContext {
         })
     }
 
+    pub fn has_profile(&self) -> bool {
+        self.enrolled.is_some()
+    }
+
     pub fn score(
         &self,
         detector: &Detector,

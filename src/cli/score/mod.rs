@@ -2,10 +2,12 @@
 
 mod args;
 mod context;
+mod ignoring;
 mod mutual;
 mod per_photo;
 mod plan;
 mod sink;
+mod table;
 
 use std::process::ExitCode;
 
@@ -25,7 +27,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
             let (context, detector) = ScoreContext::by_profile(*by)?;
             let mut sink = ResultSink::new(&context, &plan);
             per_photo::score(&mut sink, &detector)?;
-            Ok(sink.finish())
+            sink.finish()
         }
         Source::Prompts(by) => by_prompts(&plan, *by),
     }
@@ -55,5 +57,5 @@ fn by_prompts(plan: &Plan, by: plan::ByPrompts) -> anyhow::Result<ExitCode> {
         }
         per_photo::score(&mut sink, &context.detector(&model)?)?;
     }
-    Ok(sink.finish())
+    sink.finish()
 }

@@ -68,6 +68,7 @@ pub fn score(
     bar.reset();
     bar.set_length(of as u64);
     say_what_came(sink, &scores, &failed);
+    sink.begin();
     keep(sink, &scores, setup, method)?;
     Ok(true)
 }
@@ -121,14 +122,12 @@ fn say_products(sink: &ResultSink, groups: &[Option<bool>], setup: &MutualSetup,
             (0..groups.len()).filter(|photo| groups[*photo] == Some(group)).collect();
         format!("{} photos like {}", own.len(), sink.plan.photos[own[0]].display())
     };
-    let done = match (setup.apart, setup.options.with_prompts) {
+    let done = match setup.apart {
         _ if stopped => "the run was stopped, so they are not scored apart",
-        (true, _) => "each product is scored by itself",
-        (false, true) => {
-            "all photos are scored by prompts alone; --apart scores each product by itself, and --method mutual scores \
-             all photos together"
+        true => "each product is scored by itself",
+        false => {
+            "all photos are compared; if they are two products, --apart compares each by itself"
         }
-        (false, false) => "--apart scores each product by itself",
     };
     let (first, second) = (of(false), of(true));
     sink.say(&format!(

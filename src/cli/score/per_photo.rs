@@ -9,6 +9,7 @@ use crate::cli::inputs::named;
 
 pub fn score(sink: &mut ResultSink, detector: &Detector) -> anyhow::Result<()> {
     let plan = sink.plan;
+    sink.begin();
     std::thread::scope(|scope| {
         // The next photo is read while this one is scored.
         let (sender, receiver) = sync_channel(1);
@@ -35,7 +36,7 @@ pub fn score(sink: &mut ResultSink, detector: &Detector) -> anyhow::Result<()> {
                 Ok((record, finding, photo)) => sink.keep(i, record, &finding, photo)?,
                 Err(error) => {
                     sink.fail(&named(path, &error));
-                    true
+                    sink.goes_on()
                 }
             };
             sink.bar.inc(1);

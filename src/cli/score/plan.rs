@@ -1,20 +1,24 @@
 //! Resolves and checks the flags of `blemish score` before a model is opened.
 
 use std::collections::HashSet;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use blemish::image::BitDepth;
 use blemish::mutual::MutualOptions;
 use blemish::prompt::Role;
 use blemish::{Error, Profile};
 
-use super::args::{Args, ScaleOf};
+use super::args::{Args, FailOn, ScaleOf};
+use super::table::{Order, TableStyle};
 use crate::cli::args::method::{MethodChoice, ScoringMode};
 use crate::cli::args::model::ModelChoice;
 use crate::cli::args::product::ProductChoice;
 use crate::cli::args::rate::check_rate;
 use crate::cli::inputs::{Inputs, check_writable};
-use crate::cli::printer::Format;
+use crate::cli::printer::{Format, default_format};
+
+/// Larger files are refused: a million paths need about 100 MB.
+const LONGEST_LIST: u64 = 256 << 20;
 
 /// What the photos are scored with.
 pub enum Source {
@@ -58,10 +62,9 @@ pub struct Plan {
     /// For each photo, the path of its pictures without extension. None without `--out`.
     pub targets: Vec<Option<PathBuf>>,
     pub drawing: Drawing,
-    /// None: the default.
-    pub format: Option<Format>,
-    /// With `--shard`, only the first part prints a header.
-    pub has_header: bool,
+    pub format: Format,
+    pub table: TableStyle,
+    pub fail_on: Option<FailOn>,
     pub depth: BitDepth,
     pub quiet: bool,
     /// The number of inputs that cannot be used. They were reported.
@@ -71,12 +74,17 @@ pub struct Plan {
 /// Resolves the flags. None if no photo was found, which was reported.
 pub fn resolve(args: &Args) -> anyhow::Result<Option<(Plan, Source)>> {
     // Wrong flags are reported before missing photos, and these before mistakes in the prompt file.
+    check_table(args)?;
     let source = match &args.profile {
         Some(file) => Ok(by_profile(args, file.clone())?),
         None => Err(comparison(args)?),
     };
-    let inputs = Inputs::find(&args.photos, args.out.as_deref());
-    inputs.errors.iter().for_each(|error| say!("{error}"));
+    let mut photos = args.photos.clone();
+    if let Some(list) = &args.files_from {
+        photos.extend(listed(list)?);
+    }
+    let inputs = Inputs::find(&photos, args.out.as_deref());
+    inputs.report(args.method.model.quiet);
     if inputs.photos.is_empty() {
         return Ok(None);
     }
@@ -102,8 +110,41 @@ pub fn resolve(args: &Args) -> anyhow::Result<Option<(Plan, Source)>> {
     let failed = inputs.errors.len();
     let all = inputs.photos.into_iter().zip(targets).enumerate();
     let (photos, targets) = all.filter(|(i, _)| i % parts == part).map(|(_, photo)| photo).unzip();
-    let (format, has_header) = (args.format, part == 0);
-    Ok(Some((Plan { photos, targets, drawing, format, has_header, depth, quiet, failed }, source)))
+    // With `--shard`, only the first part prints a header.
+    let table = TableStyle {
+        order: args.sort.unwrap_or(Order::Score),
+        top: args.top.unwrap_or(usize::MAX),
+        has_header: part == 0,
+    };
+    let (format, fail_on) = (args.format.unwrap_or(default_format()), args.fail_on);
+    let plan = Plan { photos, targets, drawing, format, table, fail_on, depth, quiet, failed };
+    Ok(Some((plan, source)))
+}
+
+/// The paths in a file, one on each line.
+fn listed(list: &Path) -> anyhow::Result<Vec<PathBuf>> {
+    let bytes = blemish::files::read_text(list, LONGEST_LIST)
+        .map_err(|source| Error::Read { path: list.to_path_buf(), source })?;
+    let text = String::from_utf8(bytes);
+    let text = text.map_err(|_| Error::setting("files-from", "a path in it is not UTF-8"))?;
+    let lines = text.lines().filter(|line| !line.is_empty());
+    let paths: Vec<PathBuf> = lines.map(PathBuf::from).collect();
+    if paths.is_empty() {
+        let why = "holds no path; give one on each line";
+        return Err(Error::setting(format!("files-from {}", list.display()), why).into());
+    }
+    Ok(paths)
+}
+
+/// Refuses the flags of the table for other formats.
+fn check_table(args: &Args) -> blemish::Result<()> {
+    let flag = if args.sort.is_some() { "sort" } else { "top" };
+    let is_given = args.sort.is_some() || args.top.is_some();
+    match args.format.unwrap_or(default_format()) {
+        Format::Table => Ok(()),
+        _ if !is_given => Ok(()),
+        _ => Err(Error::setting(flag, "is for the table; add --format table")),
+    }
 }
 
 fn by_profile(args: &Args, file: PathBuf) -> anyhow::Result<ByProfile> {
