@@ -157,7 +157,7 @@ fn known_defects_measure_every_reference_method() {
     let on_bad = summary["on_bad"].as_array().unwrap();
     assert_eq!(on_bad.len(), 7);
     let own = on_bad.iter().find(|on| on["reference_method"] == "april-gan").unwrap();
-    assert_eq!((&own["ng"], &own["photos"]), (&2.into(), &2.into()));
+    assert_eq!((&own["found"], &own["photos"]), (&2.into(), &2.into()));
     assert_eq!(own["image_auroc"], 1.0);
     // As `score` says.
     let verdicts = score(home, &["bad"]);

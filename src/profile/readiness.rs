@@ -105,6 +105,7 @@ fn verdict(kinds: &[KindReadiness], good: usize, odd: usize) -> (&'static str, S
         chosen.map(|(kind, share)| format!("{kind} ({:.0} %)", share * 100.0)).collect::<Vec<_>>()
     };
     let (found, missed) = (clear(&|share| share >= FOUND), clear(&|share| share < MISSED));
+    let some = clear(&|share| (MISSED..FOUND).contains(&share));
     let all = clear(&|_| true).len();
     if all == 0 {
         return ("add references", "a single photo cannot be compared with others".into());
@@ -113,14 +114,11 @@ fn verdict(kinds: &[KindReadiness], good: usize, odd: usize) -> (&'static str, S
         let are = if odd == 1 { "photo is" } else { "photos are" };
         return ("add references", format!("{odd} {are} far from the others: check that first"));
     }
-    let what = match (&found[..], &missed[..]) {
-        ([], []) => "finds a part of the clear damage of each kind".to_string(),
-        (found, []) => format!("finds clear damage: {}", found.join(", ")),
-        ([], missed) => format!("misses clear damage: {}", missed.join(", ")),
-        (found, missed) => {
-            format!("finds clear damage: {}; misses: {}", found.join(", "), missed.join(", "))
-        }
-    };
+    let lists = [("finds", &found), ("finds some of", &some), ("misses", &missed)];
+    let lists = lists.iter().filter(|(_, kinds)| !kinds.is_empty());
+    let lists: Vec<String> =
+        lists.map(|(verb, kinds)| format!("{verb} {}", kinds.join(", "))).collect();
+    let what = format!("of clear damage it {}", lists.join("; "));
     match () {
         () if good < ENOUGH => {
             let few = format!("{good} photos are too few to be sure; {ENOUGH} are enough");

@@ -98,7 +98,7 @@ def run_all(asked: argparse.Namespace, stock: Stock, sets: Sets) -> None:
     net, layers = begin(asked.start, stock, asked.from_scratch)
     context = net.config["text_config"]["max_position_embeddings"]
     tokens = losses.Tokens(asked.start, context)
-    helpers = losses.Helpers(len(stock.family_list), net.config["projection_dim"])
+    helpers = losses.Helpers(len(stock.family_list))
     run = Run(net, layers, helpers, Options(steps=asked.steps, seed=asked.seed))
     twin, twin_layers = begin(asked.start, stock, asked.from_scratch)
 

@@ -20,7 +20,6 @@ from .stock import Stock
 from .train import WEIGHTS, Batches, Options, Run, adopt
 
 BATCH = 24
-NT_XENT = 0.2
 NO_DENSE = "without dense and dense types"
 
 
@@ -71,7 +70,6 @@ VARIANTS = [
     Variant("without helpers", {"helpers": 0.0}),
     Variant("without the trunk", {}, without_trunk),
     Variant("AdamW instead of Muon", {}, adam_only),
-    Variant(f"with NT-Xent, weight {NT_XENT}", {"nt-xent": NT_XENT}),
 ]
 
 
@@ -81,7 +79,7 @@ def run_of(variant: Variant, trunk: Remembered, start: Path, stock: Stock, optio
     torch.manual_seed(seed)
     net, layers = begin(start, stock, from_scratch=True)
     net.trunk = trunk
-    helpers = losses.Helpers(len(stock.family_list), net.config["projection_dim"])
+    helpers = losses.Helpers(len(stock.family_list))
     weights = WEIGHTS | variant.weights
     run = Run(net, layers, helpers, replace(options, seed=seed, weights=weights))
     if variant.change:
@@ -91,7 +89,7 @@ def run_of(variant: Variant, trunk: Remembered, start: Path, stock: Stock, optio
 
 def ablate(start: Path, stock: Stock, sets: Sets, steps: int, seed: int) -> None:
     """Trains all variants, and prints a Markdown table."""
-    options = Options(steps=steps, batch=BATCH, seed=seed, weights=WEIGHTS | {"nt-xent": NT_XENT})
+    options = Options(steps=steps, batch=BATCH, seed=seed)
     first, layers = begin(start, stock, from_scratch=True)
     trunk = Remembered(first.trunk)
     tokens = losses.Tokens(start, first.config["text_config"]["max_position_embeddings"])
@@ -101,8 +99,7 @@ def ablate(start: Path, stock: Stock, sets: Sets, steps: int, seed: int) -> None
     for step in range(steps):
         batch = batches.ready.get().on_device()
         for run in runs:
-            wants_views = run.options.weights["nt-xent"] > 0
-            run.advance(batch if wants_views else replace(batch, views=None), tokens)
+            run.advance(batch, tokens)
         if (step + 1) % 10 == 0:
             left = (time.monotonic() - started) / (step + 1) * (steps - step - 1) / 60
             print(f"step {step + 1}/{steps}, {left:.0f} min left", file=sys.stderr, flush=True)

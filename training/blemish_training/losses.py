@@ -24,14 +24,13 @@ GRID = 15
 @dataclass
 class Batch:
     """Pictures [n, 3, side, side], normalised; the defective share of each patch [n, grid^2]; the
-    number of each one's family and defect; a second view of the same pictures, for NT-Xent."""
+    number of each one's family and defect."""
 
     pixels: Tensor
     coverage: Tensor
     families: list[str]
     family_numbers: Tensor
     defects: Tensor
-    views: Tensor | None = None
 
     def on_device(self) -> Batch:
         """The same batch on the thread's device."""
@@ -118,16 +117,14 @@ def texts_for(model: Hybrid, batch: Batch, tokens: Tokens, lots: np.random.Gener
 
 
 class Helpers(nn.Module):
-    """Parts that only training needs: linear heads for family and type, and SimCLR's projection."""
+    """Parts that only training needs: linear heads for family and type."""
 
-    def __init__(self, families: int, embedding: int):
+    def __init__(self, families: int):
         super().__init__()
         self.family = nn.Linear(WIDTH, families)
         self.defect = nn.Linear(WIDTH, len(TYPES))
         self.patch_defects = nn.ModuleList(nn.Linear(WIDTH, len(TYPES)) for _ in range(2))
         self.norms = nn.ModuleList(Norm(WIDTH) for _ in range(2))
-        hidden = nn.Linear(embedding, embedding)
-        self.projection = nn.Sequential(hidden, nn.ReLU(), nn.Linear(embedding, embedding))
 
 
 def image_terms(model: Hybrid, batch: Batch, texts: Texts, image: Tensor, seen: Tensor) -> dict:
@@ -253,16 +250,6 @@ def window_term(
     return {"windows": loss}
 
 
-def nt_xent(one: Tensor, other: Tensor, temperature: float = 0.2) -> Tensor:
-    """SimCLR's loss (Chen et al. 2020, arXiv 2002.05709, equation 1) of two views, [n, width]."""
-    views = F.normalize(torch.cat([one, other]).float(), dim=-1)
-    similar = views @ views.t() / temperature
-    similar.fill_diagonal_(float("-inf"))
-    count = len(one)
-    partner = torch.cat([torch.arange(count) + count, torch.arange(count)])
-    return F.cross_entropy(similar, partner)
-
-
 def cropped(tokens: Tensor, coverage: Tensor, side: int, lots: np.random.Generator):
     """A random square of each picture's tokens, with its class token, and the square's coverage."""
     corners = lots.integers(0, GRID + 1 - side, (len(tokens), 2))
@@ -300,7 +287,4 @@ def terms(
         found |= helper_terms(helpers, batch, outputs, final, seen)
     if weights["windows"]:
         found |= window_term(model, batch, texts, tokens, lots)
-    if batch.views is not None:
-        other = model.image(model.blocks(model.tokens(batch.views, torch.bfloat16))[-1])
-        found["nt-xent"] = nt_xent(helpers.projection(image), helpers.projection(other))
     return found

@@ -22,9 +22,9 @@ from .stock import Stock
 
 WEIGHTS = {
     "image": 1.0, "captions": 0.5, "types": 0.4, "dense": 1.0, "dense types": 0.2,
-    "windows": 0.7, "helpers": 0.5, "nt-xent": 0.0,
+    "windows": 0.7, "helpers": 0.5,
 }  # fmt: skip
-"""Factors of the terms: those of the prototype. NT-Xent was not tried yet."""
+"""Factors of the terms: those of the prototype."""
 
 
 JUDGED_EVERY = 250
@@ -69,14 +69,12 @@ class Batches(threading.Thread):
         else:
             pairs = lots.integers(len(self.stock), size=count)
             defective = lots.random(count) < 0.5
-        pictures, covered, views = [], [], []
+        pictures, covered = [], []
         for pair, bad in zip(pairs, defective, strict=True):
             original, mask = self.stock.picture(pair, bad)
             picture, changed = augmented(original, mask, lots)
             pictures.append(picture)
             covered.append(coverage(changed, losses.GRID).reshape(-1))
-            if self.options.weights["nt-xent"]:
-                views.append(augmented(original, mask, lots)[0])
         families = [self.stock.families[pair] for pair in pairs]
         numbers = [self.stock.family_list.index(family) for family in families]
         kinds = [self.stock.defects[p] * int(b) for p, b in zip(pairs, defective, strict=True)]
@@ -86,7 +84,6 @@ class Batches(threading.Thread):
             families,
             torch.tensor(numbers),
             torch.tensor(kinds),
-            normalised(np.stack(views)) if views else None,
         )
 
 

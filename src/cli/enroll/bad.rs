@@ -15,8 +15,8 @@ use crate::cli::progress::progress_bar;
 #[derive(Clone, Serialize)]
 pub struct OnBad {
     pub reference_method: &'static str,
-    /// How many of the defective photos are `ng`.
-    pub ng: usize,
+    /// How many of the defective photos are found: above the line, or above all good photos if there are too few for it.
+    pub found: usize,
     pub photos: usize,
     /// The share of pairs in which the defective photo scores above the held-out good one, 0..1.
     pub image_auroc: Option<f64>,
@@ -60,7 +60,7 @@ struct Judge {
     detector: Detector,
     calibration: Calibration,
     false_alarm: f64,
-    found: OnBad,
+    on_bad: OnBad,
     /// For each photo, the share of good photos that score below it.
     above: f64,
 }
@@ -96,7 +96,7 @@ impl Judge {
             detector: profile.detector(model.clip.clone())?,
             calibration: profile.calibration(),
             false_alarm: profile.about().false_alarm,
-            found: OnBad { reference_method, ng: 0, photos: 0, image_auroc: None },
+            on_bad: OnBad { reference_method, found: 0, photos: 0, image_auroc: None },
             above: 0.0,
         })
     }
@@ -104,10 +104,10 @@ impl Judge {
     fn score(&mut self, photo: &Photo, product: &Product) -> blemish::Result<()> {
         let score = self.detector.inspect(photo, product)?.score;
         let good = self.calibration.photos();
-        self.found.photos += 1;
+        self.on_bad.photos += 1;
         if let Some(p_value) = self.calibration.p_value(score) {
-            let verdict = Decision::new(p_value, good, self.false_alarm);
-            self.found.ng += usize::from(verdict == Decision::Ng);
+            let rate = self.false_alarm.max(Calibration::best(good));
+            self.on_bad.found += usize::from(Decision::new(p_value, good, rate) == Decision::Ng);
             // The p-value counts the good photos that reach the score, and one more.
             let reaching = p_value * (good + 1) as f64 - 1.0;
             self.above += 1.0 - reaching / good as f64;
@@ -116,20 +116,20 @@ impl Judge {
     }
 
     fn finish(self) -> OnBad {
-        let photos = self.found.photos;
+        let photos = self.on_bad.photos;
         let has_pairs = self.calibration.photos() > 0 && photos > 0;
-        OnBad { image_auroc: has_pairs.then(|| self.above / photos as f64), ..self.found }
+        OnBad { image_auroc: has_pairs.then(|| self.above / photos as f64), ..self.on_bad }
     }
 }
 
 /// The method that finds most; `own` if it finds as much. None if nothing is found.
 pub fn best<'a>(methods: &'a [OnBad], own: &str) -> Option<&'a OnBad> {
-    let key = |on: &OnBad| (on.ng, on.image_auroc.unwrap_or_default());
+    let key = |on: &OnBad| (on.found, on.image_auroc.unwrap_or_default());
     let better = |a: &&OnBad, b: &&OnBad| {
         let ((found_a, auroc_a), (found_b, auroc_b)) = (key(a), key(b));
         let is_own = |on: &OnBad| on.reference_method == own;
         let found = found_a.cmp(&found_b).then(auroc_a.total_cmp(&auroc_b));
         found.then(is_own(a).cmp(&is_own(b)))
     };
-    methods.iter().max_by(better).filter(|best| best.ng > 0)
+    methods.iter().max_by(better).filter(|best| best.found > 0)
 }

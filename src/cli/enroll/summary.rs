@@ -129,13 +129,17 @@ impl<'a> Summary<'a> {
         if self.on_bad.is_empty() {
             return Ok(());
         }
-        writeln!(out, "{:<14}  {:>6}  {:>6}  defective photos", "method", "ng", "AUROC")?;
-        for OnBad { reference_method, ng, photos, image_auroc } in &self.on_bad {
+        writeln!(out, "{:<14}  {:>6}  {:>6}  defective photos", "method", "found", "AUROC")?;
+        for OnBad { reference_method, found, photos, image_auroc } in &self.on_bad {
             let auroc = image_auroc.map_or("-".into(), |auroc| format!("{auroc:.3}"));
-            writeln!(out, "{reference_method:<14}  {:>6}  {auroc:>6}", format!("{ng}/{photos}"))?;
+            writeln!(
+                out,
+                "{reference_method:<14}  {:>6}  {auroc:>6}",
+                format!("{found}/{photos}")
+            )?;
         }
         match bad::best(&self.on_bad, self.reference_method).map(|best| best.reference_method) {
-            None => writeln!(out, "no method calls one of them ng"),
+            None => writeln!(out, "no method finds one of them"),
             Some(name) if name == self.reference_method => {
                 writeln!(out, "{name} finds most of them")
             }
