@@ -37,7 +37,7 @@ pub(super) fn scale(held: &[&HeldOutScore]) -> (f32, f32) {
 
 /// Damage of a kind is found if this share of its clear cases is.
 const FOUND: f64 = 0.9;
-/// Damage of a kind is missed if a smaller share of its clear cases is found.
+/// Damage of a kind is missed if a smaller share of its cases is found.
 const MISSED: f64 = 0.5;
 /// With this many references the shares are reliable.
 const ENOUGH: usize = 8;
@@ -99,12 +99,17 @@ fn kinds(damaged: &[DamagedCopy], line: f32) -> Vec<KindReadiness> {
 }
 
 fn verdict(kinds: &[KindReadiness], good: usize, odd: usize) -> (&'static str, String) {
-    let clear = |wanted: &dyn Fn(f64) -> bool| {
-        let chosen = kinds.iter().filter_map(|kind| Some((&kind.kind, kind.clear?)));
-        let chosen = chosen.filter(|(_, share)| wanted(*share));
-        chosen.map(|(kind, share)| format!("{kind} ({:.0} %)", share * 100.0)).collect::<Vec<_>>()
+    let listed = |share: Option<f64>, kind: &KindReadiness, wanted: &dyn Fn(f64) -> bool| {
+        let share = share.filter(|share| wanted(*share))?;
+        Some(format!("{} ({:.0} %)", kind.kind, share * 100.0))
     };
-    let (found, missed) = (clear(&|share| share >= FOUND), clear(&|share| share < MISSED));
+    let clear = |wanted: &dyn Fn(f64) -> bool| {
+        kinds.iter().filter_map(|kind| listed(kind.clear, kind, wanted)).collect::<Vec<_>>()
+    };
+    let is_missed = |share: f64| share < MISSED;
+    let slight: Vec<String> =
+        kinds.iter().filter_map(|kind| listed(kind.slight, kind, &is_missed)).collect();
+    let (found, missed) = (clear(&|share| share >= FOUND), clear(&is_missed));
     let some = clear(&|share| (MISSED..FOUND).contains(&share));
     let all = clear(&|_| true).len();
     if all == 0 {
@@ -114,7 +119,12 @@ fn verdict(kinds: &[KindReadiness], good: usize, odd: usize) -> (&'static str, S
         let are = if odd == 1 { "photo is" } else { "photos are" };
         return ("add references", format!("{odd} {are} far from the others: check that first"));
     }
-    let lists = [("finds", &found), ("finds some of", &some), ("misses", &missed)];
+    let lists = [
+        ("finds", &found),
+        ("finds some of", &some),
+        ("misses", &missed),
+        ("misses slight damage:", &slight),
+    ];
     let lists = lists.iter().filter(|(_, kinds)| !kinds.is_empty());
     let lists: Vec<String> =
         lists.map(|(verb, kinds)| format!("{verb} {}", kinds.join(", "))).collect();
@@ -124,7 +134,7 @@ fn verdict(kinds: &[KindReadiness], good: usize, odd: usize) -> (&'static str, S
             let few = format!("{good} photos are too few to be sure; {ENOUGH} are enough");
             ("add references", format!("{what}. {few}"))
         }
-        () if found.len() == all => ("ready", what),
+        () if found.len() == all && slight.is_empty() => ("ready", what),
         () if 2 * missed.len() > all => ("not suitable", what),
         () => ("partly", what),
     }
@@ -149,11 +159,16 @@ mod tests {
             verdict(&of([1.0, 0.95, 0.0]), 16, 0),
             (
                 "partly",
-                "finds clear damage: scratch (100 %), stain (95 %); misses: missing part (0 %)"
+                "of clear damage it finds scratch (100 %), stain (95 %); misses missing part (0 %)"
                     .into()
             )
         );
         assert_eq!(verdict(&of([1.0, 0.95, 0.9]), 16, 0).0, "ready");
+        let mut faint = of([1.0, 0.95, 0.9]);
+        (faint[0].slight, faint[1].slight) = (Some(0.25), Some(0.5));
+        let (verdict_of_faint, why) = verdict(&faint, 16, 0);
+        assert_eq!(verdict_of_faint, "partly");
+        assert!(why.ends_with("; misses slight damage: scratch (25 %)"), "{why}");
         assert_eq!(verdict(&of([1.0, 0.3, 0.2]), 16, 0).0, "not suitable");
         assert_eq!(verdict(&of([1.0, 1.0, 1.0]), 7, 0).0, "add references");
         assert!(verdict(&of([1.0, 0.2, 1.0]), 16, 1).1.starts_with("1 photo is far"));
