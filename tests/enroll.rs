@@ -149,7 +149,7 @@ fn further_good_photos_keep_a_promise() {
 
 #[test]
 fn known_defects_measure_every_reference_method() {
-    let home = home_with(8);
+    let home = home_with(5);
     let home = home.path();
     (0..2).for_each(|i| part(&home.join(format!("bad/{i}.png")), 800 + i, Some((0.4, 0.5))));
     let asked = ["--reference", "good", "--bad", "bad", "--false-alarm", "0.2"];
@@ -170,11 +170,10 @@ fn known_defects_measure_every_reference_method() {
         names.contains(&"missing part") && kinds[0]["clear"].as_f64().unwrap() > 0.5,
         "{kinds:?}"
     );
-    let table = enroll(home, &[&asked[..], &["--format", "table"]].concat()).success();
-    table.stdout(contains("april-gan          2/2   1.000")).stdout(contains("missing part "));
     std::fs::write(home.join("bad/x.png"), "no picture").unwrap();
-    let some = enroll(home, &asked).code(1).stderr(contains("x.png"));
-    assert_eq!(json(&some)[0]["on_bad"][0]["photos"], 2);
+    let table = enroll(home, &[&asked[..], &["--format", "table"]].concat());
+    let table = table.code(1).stderr(contains("x.png"));
+    table.stdout(contains("april-gan          2/2   1.000")).stdout(contains("missing part "));
 }
 
 #[test]

@@ -440,7 +440,7 @@ fn profiles_also_with_a_right_hash() {
             false_alarm: 0.05,
             region: None,
             seed: 0,
-            simulates_damage: true,
+            simulates_damage: false,
             progress: &|_, _| {},
         };
         let photos = EnrollPhotos { references: &references, calibration: &[] };
