@@ -378,7 +378,7 @@ fn a_stopped_table_is_printed() {
     photos(&home.join("p"), 400);
     let score = ["score", "p", "--product", "plate", "--format", "table", "--method", "april-gan"];
     let child = process(home, &score).spawn().unwrap();
-    std::thread::sleep(Duration::from_secs(3));
+    std::thread::sleep(Duration::from_millis(1500));
     // SAFETY: a signal to a child of our own.
     assert_eq!(unsafe { libc::kill(child.id() as i32, libc::SIGINT) }, 0);
     let output = child.wait_with_output().unwrap();

@@ -344,6 +344,9 @@ fn a_list_names_the_photos() {
     run(&["--files-from", "empty"], "")
         .code(2)
         .stderr(contains("--files-from empty: holds no path"));
+    run(&["--files-from", "-", "--prompts", "-"], "a.png")
+        .code(2)
+        .stderr(contains("the prompts too"));
     run(&["--files-from", "none"], "").code(1).stderr(contains("none: cannot read"));
     run(&[], "").code(2);
 }

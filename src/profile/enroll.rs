@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::damage::{DamageKind, Rectangle, damaged, moved};
+use super::damage::{COPIES, Damage, MOVES, damaged_copies, moved_copies};
 use super::readiness::{DamagedCopy, flag_odd, readiness, scale};
 use super::{Calibration, KindAbout, Profile, ProfileAbout, Readiness, ReferenceAbout};
 use crate::adapter::Adapter;
@@ -147,12 +147,7 @@ pub fn enroll(
     let damaged: Vec<DamagedCopy> = damages
         .into_iter()
         .zip(damaged)
-        .map(|((kind, is_slight, at), score)| DamagedCopy {
-            kind,
-            is_slight,
-            at,
-            score: score.clone(),
-        })
+        .map(|(damage, score)| DamagedCopy { damage, score: score.clone() })
         .collect();
     let mut about: Vec<ReferenceAbout> = references.into_iter().map(|photo| photo.about).collect();
     note_scores(&mut about, held_out)?;
@@ -333,18 +328,28 @@ impl<'a> Enrolment<'a> {
     fn variants(&self, references: &[EncodedReference]) -> Result<(Vec<Variant>, Vec<Damage>)> {
         let (size, grid) = (self.clip.size(), self.clip.grid());
         let pixels = self.region.as_ref().map(|region| &*region.pixels);
-        let versions = match references {
-            [single] => moves(single, size, grid),
-            _ if !self.options.simulates_damage => vec![],
-            several => versions(several, size, pixels, self.options.seed),
-        };
-        let count = versions.len();
+        let kept = references.iter().enumerate();
+        let kept = kept.filter_map(|(of, photo)| Some((of, photo, photo.prepared.as_ref()?)));
         let (mut variants, mut damages) = (Vec::new(), Vec::new());
-        for (i, Version { of, mut prepared, damage }) in versions.into_iter().enumerate() {
-            (self.options.progress)("simulated damage", (i + 1) as f64 / count as f64);
+        let mut encode = |of: usize, mut prepared: Prepared, total: usize| -> Result<()> {
+            (self.options.progress)("simulated damage", variants.len() as f64 / total as f64);
             pixels.iter().for_each(|region| prepared.blank_outside(region));
             variants.push(Variant { of, features: self.detector.encode(&prepared)?.features });
-            damages.extend(damage);
+            Ok(())
+        };
+        for (of, photo, prepared) in kept.clone() {
+            if references.len() == 1 {
+                moved_copies(prepared, size, grid).try_for_each(|copy| encode(of, copy, MOVES))?;
+            } else if self.options.simulates_damage {
+                // The seed comes from the photo itself, so other photos do not change its damage.
+                let own = u64::from_str_radix(&photo.about.sha256[..15], 16).unwrap_or(0);
+                let total = kept.clone().count() * COPIES;
+                let seed = self.options.seed ^ own;
+                for (copy, damage) in damaged_copies(prepared, size, pixels, seed) {
+                    encode(of, copy, total)?;
+                    damages.push(damage);
+                }
+            }
         }
         Ok((variants, damages))
     }
@@ -417,54 +422,6 @@ impl PhotoFile {
 
 pub(super) fn file_name(path: &Path) -> String {
     path.file_name().unwrap_or_default().to_string_lossy().into_owned()
-}
-
-/// Kind of the damage, whether it is slight, and where it is.
-type Damage = (DamageKind, bool, Rectangle);
-
-/// A changed copy of a reference photo.
-struct Version {
-    /// The index of the photo.
-    of: usize,
-    prepared: Prepared,
-    /// None if the copy is only moved.
-    damage: Option<Damage>,
-}
-
-/// A single reference, moved by half a patch in each direction.
-fn moves(single: &EncodedReference, size: usize, grid: usize) -> Vec<Version> {
-    let half = (size / grid / 2).max(1) as isize;
-    let moves = [(half, 0), (-half, 0), (0, half), (0, -half)];
-    let copy = |by: &(isize, isize)| {
-        let prepared = moved(single.prepared.as_ref()?, size, *by);
-        Some(Version { of: 0, prepared, damage: None })
-    };
-    moves.iter().filter_map(copy).collect()
-}
-
-/// The references with every kind of damage that can be drawn on them.
-fn versions(
-    references: &[EncodedReference],
-    size: usize,
-    region: Option<&[bool]>,
-    seed: u64,
-) -> Vec<Version> {
-    let mut versions = Vec::new();
-    for (of, photo) in references.iter().enumerate() {
-        let Some(undamaged) = &photo.prepared else { continue };
-        // The seed comes from the photo itself, so other photos do not change its damage.
-        let own = u64::from_str_radix(&photo.about.sha256[..15], 16).unwrap_or(0);
-        let each = DamageKind::ALL.iter().flat_map(|kind| [(*kind, false), (*kind, true)]);
-        for (number, (kind, is_slight)) in each.enumerate() {
-            let seed = seed ^ own ^ number as u64;
-            let Some((prepared, at)) = damaged(undamaged, size, region, (kind, is_slight), seed)
-            else {
-                continue;
-            };
-            versions.push(Version { of, prepared, damage: Some((kind, is_slight, at)) });
-        }
-    }
-    versions
 }
 
 crate::error::opaque_debug!(EnrollOptions<'_>);

@@ -1,11 +1,13 @@
 //! The product file, or profile: everything that is needed to score photos of one product, and the line between ok and
 //! ng.
 
+mod canvas;
 mod damage;
 mod decision;
 mod enroll;
 mod file;
 mod readiness;
+mod rectangle;
 
 use std::path::PathBuf;
 use std::sync::Arc;

@@ -1,6 +1,6 @@
 //! What the good photos tell about the profile: odd references, the colour scale, and what damage is found.
 
-use super::damage::{DamageKind, Rectangle};
+use super::damage::{Damage, DamageKind};
 use super::{KindReadiness, Readiness, ReferenceAbout};
 use crate::detect::{Fusion, HeldOutScore};
 use crate::metrics::auroc;
@@ -44,10 +44,7 @@ const ENOUGH: usize = 8;
 
 /// A damaged copy of a reference photo.
 pub(super) struct DamagedCopy {
-    pub kind: DamageKind,
-    pub is_slight: bool,
-    /// Where the damage is, on the model's square input.
-    pub at: Rectangle,
+    pub damage: Damage,
     pub score: HeldOutScore,
 }
 
@@ -67,7 +64,7 @@ pub(super) fn readiness(
     let kinds = line.map_or(vec![], |line| kinds(damaged, line));
     let is_hit = |copy: &&DamagedCopy| {
         let (x, y) = copy.score.peak_at;
-        copy.at.is_near((x * size as f32, y * size as f32), patch as f32 / 2.0)
+        copy.damage.at.is_near((x * size as f32, y * size as f32), patch as f32 / 2.0)
     };
     let hits = damaged.iter().filter(is_hit).count();
     let odd = references.iter().filter(|r| r.is_odd).count();
@@ -85,7 +82,9 @@ pub(super) fn readiness(
 /// What is found of each kind.
 fn kinds(damaged: &[DamagedCopy], line: f32) -> Vec<KindReadiness> {
     let found = |kind: DamageKind, is_slight: bool| {
-        let own = damaged.iter().filter(|copy| copy.kind == kind && copy.is_slight == is_slight);
+        let is_own =
+            |copy: &&DamagedCopy| (copy.damage.kind, copy.damage.is_slight) == (kind, is_slight);
+        let own = damaged.iter().filter(is_own);
         let found: Vec<bool> = own.map(|copy| copy.score.score > line).collect();
         let count = found.iter().filter(|found| **found).count();
         (!found.is_empty()).then(|| count as f64 / found.len() as f64)

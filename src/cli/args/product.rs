@@ -36,6 +36,11 @@ pub struct ProductChoice {
 }
 
 impl ProductArgs {
+    /// Whether the prompts come from standard input.
+    pub fn reads_stdin(&self) -> bool {
+        self.prompts.as_deref() == Some(Path::new("-"))
+    }
+
     /// Without `--prompts`, the prompt file of `method` is used.
     pub fn resolve(&self, method: &MethodEntry) -> blemish::Result<ProductChoice> {
         let file = self.prompts.as_deref().unwrap_or(Path::new(method.prompts));

@@ -61,8 +61,8 @@ pub struct Args {
     /// [default: the middle block, the last but one, and the trunk].
     #[arg(long, value_name = "N,...")]
     pub reference_blocks: Option<Layers>,
-    /// The share of good parts that may be marked ng, such as 0.05 or 5%. 0.05 needs 19 good photos, 0.01 needs 99. `score` and
-    /// `decide` can change it.
+    /// The share of good parts that may be marked ng, such as 0.05 or 5%. 0.05 needs 19 good photos, 0.01 needs 99.
+    /// `score` and `decide` can change it.
     #[arg(long, value_name = "RATE", default_value = "0.05", value_parser = rate::parse)]
     pub false_alarm: f64,
     /// Mask of the region of interest, with the photos' aspect ratio. White parts count, black parts do not.

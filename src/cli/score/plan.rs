@@ -81,6 +81,10 @@ pub fn resolve(args: &Args) -> anyhow::Result<Option<(Plan, Source)>> {
     };
     let mut photos = args.photos.clone();
     if let Some(list) = &args.files_from {
+        if args.product.reads_stdin() && list.as_os_str() == "-" {
+            let why = "standard input cannot hold the prompts too; give a file for one of them";
+            return Err(Error::setting("files-from -", why).into());
+        }
         photos.extend(listed(list)?);
     }
     let inputs = Inputs::find(&photos, args.out.as_deref());
