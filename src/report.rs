@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 
+use crate::profile::OTHER_PRODUCT;
 use crate::reference::Layers;
 
 /// The version of the fields. It grows when a field changes its meaning or is removed.
@@ -60,6 +61,8 @@ pub struct Record {
     pub reference_method: Option<String>,
     /// Number of reference photos.
     pub references: Option<usize>,
+    /// The share of the photo that is unlike the reference photos, 0..1. Above 0.6, it shows another product.
+    pub unlike_references: Option<f64>,
     /// The profile's file.
     pub profile: Option<String>,
     /// SHA-256 of the profile's content.
@@ -80,6 +83,13 @@ pub struct Record {
     pub overlay: Option<String>,
     /// The file of the map, if one was written.
     pub map: Option<String>,
+}
+
+impl Record {
+    /// Whether the photo resembles no reference photo.
+    pub fn is_other_product(&self) -> bool {
+        self.unlike_references.is_some_and(|share| share > OTHER_PRODUCT)
+    }
 }
 
 /// How the photos of a folder were compared with each other.

@@ -11,8 +11,8 @@ use plotters::style::{FontStyle, register_font};
 /// The name of the only font.
 pub(crate) const LETTERS: &str = "blemish";
 
-/// Draws on a white canvas of `size` (width, height) in pixels. Returns the bytes of a PNG.
-pub(crate) fn png(
+/// Draws on a white canvas of `size` (width, height) in pixels. Returns three bytes per pixel.
+pub(crate) fn draw(
     size: (u32, u32),
     draw: impl FnOnce(&Area<'_>) -> Result<(), Box<dyn std::error::Error>>,
 ) -> Vec<u8> {
@@ -28,6 +28,15 @@ pub(crate) fn png(
         draw(&area).expect("a picture of a fixed size, drawn in memory");
         area.present().expect("a picture in memory");
     }
+    rgb
+}
+
+/// The same as the bytes of a PNG.
+pub(crate) fn png(
+    size: (u32, u32),
+    content: impl FnOnce(&Area<'_>) -> Result<(), Box<dyn std::error::Error>>,
+) -> Vec<u8> {
+    let rgb = draw(size, content);
     let mut file = Cursor::new(Vec::new());
     PngEncoder::new(&mut file)
         .write_image(&rgb, size.0, size.1, ExtendedColorType::Rgb8)

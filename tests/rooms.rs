@@ -12,7 +12,8 @@ const FLOORS: &[(&str, &[&str])] = &[
     ("prompts, layers, references", &["adapter", "prompt", "reference"]),
     ("methods", &["detect"]),
     ("folders, training, measuring, enrolling", &["eval", "mutual", "profile", "train"]),
-    ("output", &["html", "render", "report", "sheet", "training_curves"]),
+    ("output", &["render", "report", "sheet", "training_curves"]),
+    ("pages", &["page"]),
 ];
 
 fn floor(module: &str) -> Option<usize> {

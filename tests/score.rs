@@ -61,10 +61,13 @@ fn scores_a_folder_and_mirrors_it_in_out() {
         let expected = ["a/1", "a/2", "b/4", "b/5", "b/deep/3"];
         let expected: Vec<String> =
             expected.iter().flat_map(|f| [format!("{f}.png"), format!("{f}.tiff")]).collect();
-        assert_eq!(files_below(&out), expected);
+        let (page, pictures): (Vec<_>, Vec<_>) =
+            files_below(&out).into_iter().partition(|file| file.starts_with("index"));
+        assert_eq!(pictures, expected);
+        assert_eq!(page.len(), 1 + 2 * 5, "the page, and for each photo a small photo and map");
     }
     let overlay = image::open(out.join("a/1.png")).unwrap();
-    assert_eq!((overlay.width(), overlay.height()), (60, 40));
+    assert_eq!((overlay.width(), overlay.height()), (60, 56), "with a strip below");
 }
 
 #[test]
@@ -169,9 +172,12 @@ fn bad_photos_are_reported_and_the_others_scored() {
         let lines: Vec<&str> = stderr.lines().filter(|line| line.contains(file)).collect();
         assert!(lines.len() == 1 && lines[0].contains(why), "{file}: {stderr}");
     }
-    assert_eq!(stderr.lines().count(), expected.len() + 1, "{stderr}");
+    // The page and the closing line come after.
+    assert_eq!(stderr.lines().count(), expected.len() + 2, "{stderr}");
     assert_eq!(rows(&assert.get_output().stdout).len(), 2);
-    assert_eq!(files_below(&out), ["photos/good.png", "photos/whole.png"]);
+    let mut pictures = files_below(&out);
+    pictures.retain(|file| !file.starts_with("index"));
+    assert_eq!(pictures, ["photos/good.png", "photos/whole.png"]);
 }
 
 /// A PNG with a header and almost no data.
@@ -259,7 +265,7 @@ fn a_photo_of_any_shape_is_scored() {
     for fit in ["squash", "letterbox", "crop"] {
         let out = home.path().join(fit);
         let assert = blemish(home.path())
-            .args(["score", "--product", "nut", "--fit", fit, "--out"])
+            .args(["score", "--product", "nut", "--fit", fit, "--no-strip", "--out"])
             .args([&out, &home.path().join("photos")])
             .assert()
             .success();
@@ -270,7 +276,7 @@ fn a_photo_of_any_shape_is_scored() {
             let whole = row["coverage"] == 1.0;
             assert_eq!(whole, fit != "crop", "{name} {fit}: {}", row["coverage"]);
         }
-        assert_eq!(files_below(&out).len(), 4);
+        assert_eq!(files_below(&out).len(), 4 + 1 + 2 * 4, "with the page and its pictures");
     }
 }
 
@@ -434,11 +440,15 @@ fn ctrl_c_leaves_whole_files_only() {
     assert!(kill.unwrap().success());
     assert_eq!(child.wait().unwrap().code(), Some(130));
     let files = files_below(&out);
-    assert!(!files.is_empty() && files.len() < 80, "{}", files.len());
+    let maps = files.iter().filter(|file| file.ends_with(".tiff")).count();
+    assert!((1..40).contains(&maps), "{maps}");
     for file in files {
         let path = out.join(&file);
         match path.extension().and_then(|e| e.to_str()) {
-            Some("png") => drop(image::open(&path).unwrap()),
+            Some("png" | "jpg") => drop(image::open(&path).unwrap()),
+            Some("html") => {
+                assert!(std::fs::read_to_string(&path).unwrap().ends_with("</html>"));
+            }
             Some("tiff") => {
                 let file = std::fs::File::open(&path).unwrap();
                 tiff::decoder::Decoder::new(file).unwrap().read_image().unwrap();
@@ -446,6 +456,66 @@ fn ctrl_c_leaves_whole_files_only() {
             _ => panic!("{file}"),
         }
     }
+}
+
+#[test]
+fn results_of_an_earlier_run_are_left_out_and_flags_of_other_commands_are_named() {
+    let home = tempdir().unwrap();
+    let home = home.path();
+    (0..2).for_each(|i| photo(&home.join(format!("photos/{i}.png")), 40, 40));
+    let run = |args: &[&str]| {
+        let mut command = blemish(home);
+        command.current_dir(home).args(["score", "--product", "nut"]).args(args).assert()
+    };
+    run(&["photos", "--out", "photos/results"]).success();
+    let assert = run(&["photos"]).success().stderr(contains("not read: 1 folders of results"));
+    assert_eq!(rows(&assert.get_output().stdout).len(), 2);
+    // Who asks for them gets them.
+    let assert = run(&["photos/results"]).success();
+    assert_eq!(rows(&assert.get_output().stdout).len(), 2 + 2 * 2);
+    run(&["photos", "--reference", "good"])
+        .code(2)
+        .stderr(contains("--reference is a flag of `blemish enroll`"));
+}
+
+#[test]
+fn a_stopped_run_goes_on_in_its_file() {
+    let home = tempdir().unwrap();
+    let home = home.path();
+    (0..5).for_each(|i| photo(&home.join(format!("photos/{i}.png")), 40 + i, 40));
+    let run = |more: &[&str]| {
+        let mut command = blemish(home);
+        command.current_dir(home).args(["score", "photos", "--product", "nut"]);
+        command.args(["--method", "april-gan", "--resume", "r.jsonl", "--out", "out"]);
+        command.args(more).assert()
+    };
+    run(&[]).success().stdout("").stderr(contains("5 of 5 photos were scored by april-gan\n"));
+    let whole = std::fs::read_to_string(home.join("r.jsonl")).unwrap();
+    let lines: Vec<&str> = whole.lines().collect();
+    // A run that was killed: two results, and the start of the third.
+    std::fs::write(
+        home.join("r.jsonl"),
+        format!("{}\n{}\n{}", lines[0], lines[1], &lines[2][..50]),
+    )
+    .unwrap();
+    run(&[])
+        .success()
+        .stderr(contains("3 of 3 photos were scored by april-gan, 2 were scored before"));
+    let scores = |text: &str| -> Vec<Value> {
+        let rows = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+        rows.map(|row| serde_json::json!([row["path"], row["score"]])).collect()
+    };
+    let again = std::fs::read_to_string(home.join("r.jsonl")).unwrap();
+    assert_eq!(scores(&again), scores(&whole));
+    // The page has them all.
+    let page = std::fs::read_to_string(home.join("out/index.html")).unwrap();
+    assert_eq!(page.matches("\"thumb\":\"index_files/").count(), 5);
+    run(&["--fit", "crop"])
+        .code(2)
+        .stderr(contains("--resume r.jsonl: holds results of another fit"));
+    let mut mutual = blemish(home);
+    mutual.current_dir(home).args(["score", "photos", "--product", "nut", "--resume", "r.jsonl"]);
+    mutual.assert().code(2).stderr(contains("each score depends on the other photos"));
 }
 
 #[test]

@@ -223,9 +223,15 @@ impl Adapter {
     }
 
     /// Which of these products are in the training data, as far as known. Results on their photos are not zero-shot.
+    /// Folders and people name a product differently (`mpdd_metal_plate`, "metal plate"): it is enough that the words of
+    /// one name are in the other.
     pub fn trained_on<'a>(&self, products: impl IntoIterator<Item = &'a str>) -> Vec<&'a str> {
-        let seen: BTreeSet<String> = self.about.products.iter().map(|p| plain(p)).collect();
-        products.into_iter().filter(|product| seen.contains(&plain(product))).collect()
+        let seen: Vec<Vec<String>> = self.about.products.iter().map(|name| words(name)).collect();
+        let is_seen = |product: &&str| {
+            let own = words(product);
+            seen.iter().any(|other| is_in(&own, other) || is_in(other, &own))
+        };
+        products.into_iter().filter(is_seen).collect()
     }
 
     /// The patches of each layer in the shared embedding, at unit length: `[grid^2, embedding]`. The layer on the trunk
@@ -248,9 +254,18 @@ impl Adapter {
     }
 }
 
-/// A product's name in lower case, without punctuation and spaces. Folders and flags spell names differently.
-fn plain(name: &str) -> String {
-    name.chars().filter(|c| c.is_alphanumeric()).flat_map(char::to_lowercase).collect()
+/// The words of a product's name in lower case, without punctuation.
+fn words(name: &str) -> Vec<String> {
+    let words = name.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty());
+    words.map(str::to_lowercase).collect()
+}
+
+/// Whether some words follow each other in a name, or make one word of it (`metalnut`).
+fn is_in(words: &[String], name: &[String]) -> bool {
+    if words.is_empty() {
+        return false;
+    }
+    name.windows(words.len()).any(|part| part == words) || words.concat() == name.concat()
 }
 
 fn start(sha256: &str) -> &str {
@@ -264,12 +279,14 @@ mod tests {
 
     #[test]
     fn products_are_the_same_however_they_are_written() {
-        let products = vec!["metal_nut".to_string(), "Zipper".to_string()];
+        let products = ["metal_nut", "Zipper", "mpdd_metal_plate"].map(String::from).to_vec();
         let about =
             AdapterAbout { blocks: vec![1], logit_scale: 1.0, products, ..AdapterAbout::default() };
         let zeros =
             |shape: &[usize]| Tensor::zeros(shape, candle_core::DType::F32, &Device::Cpu).unwrap();
         let adapter = Adapter::new("a", about, vec![(zeros(&[2, 3]), zeros(&[2]))]).unwrap();
-        assert_eq!(adapter.trained_on(["Metal nut", "bottle", "zipper"]), ["Metal nut", "zipper"]);
+        let seen = ["Metal nut", "metalnut", "zipper", "metal plate", "jacket zipper"];
+        let unseen = ["bottle", "zip", "platemetal", "nut plate", ""];
+        assert_eq!(adapter.trained_on(seen.into_iter().chain(unseen)), seen);
     }
 }

@@ -1,10 +1,12 @@
 //! Finds the photos that a command line names, and the paths of their results.
 
+use std::cell::Cell;
 use std::collections::{BTreeMap, HashSet};
 use std::path::{Component, Path, PathBuf};
 
 use blemish::Error;
 use blemish::data::{ENDINGS, has_photo_ending};
+use blemish::page::is_one as is_page;
 
 use super::terminal::message;
 
@@ -24,19 +26,20 @@ pub struct Inputs {
 }
 
 impl Inputs {
-    /// Finds files, folders (with their subfolders, in order of name) and glob patterns. Skips the folder `out` unless
-    /// an argument points into it: a second run should not score the pictures of the first run.
-    pub fn find(arguments: &[PathBuf], out: Option<&Path>) -> Self {
-        let out = out.map(real);
+    /// Finds files, folders (with their subfolders, in order of name) and glob patterns. Skips folders of
+    /// results unless an argument points into one: a second run should not score the pictures of the first run. These are
+    /// the folders of this run (`results`), and those with a page of an earlier run.
+    pub fn find(arguments: &[PathBuf], results: &[&Path]) -> Self {
+        let results: Vec<PathBuf> = results.iter().map(|folder| real(folder)).collect();
         let mut inputs = Self::default();
         for argument in arguments {
             if argument.is_dir() {
-                inputs.add_folder(argument, out.as_deref());
+                inputs.add_folder(argument, &results);
             } else if argument.exists() || !is_pattern(argument) {
                 // If the file does not exist, opening it reports that.
                 inputs.add(argument.clone());
             } else {
-                inputs.add_matches(argument, out.as_deref());
+                inputs.add_matches(argument, &results);
             }
         }
         inputs.base = match arguments {
@@ -54,14 +57,23 @@ impl Inputs {
         }
     }
 
-    fn add_folder(&mut self, folder: &Path, out: Option<&Path>) {
-        // The user asked for a folder inside `out`, so nothing is skipped.
-        let out = out.filter(|out| !real(folder).starts_with(out));
+    fn add_folder(&mut self, folder: &Path, results: &[PathBuf]) {
+        // Who asks for a folder inside such a folder gets it.
+        let own = real(folder);
+        let results: Vec<&PathBuf> = results.iter().filter(|out| !own.starts_with(out)).collect();
         let walk = walkdir::WalkDir::new(folder).follow_links(true).sort_by_file_name().into_iter();
+        let earlier = Cell::new(0);
         let wanted = |entry: &walkdir::DirEntry| {
-            let hidden = entry.file_name().as_encoded_bytes().starts_with(b".");
-            let is_out = || entry.file_type().is_dir() && out == Some(&real(entry.path()));
-            entry.depth() == 0 || !hidden && !is_out()
+            let is_hidden = entry.file_name().as_encoded_bytes().starts_with(b".");
+            if entry.depth() == 0 || is_hidden || !entry.file_type().is_dir() {
+                return entry.depth() == 0 || !is_hidden;
+            }
+            if results.contains(&&real(entry.path())) {
+                return false;
+            }
+            let has_page = PAGES.iter().any(|page| is_page(&entry.path().join(page)));
+            earlier.set(earlier.get() + usize::from(has_page));
+            !has_page
         };
         let mut found = false;
         for entry in walk.filter_entry(wanted) {
@@ -79,6 +91,9 @@ impl Inputs {
                     self.errors.push(format!("{}: cannot read: {error}", folder.display()));
                 }
             }
+        }
+        if earlier.get() > 0 {
+            *self.skipped.entry("folders of results".into()).or_default() += earlier.get();
         }
         if !found {
             let kinds = ENDINGS.join(", ");
@@ -106,9 +121,11 @@ impl Inputs {
         Some(format!("{others}{advice}"))
     }
 
-    fn add_matches(&mut self, pattern: &Path, out: Option<&Path>) {
+    fn add_matches(&mut self, pattern: &Path, results: &[PathBuf]) {
         let plain = pattern.components().take_while(|part| !is_pattern(Path::new(part)));
-        let out = out.filter(|out| !real(&plain.collect::<PathBuf>()).starts_with(out));
+        let plain = real(&plain.collect::<PathBuf>());
+        let results: Vec<PathBuf> =
+            results.iter().filter(|out| !plain.starts_with(out)).cloned().collect();
         // As in a shell, `*` does not match hidden files.
         let options =
             glob::MatchOptions { require_literal_leading_dot: true, ..glob::MatchOptions::new() };
@@ -120,8 +137,8 @@ impl Inputs {
         for path in paths {
             found = true;
             match path {
-                Ok(path) if out.is_some_and(|out| real(&path).starts_with(out)) => {}
-                Ok(path) if path.is_dir() => self.add_folder(&path, out),
+                Ok(path) if results.iter().any(|out| real(&path).starts_with(out)) => {}
+                Ok(path) if path.is_dir() => self.add_folder(&path, &results),
                 Ok(path) => self.add(path),
                 Err(error) => {
                     let (path, why) = (error.path().display(), error.error());
@@ -134,6 +151,30 @@ impl Inputs {
         }
     }
 
+    /// For each photo, its path below the folder of all photos.
+    fn below(&self) -> impl Iterator<Item = PathBuf> {
+        self.photos.iter().map(|photo| {
+            let photo = clean(photo);
+            let below = photo.strip_prefix(&self.base).map(Path::to_path_buf);
+            below.unwrap_or_else(|_| photo.file_name().unwrap_or_default().into())
+        })
+    }
+
+    /// For each photo, its path below the folder of all photos. `setting` is the flag that needs it.
+    ///
+    /// # Errors
+    /// If two photos have the same path.
+    pub fn relative(&self, setting: &str, to: &Path) -> Result<Vec<PathBuf>, Error> {
+        let paths: Vec<PathBuf> = self.below().collect();
+        match first_repeated(&paths) {
+            None => Ok(paths),
+            Some(path) => {
+                let why = format!("two photos would be {}; score them in two runs", path.display());
+                Err(Error::setting(format!("{setting} {}", to.display()), why))
+            }
+        }
+    }
+
     /// For each photo, a path below `out` without extension, in the same subfolders. If two photos differ only in their
     /// extension, all paths keep the extension.
     ///
@@ -141,18 +182,18 @@ impl Inputs {
     /// If a result would overwrite one of the photos, or another result.
     pub fn targets(&self, out: &Path, extensions: &[&str]) -> Result<Vec<PathBuf>, Error> {
         let refuse = |why: String| Err(Error::setting(format!("out {}", out.display()), why));
-        let relative = self.photos.iter().map(|photo| {
-            let photo = clean(photo);
-            let below = photo.strip_prefix(&self.base).map(Path::to_path_buf);
-            below.unwrap_or_else(|_| photo.file_name().unwrap_or_default().into())
-        });
-        let whole: Vec<PathBuf> = relative.map(|path| out.join(path)).collect();
+        let whole: Vec<PathBuf> = self.below().map(|path| out.join(path)).collect();
         let stems: Vec<PathBuf> = whole.iter().map(|path| path.with_extension("")).collect();
         let targets = if first_repeated(&stems).is_none() { stems } else { whole };
         let files: Vec<PathBuf> = targets
             .iter()
             .flat_map(|target| extensions.iter().map(|extension| with_suffix(target, extension)))
             .collect();
+        let pages = blemish::page::folder(&out.join(PAGES[0]));
+        if targets.iter().any(|target| target.starts_with(&pages)) {
+            let why = "the page's pictures are in index_files; rename that folder of photos";
+            return refuse(why.into());
+        }
         if let Some(file) = first_repeated(&files) {
             return refuse(format!(
                 "two photos would share the result file {}; score them in two runs",
@@ -166,6 +207,9 @@ impl Inputs {
         Ok(targets)
     }
 }
+
+/// The pages that mark a folder as results.
+const PAGES: [&str; 2] = ["index.html", "report.html"];
 
 /// Appends `.suffix` to the name. Dots in the name stay.
 pub fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
@@ -238,7 +282,7 @@ fn clean(path: &Path) -> PathBuf {
 }
 
 /// The real path of a folder, with all links resolved. Its last parts need not exist yet.
-fn real(folder: &Path) -> PathBuf {
+pub fn real(folder: &Path) -> PathBuf {
     if let Ok(real) = folder.canonicalize() {
         return real;
     }
@@ -304,17 +348,17 @@ mod tests {
         }
         std::os::unix::fs::symlink(at("photos"), at("link")).unwrap();
 
-        let twice = Inputs::find(&[at("photos"), at("link")], None);
+        let twice = Inputs::find(&[at("photos"), at("link")], &[]);
         assert_eq!(twice.photos, [at("photos/1.png"), at("photos/out/1.png")]);
         assert!(twice.targets(&at("link"), &["png"]).is_err());
 
         // Results of an earlier run are skipped under any name of their folder, unless an argument points into it.
         for out in [at("photos/out"), at("link/out")] {
             for inputs in [at("photos"), at("photos/*"), at("link/**/*.png")] {
-                let found = Inputs::find(std::slice::from_ref(&inputs), Some(&out));
+                let found = Inputs::find(std::slice::from_ref(&inputs), &[&out]);
                 assert_eq!((found.photos.len(), found.errors.len()), (1, 0), "{inputs:?}");
             }
-            assert_eq!(Inputs::find(&[at("photos/out/*.png")], Some(&out)).photos.len(), 1);
+            assert_eq!(Inputs::find(&[at("photos/out/*.png")], &[&out]).photos.len(), 1);
         }
     }
 
@@ -326,7 +370,7 @@ mod tests {
         let photos = ["set/1.png", "set/1_mask.png", "set/ground_truth/hole/1_mask.png"];
         let others = ["set/2.HEIC", "set/3.heic", "set/clip.mp4", "set/notes", "set/.hidden.raw"];
         photos.iter().chain(&others).for_each(|name| std::fs::write(at(name), "").unwrap());
-        let found = Inputs::find(&[at("set")], None);
+        let found = Inputs::find(&[at("set")], &[]);
         assert_eq!(found.photos, [at("set/1.png")]);
         let said = found.skipped().unwrap();
         assert!(
@@ -336,9 +380,9 @@ mod tests {
             "{said}"
         );
         // Who asks for masks gets them.
-        assert_eq!(Inputs::find(&[at("set/ground_truth")], None).photos.len(), 1);
-        assert_eq!(Inputs::find(&[at("set/*_mask.png")], None).photos.len(), 1);
-        assert_eq!(Inputs::find(&[at("set/1.png")], None).skipped(), None);
+        assert_eq!(Inputs::find(&[at("set/ground_truth")], &[]).photos.len(), 1);
+        assert_eq!(Inputs::find(&[at("set/*_mask.png")], &[]).photos.len(), 1);
+        assert_eq!(Inputs::find(&[at("set/1.png")], &[]).skipped(), None);
     }
 
     #[test]
@@ -346,7 +390,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let arguments =
             [folder.path().to_path_buf(), folder.path().join("*.png"), folder.path().join("[")];
-        let errors = Inputs::find(&arguments, None).errors;
+        let errors = Inputs::find(&arguments, &[]).errors;
         for (error, said) in errors.iter().zip(["no photos in", "no file matches", "not a pattern"])
         {
             assert!(error.contains(said), "{error}");

@@ -10,7 +10,9 @@ mod decide;
 mod encode;
 mod enroll;
 mod eval;
+mod ignoring;
 mod inputs;
+mod marks;
 mod models;
 mod printer;
 mod profile;
@@ -21,6 +23,7 @@ mod score;
 
 use std::process::ExitCode;
 
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 /// Find defects in product photos with CLIP.
@@ -46,7 +49,7 @@ enum Command {
 
 pub fn run() -> anyhow::Result<ExitCode> {
     terminal::handle_stop()?;
-    let matches = Cli::command().get_matches();
+    let matches = Cli::command().try_get_matches().unwrap_or_else(|error| refuse(&error));
     terminal::know_flags(flags(&matches));
     match Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit()).command {
         Command::Score(args) => score::run(&args),
@@ -59,6 +62,32 @@ pub fn run() -> anyhow::Result<ExitCode> {
         Command::Merge(args) => eval::merge(&args),
         Command::Models(args) => models::run(&args),
     }
+}
+
+/// Prints what is wrong with the command line, and ends the program. `--help` and `--version` come here, too.
+fn refuse(error: &clap::Error) -> ! {
+    // What cannot be printed cannot be told either.
+    let _ = error.print();
+    let flag = match (error.kind(), error.get(ContextKind::InvalidArg)) {
+        (ErrorKind::UnknownArgument, Some(ContextValue::String(flag))) => {
+            flag.trim_start_matches('-')
+        }
+        _ => std::process::exit(error.exit_code()),
+    };
+    let of: Vec<String> = with_flag(&Cli::command(), flag, "blemish");
+    if !of.is_empty() {
+        say!("--{flag} is a flag of {}", of.join(", "));
+    }
+    std::process::exit(error.exit_code())
+}
+
+/// The commands that have a flag.
+fn with_flag(command: &clap::Command, flag: &str, name: &str) -> Vec<String> {
+    let own = command.get_arguments().any(|argument| argument.get_long() == Some(flag));
+    let below = command
+        .get_subcommands()
+        .flat_map(|command| with_flag(command, flag, &format!("{name} {}", command.get_name())));
+    own.then(|| format!("`{name}`")).into_iter().chain(below).collect()
 }
 
 /// Tells an error. Returns the exit code: 2 for a wrong command, 1 for a failure.

@@ -135,6 +135,7 @@ mod tests {
             reference_method: None,
             references: None,
             profile: None,
+            unlike_references: None,
             profile_sha256: None,
             model: "tiny".into(),
             model_sha256: "00".into(),

@@ -126,7 +126,9 @@ impl Manifest {
         } else if has("vocab.json") && has("merges.txt") {
             Vocabulary::VocabAndMerges
         } else {
-            return Err("no tokenizer here: tokenizer.json, or vocab.json with merges.txt".into());
+            let why = "no tokenizer here; copy tokenizer.json of its repository into this folder (or vocab.json and \
+                       merges.txt). Models of OpenAI and open_clip share that of openai/clip-vit-large-patch14";
+            return Err(why.into());
         };
         let preprocessors = ["processor_config.json", "preprocessor_config.json"];
         let is_read = |name: &&str| config == HUGGING_FACE && has(name);

@@ -107,6 +107,13 @@ impl Mask {
         if !pixels.contains(&true) && grey.pixels().any(|p| p.0[0] > 0 && p.0[1] >= 128) {
             return Ok(marked(picture));
         }
+        // Soft edges and JPEG leave a few values between black and white.
+        let between =
+            grey.pixels().filter(|p| p.0[1] >= 128 && (48..208).contains(&p.0[0])).count();
+        if between > pixels.len() / 5 {
+            let why = "looks like a photo; a mask is black, and white where it counts";
+            return Err(Error::photo(file, why));
+        }
         let is_soft = grey.pixels().any(|p| p.0[1] >= 128 && !matches!(p.0[0], 0 | 255));
         let note = is_soft.then(|| "has more than two values; it was cut at half".to_string());
         let mask = Self::new(grey.width() as usize, grey.height() as usize, pixels);

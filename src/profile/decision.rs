@@ -56,6 +56,11 @@ impl Calibration {
         Self { scores }
     }
 
+    /// The scores in ascending order.
+    pub fn scores(&self) -> &[f32] {
+        &self.scores
+    }
+
     /// Number of good photos.
     pub fn photos(&self) -> usize {
         self.scores.len()

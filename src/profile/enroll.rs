@@ -16,7 +16,9 @@ use crate::error::{Error, Result};
 use crate::files::files_sha256;
 use crate::image::{BitDepth, Fit, Photo, Prepared};
 use crate::prompt::Product;
-use crate::reference::{FitOptions, Layers, Places, REFERENCE_METHODS, ReferenceEntry, Region};
+use crate::reference::{
+    FitOptions, Layers, Places, REFERENCE_METHODS, ReferenceEntry, Region, RegionShape,
+};
 
 /// Number of reference photos that get simulated damage: each gets every kind of it, clear and slight.
 const DAMAGED_PHOTOS: usize = 8;
@@ -39,8 +41,8 @@ pub struct EnrollOptions<'a> {
     pub prompts: String,
     /// The share of good parts that may be called `ng`, 0..1.
     pub false_alarm: f64,
-    /// A mask of the region of interest: white parts count.
-    pub region: Option<PathBuf>,
+    /// The region of interest.
+    pub region: Option<RegionShape>,
     /// Seed of all random choices.
     pub seed: u64,
     /// Whether simulated damage tests what the profile finds. It takes about as long as a hundred photos.
@@ -129,7 +131,7 @@ pub fn enroll(
     let prompts = options.method.make(&options.inputs)?;
     let pair = FewShotMethod::new(prompts, options.references, layers.clone());
     clip.check(&pair.taps())?;
-    let mut enrolment = Enrolment::begin(clip.clone(), &pair, options)?;
+    let mut enrolment = Enrolment::begin(clip.clone(), &pair, photos.references, options)?;
     let (references, calibration) = enrolment.read(photos);
     let references = enrolment.encode_references(&references)?;
 
@@ -249,10 +251,13 @@ impl<'a> Enrolment<'a> {
     fn begin(
         clip: Arc<Clip>,
         pair: &FewShotMethod,
+        photos: &[PathBuf],
         options: &'a EnrollOptions<'a>,
     ) -> Result<Self> {
         let region = match &options.region {
-            Some(mask) => Some(Region::open(mask, (clip.size(), clip.grid()), options.fit)?),
+            Some(shape) => {
+                Some(Region::open(shape, photos, (clip.size(), clip.grid()), options.fit)?)
+            }
             None => None,
         };
         let places = region.as_ref().map_or(Places::default(), |r| r.places(clip.grid()));

@@ -12,6 +12,7 @@ mod musc;
 mod padim;
 mod patchcore;
 mod region;
+mod shape;
 mod spade;
 
 use std::collections::BTreeMap;
@@ -35,6 +36,7 @@ use padim::Padim;
 use patchcore::PatchCore;
 pub(crate) use region::places_of;
 pub use region::{Region, RegionAbout};
+pub use shape::{Length, RegionShape};
 use spade::Spade;
 
 /// What a method stores about reference photos.

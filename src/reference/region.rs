@@ -1,20 +1,21 @@
 //! The region of interest: which part of the photos counts.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
 use super::Places;
+use super::shape::RegionShape;
 use crate::error::{Error, Result};
-use crate::image::{Fit, Mask, Placement};
+use crate::image::{Fit, Placement};
 
 /// The mask of a region of interest.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RegionAbout {
-    /// The file's name, without its folders.
+    /// The mask's file without its folders, or the rectangle or polygon as it was given.
     pub file: String,
-    /// Width in pixels.
+    /// Width in pixels. 0 if the region fits photos of any size.
     pub width: usize,
     /// Height in pixels.
     pub height: usize,
@@ -32,12 +33,18 @@ pub struct Region {
 }
 
 impl Region {
-    /// The region where a mask is white. The model's input has `size` pixels and `grid` patches along one side.
+    /// The region of a shape. The model's input has `size` pixels and `grid` patches along one side. `photos` are those
+    /// of the run: a rectangle or a polygon is drawn at their size.
     ///
     /// # Errors
-    /// [`Error::Photo`] if the file is not a picture, or if no patch is white enough.
-    pub fn open(mask: &Path, (size, grid): (usize, usize), fit: Fit) -> Result<Self> {
-        let white = Mask::white(mask)?;
+    /// [`Error::Photo`] if a mask is not a black and white picture, or if the region is smaller than a patch.
+    pub fn open(
+        shape: &RegionShape,
+        photos: &[PathBuf],
+        (size, grid): (usize, usize),
+        fit: Fit,
+    ) -> Result<Self> {
+        let white = shape.mask(photos)?;
         let placement = Placement::new((white.width, white.height), size, fit);
         let pixel = |i: usize| {
             let (x, y) = ((i % size) as f64 + 0.5, (i / size) as f64 + 0.5);
@@ -45,15 +52,26 @@ impl Region {
             placement.is_on_photo(x, y) && white.pixels[row * white.width + column]
         };
         let pixels: Arc<[bool]> = (0..size * size).map(pixel).collect();
-        let file = mask.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        let about = RegionAbout { file, width: white.width, height: white.height };
-        let note = white.note.map(|note| format!("{}: {note}", mask.display()));
+        let file = shape.name();
+        let note = white.note.map(|note| format!("{file}: {note}"));
+        // Shares of the sides are the same on every photo that is stretched to a square.
+        let any_size = shape.is_relative() && fit == Fit::Squash;
+        let (width, height) = if any_size { (0, 0) } else { (white.width, white.height) };
+        let about = RegionAbout { file, width, height };
         let region = Self { about, pixels, note };
         if region.places(grid).0.is_some_and(|places| places.contains(&true)) {
             return Ok(region);
         }
-        let why = "is white (brighter than half) nowhere, or on less than a patch; paint white what counts";
-        Err(Error::photo(mask, why))
+        Err(match shape {
+            RegionShape::Mask(mask) => {
+                let why = "is white (brighter than half) nowhere, or on less than a patch; paint white what counts";
+                Error::photo(mask, why)
+            }
+            RegionShape::Polygon(text, _) => {
+                let why = "holds less than a patch of the photos; give a larger region";
+                Error::setting(format!("roi {text}"), why)
+            }
+        })
     }
 
     /// The patches that count.
@@ -62,21 +80,34 @@ impl Region {
     }
 }
 
+/// Photos of one camera differ by so many pixels where they are cropped by hand.
+const FEW: f64 = 4.0;
+const MISFIT: &str = "the region of interest";
+
 impl RegionAbout {
-    /// Checks that a photo of this width and height has the aspect ratio of the mask.
+    /// Checks that a photo of this width and height has the aspect ratio of the mask, but for a few pixels.
     ///
     /// # Errors
     /// [`Error::Photo`] that names the photo.
     pub fn check(&self, photo: &Path, (width, height): (usize, usize)) -> Result<()> {
-        let (own, mask) = (width as f64 / height as f64, self.width as f64 / self.height as f64);
-        if (own / mask - 1.0).abs() <= 0.02 {
+        if self.width == 0 {
+            return Ok(());
+        }
+        // The mask's height on a photo of this width.
+        let wanted = self.height as f64 * width as f64 / self.width as f64;
+        if (height as f64 - wanted).abs() <= (0.02 * wanted).max(FEW) {
             return Ok(());
         }
         let why = format!(
-            "has {width}x{height} pixels and the region of interest {}x{}: they must have one aspect ratio",
+            "has {width}x{height} pixels and {MISFIT} {}x{}: they must have one aspect ratio",
             self.width, self.height
         );
         Err(Error::photo(photo, why))
+    }
+
+    /// Whether an error of a photo came from [`Self::check`]. Then many photos have it.
+    pub fn is_misfit(error: &Error) -> bool {
+        matches!(error, Error::Photo { why, .. } if why.contains(MISFIT))
     }
 }
 

@@ -1,6 +1,7 @@
 //! What the tests share.
 #![allow(dead_code)] // each test file uses a part of it
 
+pub mod browser;
 mod models;
 
 use std::collections::HashMap;

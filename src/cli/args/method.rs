@@ -1,13 +1,13 @@
 //! The flags for the model and the method.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use blemish::adapter::Adapter;
 use blemish::detect::{Detector, MethodEntry, MethodInputs};
 use blemish::image::{BitDepth, Fit};
 use blemish::prompt::TextCache;
-use blemish::reference::{Layers, ReferenceEntry, Region};
+use blemish::reference::{Layers, ReferenceEntry, Region, RegionShape};
 use blemish::{Clip, Error, Product, Prompts};
 use clap::builder::{PossibleValue, PossibleValuesParser};
 
@@ -276,9 +276,10 @@ impl OpenModel {
         self.model.product(&self.clip, names, prompts, cache)
     }
 
-    /// Opens a mask as a region of the model's input.
-    pub fn region(&self, mask: &Path) -> blemish::Result<Region> {
-        let region = Region::open(mask, (self.clip.size(), self.clip.grid()), self.fit)?;
+    /// A region of the model's input. `photos`: those of the run.
+    pub fn region(&self, shape: &RegionShape, photos: &[PathBuf]) -> blemish::Result<Region> {
+        let input = (self.clip.size(), self.clip.grid());
+        let region = Region::open(shape, photos, input, self.fit)?;
         if let (Some(note), false) = (&region.note, self.quiet) {
             say!("warning: {note}");
         }

@@ -2,13 +2,15 @@
 
 use std::path::PathBuf;
 
-use blemish::reference::Layers;
+use blemish::Error;
+use blemish::reference::{Layers, RegionShape};
 
 use crate::cli::args::method::{MethodArgs, reference_methods};
 use crate::cli::args::product::ProductArgs;
 use crate::cli::args::rate;
 use crate::cli::args::values::SummaryFormat;
 use crate::cli::inputs::with_suffix;
+use crate::cli::marks::Marks;
 
 /// Make a profile from a few photos of good parts, for `score --profile`.
 ///
@@ -20,6 +22,7 @@ use crate::cli::inputs::with_suffix;
   blemish enroll --product \"metal nut\" --reference good/ -o nut.blemish
   blemish enroll --product \"metal nut\" --reference good/ --limit 8 --calibrate more_good/ --false-alarm 0.01 -o nut.blemish
   blemish enroll --product \"metal nut\" --reference good/ --bad defective/ -o nut.blemish
+  blemish enroll --product \"metal nut\" --marks marks.csv -o nut.blemish
   blemish enroll --product \"metal nut\" --mine unsorted/ -o nut.blemish     # look at nut.blemish.png
   blemish enroll --product \"metal nut\" --mine unsorted/ --drop 0042.png -o nut.blemish
   blemish enroll --product \"gear\" --reference good/ --roi mask.png --reference-method padim -o gear.blemish
@@ -37,6 +40,10 @@ pub struct Args {
     /// look at it.
     #[arg(long, value_name = "PHOTOS", num_args = 1.., group = "good")]
     pub mine: Vec<PathBuf>,
+    /// Marks that you made on the page of `score --out`. Photos marked ok are the references, and photos marked ng are
+    /// known defects, as with --bad.
+    #[arg(long, value_name = "FILE", group = "good")]
+    pub marks: Option<PathBuf>,
     /// Leave out this photo of --mine, by name. Another photo takes its place. Repeat the flag for several photos.
     #[arg(long, value_name = "NAME", requires = "mine", conflicts_with = "reference")]
     pub drop: Vec<PathBuf>,
@@ -65,15 +72,19 @@ pub struct Args {
     /// `score` and `decide` can change it.
     #[arg(long, value_name = "RATE", default_value = "0.05", value_parser = rate::parse)]
     pub false_alarm: f64,
-    /// Mask of the region of interest, with the photos' aspect ratio. White parts count, black parts do not.
-    #[arg(long, value_name = "MASK")]
-    pub roi: Option<PathBuf>,
+    /// The region of interest: a rectangle X,Y,WIDTH,HEIGHT or a polygon X,Y,X,Y,X,Y,... in pixels or percent
+    /// (10%,10%,80%,80%), or a mask. In a mask with the photos' aspect ratio, white parts count.
+    #[arg(long, value_name = "REGION")]
+    pub roi: Option<RegionShape>,
     /// Random seed for the order of --mine, the simulated damage, PaDiM's dimensions, the coreset and the clusters.
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub seed: u64,
     /// The profile to write. An older profile is replaced.
     #[arg(long, short, value_name = "FILE")]
     pub out: PathBuf,
+    /// Also write a page: what the profile finds, its good photos and their scores.
+    #[arg(long, value_name = "FILE.html")]
+    pub page: Option<PathBuf>,
     /// How to print the summary. The default is a table on a terminal, and JSON elsewhere.
     #[arg(long, value_enum)]
     pub format: Option<SummaryFormat>,
@@ -82,9 +93,18 @@ pub struct Args {
 }
 
 impl Args {
-    /// The reference photos, or the photos to take them from.
-    pub fn photos(&self) -> &[PathBuf] {
-        if self.mine.is_empty() { &self.reference } else { &self.mine }
+    /// The reference photos, or the photos to take them from, and the photos with known defects.
+    pub fn photos(&self) -> anyhow::Result<(Vec<PathBuf>, Vec<PathBuf>)> {
+        let Some(file) = &self.marks else {
+            let good = if self.mine.is_empty() { &self.reference } else { &self.mine };
+            return Ok((good.clone(), self.bad.clone()));
+        };
+        let marks = Marks::open(file)?;
+        if marks.ok.is_empty() {
+            let why = "marks no photo ok; mark some good photos";
+            return Err(Error::setting(format!("marks {}", file.display()), why).into());
+        }
+        Ok((marks.ok, [marks.ng, self.bad.clone()].concat()))
     }
 
     /// The file of the contact sheet.

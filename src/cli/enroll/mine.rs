@@ -54,7 +54,7 @@ pub fn mine(
     let quiet = model.quiet;
     check_sheet(args, photos)?;
     let region = args.roi.as_ref();
-    let region = region.map(|mask| model.region(mask)).transpose()?.map(Arc::new);
+    let region = region.map(|shape| model.region(shape, photos)).transpose()?.map(Arc::new);
     let options = MutualOptions { fit: model.fit, depth, region, ..MutualOptions::default() };
     let method = model.entry.make(&model.inputs)?;
     let mut scorer = MutualScorer::new(model.clip.clone(), method, product.clone(), options)?;

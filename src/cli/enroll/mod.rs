@@ -3,22 +3,28 @@
 mod args;
 mod bad;
 mod mine;
+mod page;
 mod summary;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use blemish::profile::{EnrollOptions, EnrollPhotos, Enrolled, enroll};
-use blemish::prompt::TextCache;
-use blemish::{Error, Profile};
+use blemish::prompt::{Role, TextCache};
+use blemish::{Error, Photo, Profile};
 
 pub use self::args::Args;
 use self::mine::mine;
 use self::summary::{MinedSummary, Summary};
+use crate::cli::args::method::OpenModel;
 use crate::cli::args::rate::{check_rate, say_what_is_promised};
+use crate::cli::ignoring::Ignoring;
 use crate::cli::inputs::{Inputs, check_writable, place};
 use crate::cli::progress::StepBar;
 use crate::cli::terminal::message;
+
+/// So many good photos tell what is ignored.
+const SOME: usize = 24;
 
 pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let method = args.method.resolve_per_photo()?;
@@ -28,7 +34,8 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
         return Err(Error::setting("limit 0", why).into());
     }
     check_target(&args.out)?;
-    let Some(mut files) = Files::find(args) else { return Ok(ExitCode::FAILURE) };
+    args.page.as_deref().map_or(Ok(()), check_page)?;
+    let Some(mut files) = Files::find(args)? else { return Ok(ExitCode::FAILURE) };
     let quiet = method.quiet;
     let choice = args.product.resolve(method.entry)?;
     let depth = method.depth;
@@ -71,12 +78,39 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     enrolled.profile.save(&args.out)?;
     let (on_bad, failed) = bad::measure(&files.bad, photos, &model, (&options, &enrolled.profile))?;
     files.failed += failed;
-    let summary = Summary::of(&enrolled.profile, &args.out, mined, on_bad);
+    let ignoring = ignored_on_good(&enrolled.profile, &model, &files.references)?;
+    let mut summary = Summary::of(&enrolled.profile, &args.out, mined, on_bad);
+    summary.ignored_on_good = ignoring.rows();
+    if let Some(file) = &args.page {
+        let photos = files.references.iter().chain(&files.calibration);
+        page::write(file, &summary, &enrolled.profile, photos)?;
+    }
     summary.print(args.format)?;
     if !quiet {
         say_what_the_line_is_worth(args, &summary);
+        ignoring.warnings().iter().for_each(|warning| say!("{warning}"));
     }
     Ok(if files.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// What the ignored things hide of good parts.
+fn ignored_on_good(
+    profile: &Profile,
+    model: &OpenModel,
+    photos: &[PathBuf],
+) -> anyhow::Result<Ignoring> {
+    let mut ignoring = Ignoring::default();
+    let is_ignored = |kind: &blemish::prompt::Kind| kind.role == Role::Ignore && kind.counts;
+    if profile.product().kinds().iter().any(is_ignored) {
+        let (detector, depth) = (profile.detector(model.clip.clone())?, profile.bit_depth()?);
+        for path in photos.iter().take(SOME) {
+            // A photo that cannot be read was reported.
+            if let Ok(photo) = Photo::open(path, depth) {
+                ignoring.add(&detector.inspect(&photo, profile.product())?);
+            }
+        }
+    }
+    Ok(ignoring)
 }
 
 fn say_what_the_line_is_worth(args: &Args, summary: &Summary) {
@@ -102,15 +136,16 @@ struct Files {
 
 impl Files {
     /// None if there are no references, or if an input of `--calibrate` or `--bad` cannot be used.
-    fn find(args: &Args) -> Option<Self> {
+    fn find(args: &Args) -> anyhow::Result<Option<Self>> {
+        let (good, bad) = args.photos()?;
         let [references, calibration, bad] =
-            [args.photos(), &args.calibrate, &args.bad].map(|given| Inputs::find(given, None));
+            [&good, &args.calibrate, &bad].map(|given| Inputs::find(given, &[]));
         let all = [&references, &calibration, &bad];
         all.iter().for_each(|inputs| inputs.report(args.method.model.quiet));
         let failed = all.iter().map(|inputs| inputs.errors.len()).sum();
         let is_wrong = !calibration.errors.is_empty() || !bad.errors.is_empty();
         if references.photos.is_empty() || is_wrong {
-            return None;
+            return Ok(None);
         }
         for twice in references.repeated.iter().filter(|_| !args.method.model.quiet) {
             say!("note: {} is given twice and counts once", twice.display());
@@ -124,7 +159,8 @@ impl Files {
             let sheet = place(&args.sheet_file());
             photos.retain(|photo| place(photo) != sheet);
         }
-        Some(Self { references: photos, calibration: calibration.photos, bad: bad.photos, failed })
+        let (calibration, bad) = (calibration.photos, bad.photos);
+        Ok(Some(Self { references: photos, calibration, bad, failed }))
     }
 }
 
@@ -145,11 +181,25 @@ fn say_notes(enrolled: &Enrolled, is_mined: bool) {
 
 /// Checks before the work that the file can be written, and that it replaces only a profile.
 fn check_target(out: &Path) -> anyhow::Result<()> {
-    let folder = out.parent().filter(|folder| !folder.as_os_str().is_empty());
-    check_writable("out", folder.unwrap_or(Path::new(".")))?;
+    check_writable("out", folder_of(out))?;
     if out.exists() && !Profile::is_one(out) {
         let why = "is there and is no product file; give another name";
         return Err(Error::setting(format!("out {}", out.display()), why).into());
     }
     Ok(())
+}
+
+/// The same for the page.
+fn check_page(file: &Path) -> anyhow::Result<()> {
+    check_writable("page", folder_of(file))?;
+    if file.exists() && !blemish::page::is_one(file) {
+        let why = "is there and is no page of blemish; give another name";
+        return Err(Error::setting(format!("page {}", file.display()), why).into());
+    }
+    Ok(())
+}
+
+fn folder_of(file: &Path) -> &Path {
+    let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty());
+    folder.unwrap_or(Path::new("."))
 }

@@ -12,6 +12,7 @@ use super::bad::{self, OnBad};
 use super::mine::MinedRow;
 use crate::cli::args::rate::spread;
 use crate::cli::args::values::SummaryFormat;
+use crate::cli::ignoring::IgnoredThing;
 use crate::cli::terminal::{json_line, printed};
 
 /// The summary of a profile.
@@ -30,10 +31,12 @@ pub struct Summary<'a> {
     false_alarm_interval: Option<(f64, f64)>,
     /// Higher scores are ng. None if there are too few photos for the rate.
     threshold: Option<f32>,
-    readiness: &'a Readiness,
+    pub readiness: &'a Readiness,
     pub mined: Option<MinedSummary>,
     /// What each reference method finds of the photos of `--bad`.
-    on_bad: Vec<OnBad>,
+    pub on_bad: Vec<OnBad>,
+    /// What the ignored things hide of the good photos.
+    pub ignored_on_good: Vec<IgnoredThing>,
 }
 
 /// The references that `--mine` took.
@@ -67,6 +70,7 @@ impl<'a> Summary<'a> {
             readiness: &about.readiness,
             mined,
             on_bad,
+            ignored_on_good: vec![],
         }
     }
 
@@ -98,19 +102,7 @@ impl<'a> Summary<'a> {
             let odd = if reference.is_odd { "  odd: is this part good?" } else { "" };
             writeln!(out, "{score:>7}  {}{odd}", shown(&reference.file))?;
         }
-        let percent = self.false_alarm * 100.0;
-        match self.threshold.zip(spread(self.calibration_photos, self.false_alarm)) {
-            Some((threshold, spread)) => writeln!(
-                out,
-                "ng if the score is above {threshold:.4}: {percent} % false alarms on average; {spread}"
-            )?,
-            None => writeln!(
-                out,
-                "no photo is ng at {percent} % false alarms: that needs {} good photos, there are {}",
-                Calibration::needed(self.false_alarm),
-                self.calibration_photos
-            )?,
-        }
+        writeln!(out, "{}", self.line())?;
         let readiness = self.readiness;
         if !readiness.kinds.is_empty() {
             writeln!(out, "{:<14}  {:>6}  {:>6}", "found of", "clear", "slight")?;
@@ -120,8 +112,52 @@ impl<'a> Summary<'a> {
                 |share: &Option<f64>| share.map_or("-".into(), |s| format!("{:.0} %", s * 100.0));
             writeln!(out, "{kind:<14}  {:>6}  {:>6}  simulated", cell(clear), cell(slight))?;
         }
-        writeln!(out, "{}: {}{}", readiness.verdict, readiness.why, self.advice())?;
+        writeln!(out, "{}", self.verdict())?;
+        for thing in &self.ignored_on_good {
+            writeln!(out, "{}", shown(&thing.to_string()))?;
+        }
         self.known_defects(out)
+    }
+
+    /// Where the line between ok and ng is, and what it is worth.
+    fn line(&self) -> String {
+        let (percent, photos) = (self.false_alarm * 100.0, self.calibration_photos);
+        match self.threshold.zip(spread(photos, self.false_alarm)) {
+            Some((threshold, spread)) => format!(
+                "ng if the score is above {threshold:.4}: {percent} % false alarms on average; {spread}"
+            ),
+            None => format!(
+                "no photo is ng at {percent} % false alarms: that needs {} good photos, there are {photos}",
+                Calibration::needed(self.false_alarm)
+            ),
+        }
+    }
+
+    /// Whether the profile is ready, why, and what to try.
+    pub fn verdict(&self) -> String {
+        format!("{}: {}{}", self.readiness.verdict, self.readiness.why, self.advice())
+    }
+
+    /// How the profile was made, for a page.
+    pub fn facts(&self) -> Vec<(String, String)> {
+        let odd = if self.odd.is_empty() { "none".into() } else { self.odd.join(", ") };
+        let facts = [
+            ("profile", format!("{} (SHA-256 {}…)", self.profile, &self.sha256[..12])),
+            ("method", format!("{} with {}", self.method, self.reference_method)),
+            ("references", self.references.len().to_string()),
+            ("odd references", odd),
+            ("line", self.line()),
+        ];
+        facts.map(|(name, value)| (name.to_string(), value)).to_vec()
+    }
+
+    /// Which reference method finds most of the known defects.
+    pub fn best(&self) -> String {
+        match bad::best(&self.on_bad, self.reference_method).map(|best| best.reference_method) {
+            None => "no method finds one of them".into(),
+            Some(name) if name == self.reference_method => format!("{name} finds most of them"),
+            Some(name) => format!("{name} finds most of them: try --reference-method {name}"),
+        }
     }
 
     /// What each reference method finds of the photos of `--bad`, and the best of them.
@@ -138,15 +174,7 @@ impl<'a> Summary<'a> {
                 format!("{found}/{photos}")
             )?;
         }
-        match bad::best(&self.on_bad, self.reference_method).map(|best| best.reference_method) {
-            None => writeln!(out, "no method finds one of them"),
-            Some(name) if name == self.reference_method => {
-                writeln!(out, "{name} finds most of them")
-            }
-            Some(name) => {
-                writeln!(out, "{name} finds most of them: try --reference-method {name}")
-            }
-        }
+        writeln!(out, "{}", self.best())
     }
 
     /// What to try if parts that are missing, extra or moved are not found.

@@ -9,8 +9,8 @@ use clap::ValueEnum;
 
 use crate::cli::args::method::{MethodArgs, reference_methods};
 use crate::cli::args::mutual::MutualArgs;
-use crate::cli::args::shard;
 use crate::cli::args::values::{self, SummaryFormat};
+use crate::cli::args::{rate, shard};
 
 /// Measure a model and a method on labelled photos.
 ///
@@ -22,6 +22,7 @@ use crate::cli::args::values::{self, SummaryFormat};
 #[command(after_help = "Examples:
   blemish eval mvtec mvtec_ad/ --model ViT-B-16-plus-240 --method winclip
   blemish eval loco mvtec_loco_anomaly_detection/ --profile-from train:4 --reference-method components
+  blemish eval folder photos/ --profile nut.blemish --out out/
   blemish eval folder tiles/ --method april-gan --adapter mine.safetensors --format json
   blemish eval maps loco mvtec_loco_anomaly_detection/ --maps anomaly_maps/ --curve official")]
 pub struct Args {
@@ -72,6 +73,17 @@ pub struct RunArgs {
     /// Product names from folder names: `spaced` replaces _ by a space, `folder` keeps it (as April-GAN's authors do).
     #[arg(long, value_enum, default_value = "spaced")]
     pub names: Names,
+    /// Only for your own photos: the labels are the marks that you made on the page of `score --out`. Only marked photos
+    /// are measured.
+    #[arg(long, value_name = "FILE", conflicts_with = "shard")]
+    pub marks: Option<PathBuf>,
+    /// Measure this profile of `enroll`: what its line finds, what it misses, and its false alarms.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["product", "prompts", "profile_from", "resume", "shard",
+          "allow_leak", "adapter", "blocks", "fit", "size", "activation", "bit_depth"])]
+    pub profile: Option<PathBuf>,
+    /// Replace the profile's false-alarm rate, such as 0.05 or 5%.
+    #[arg(long, value_name = "RATE", value_parser = rate::parse, requires = "profile")]
+    pub false_alarm: Option<f64>,
     /// Compare with the first N good training photos, in order of name. In the layout `folder`, these are in
     /// train/good, inside the folder or beside it.
     #[arg(long, value_name = "train:N", value_parser = training_photos)]

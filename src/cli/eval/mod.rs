@@ -9,6 +9,7 @@ mod merge;
 mod output;
 mod page;
 mod plan;
+mod profile;
 mod published;
 mod report;
 mod set;
@@ -30,5 +31,8 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
         What::Folder(args) => (args, Layout::Folder),
         What::Maps(args) => return maps::run(args),
     };
-    measure::run(plan::resolve(args, layout)?)
+    match &args.profile {
+        Some(file) => profile::run(args, file, layout),
+        None => measure::run(plan::resolve(args, layout)?),
+    }
 }

@@ -33,12 +33,12 @@ impl EvalReport {
         Ok(())
     }
 
-    /// Writes `metrics.json`, `metrics.csv`, `report.html`, and for MVTec LOCO `official/<product>/metrics.json` as
+    /// Writes `metrics.json`, `metrics.csv`, `report.html` with its small pictures, and for MVTec LOCO `official/<product>/metrics.json` as
     /// MVTec's script writes it.
     pub fn write(&self, layout: Layout, run: &Run, samples: &[Sample]) -> anyhow::Result<()> {
         let folder = run.folder();
         let page = page::of(self, layout, run, samples)?;
-        write_whole(&folder.join("report.html"), page.html().as_bytes())?;
+        write_whole(&folder.join(page::FILE), page.html().as_bytes())?;
         write_whole(&folder.join("metrics.json"), &serde_json::to_vec_pretty(self)?)?;
         write_whole(&folder.join("metrics.csv"), &self.csv()?)?;
         for row in self.products.iter().filter(|_| layout == Layout::Loco) {

@@ -1,39 +1,51 @@
 //! The content of `report.html`.
 
+use std::path::Path;
+
 use blemish::data::{Layout, Sample};
-use blemish::eval::Run;
-use blemish::html::{Page, Picture, Section};
+use blemish::eval::{Metrics, Run};
 use blemish::image::Mask;
-use blemish::{BitDepth, Error, Photo, render};
+use blemish::page::{Gallery, GalleryPhoto, Page, Pictures, Section, Table, charts};
+use blemish::render::Scale;
+use blemish::{BitDepth, Error, Photo};
+use rayon::prelude::*;
 
 use super::about::Protocol;
 use super::report::{EvalReport, Row};
 use super::set::by_product;
 
-/// How many photos of each sort are shown for a product.
-const PICTURES: usize = 3;
-/// The longer side of these pictures in pixels.
-const SIDE: u32 = 320;
+/// The page's name in the folder of a run.
+pub const FILE: &str = "report.html";
 
+/// The page of a run. Small pictures of all its photos are written beside it.
 pub fn of(
     report: &EvalReport,
     layout: Layout,
     run: &Run,
     samples: &[Sample],
 ) -> anyhow::Result<Page> {
-    let about = &report.about;
-    let depth = about.bit_depth.map_or(Ok(BitDepth::default()), BitDepth::new)?;
-    let mut products = Vec::new();
-    for (row, samples) in report.products.iter().zip(by_product(samples).values()) {
-        products.push(section(row, run, samples, depth)?);
+    let depth = report.about.bit_depth.map_or(Ok(BitDepth::default()), BitDepth::new)?;
+    let region = if layout == Layout::Loco { "AU-sPRO" } else { "AU-PRO" };
+    let file = run.folder().join(FILE);
+    let (mut sections, mut scored) = (Vec::new(), Vec::new());
+    if report.products.len() > 1 {
+        sections.push(overview(report, region));
     }
+    for (row, samples) in report.products.iter().zip(by_product(samples).values()) {
+        let own = row.scores.photo_scores.iter().copied().zip(samples.iter().copied());
+        let own: Vec<(f32, &Sample)> = own.collect();
+        sections.push(section(report, row, &own, region));
+        scored.extend(own);
+    }
+    let drawn =
+        |(index, scored): (usize, &(f32, &Sample))| photo(&file, (index, run), *scored, depth);
+    let rows: blemish::Result<_> = scored.par_iter().enumerate().map(drawn).collect();
     Ok(Page {
         title: "Measured by blemish".into(),
         facts: facts(report),
         warnings: warnings(report),
-        products,
-        mean: report.mean.clone(),
-        region_metric: if layout == Layout::Loco { "AU-sPRO" } else { "AU-PRO" }.into(),
+        sections,
+        gallery: Gallery { rows: rows?, ..Gallery::default() },
     })
 }
 
@@ -113,53 +125,96 @@ fn warnings(report: &EvalReport) -> Vec<String> {
     warnings
 }
 
-fn section(row: &Row, run: &Run, samples: &[&Sample], depth: BitDepth) -> blemish::Result<Section> {
-    let scores = &row.scores;
-    let mut rows = vec![("all".to_string(), scores.good, scores.anomalous, scores.all.clone())];
-    for (kind, metrics) in &scores.kinds {
-        rows.push((kind.clone(), scores.good, metrics.photos, metrics.clone()));
+/// The numbers of a product, its curves, and the histogram of its scores.
+fn section(report: &EvalReport, row: &Row, scores: &[(f32, &Sample)], region: &str) -> Section {
+    let own = &row.scores;
+    let mut rows = vec![cells("all", (own.good, own.anomalous), &own.all)];
+    for (kind, metrics) in &own.kinds {
+        rows.push(cells(kind, (own.good, metrics.photos), metrics));
     }
-    let mut order: Vec<(f32, &Sample)> =
-        scores.photo_scores.iter().copied().zip(samples.iter().copied()).collect();
-    order.sort_by(|a, b| b.0.total_cmp(&a.0));
-    let of = |is_anomalous: bool| order.iter().filter(move |(_, s)| s.is_anomalous == is_anomalous);
-    let found = of(true).take(PICTURES).map(|p| ("highest scores of defective photos", p));
-    let missed = of(true).rev().take(PICTURES).map(|p| ("lowest scores of defective photos", p));
-    let alarms = of(false).take(PICTURES).map(|p| ("highest scores of good photos", p));
-    let mut pictures = Vec::new();
-    for (sort, (score, sample)) in found.chain(missed).chain(alarms) {
-        pictures.push(picture(run, sample, depth, sort, *score)?);
+    let of = |is_anomalous: bool| -> Vec<f32> {
+        let own = scores.iter().filter(|(_, sample)| sample.is_anomalous == is_anomalous);
+        own.map(|(score, _)| *score).collect()
+    };
+    let (good, bad) = (of(false), of(true));
+    let rate = "false-positive rate";
+    let mut diagrams = vec![
+        charts::histogram(&good, &bad),
+        charts::curve("ROC of photos", rate, "recall", &charts::roc(&good, &bad)),
+    ];
+    if !own.overlap.is_empty() {
+        let name = region.trim_start_matches("AU-");
+        diagrams.push(charts::curve(name, rate, "mean overlap", &own.overlap));
     }
-    let of_kind = |is_anomalous| of(is_anomalous).map(|(score, _)| *score).collect();
-    Ok(Section {
-        name: scores.product.clone(),
-        rows,
-        good: of_kind(false),
-        bad: of_kind(true),
-        overlap: scores.overlap.clone(),
-        pictures,
-    })
+    let head = head(report, region);
+    Section {
+        name: own.product.clone(),
+        tables: vec![Table { head, rows }],
+        charts: diagrams,
+        notes: vec![],
+    }
 }
 
-fn picture(
-    run: &Run,
-    sample: &Sample,
-    depth: BitDepth,
-    sort: &str,
-    score: f32,
-) -> blemish::Result<Picture> {
-    let photo = Photo::open(&sample.photo, depth)?;
-    let mask = match sample.is_anomalous {
-        true => Mask::open(&sample.masks, photo.width(), photo.height())?,
-        false => Mask::empty(photo.width(), photo.height()),
+/// The mean over the products, and each product.
+fn overview(report: &EvalReport, region: &str) -> Section {
+    let row = |row: &Row| {
+        let own = &row.scores;
+        cells(&own.product, (own.good, own.anomalous), &own.all)
     };
+    let mut rows: Vec<Vec<String>> = report.products.iter().map(row).collect();
+    let mut mean = cells("mean", (0, 0), &report.mean);
+    mean[1..3].fill(String::new());
+    rows.push(mean);
+    let tables = vec![Table { head: head(report, region), rows }];
+    Section { name: "All products".into(), tables, ..Section::default() }
+}
+
+fn head(report: &EvalReport, region: &str) -> Vec<String> {
+    let names = "good,bad,AUROC,95 %,AP,F1,pixel AUROC,AP,F1".split(',').map(String::from);
+    let limits = report.mean.au_pro.keys().map(|limit| format!("{region}@{limit}"));
+    std::iter::once(String::new()).chain(names).chain(limits).collect()
+}
+
+fn cells(name: &str, (good, bad): (usize, usize), m: &Metrics) -> Vec<String> {
+    let number = |value: Option<f64>| value.map_or("-".into(), |value| format!("{value:.3}"));
+    let interval = m.image_auroc_95.map_or("-".into(), |(a, b)| format!("{a:.3}..{b:.3}"));
+    let mut cells = vec![name.to_string(), good.to_string(), bad.to_string()];
+    cells.extend([number(m.image_auroc), interval]);
+    let others = [m.image_ap, m.image_f1_max, m.pixel_auroc, m.pixel_ap, m.pixel_f1_max];
+    cells.extend(others.map(number));
+    cells.extend(m.au_pro.values().map(|value| number(Some(*value))));
+    cells
+}
+
+/// A photo with its small pictures, which are written beside the page.
+fn photo(
+    page: &Path,
+    (index, run): (usize, &Run),
+    (score, sample): (f32, &Sample),
+    depth: BitDepth,
+) -> blemish::Result<GalleryPhoto> {
+    let photo = Photo::open(&sample.photo, depth)?;
+    let (width, height) = (photo.width(), photo.height());
+    let mask = (!sample.masks.is_empty()).then(|| Mask::open(&sample.masks, width, height));
+    let mask = mask.transpose()?;
     let found = run.known(sample)?.ok_or_else(|| Error::Data {
         path: sample.photo.clone(),
         why: "has no result in this run".into(),
     })?;
-    let name = sample.photo.file_name().unwrap_or_default().to_string_lossy();
-    Ok(Picture {
-        caption: format!("{}/{name}: {score:.3}, {sort}", sample.kind),
-        png: render::outlined(&photo, &found.map, &mask, SIDE),
+    let (x, y, _) = found.map.peak();
+    let map = (&found.map, Scale::default());
+    let key = format!("{index:05}");
+    let pictures = Pictures::write(page, &key, (&sample.photo, &photo), map, mask.as_ref())?;
+    Ok(GalleryPhoto {
+        path: sample.photo.to_string_lossy().into_owned(),
+        score,
+        kind: Some(sample.kind.clone()),
+        label: Some(if sample.is_anomalous { "bad" } else { "good" }),
+        width,
+        height,
+        x,
+        y,
+        pictures,
+        ..GalleryPhoto::default()
     })
 }

@@ -48,12 +48,16 @@ pub fn resolve(args: &RunArgs, layout: Layout) -> anyhow::Result<Plan<'_>> {
         }
         _ => Some(args.mutual.resolve(&method)?),
     };
-    let samples = args.set.samples(layout)?;
+    let samples = args.samples(layout)?;
     let is_few = by_product(&samples).values().any(|photos| photos.len() < ENOUGH);
     if args.method.is_default() && args.mutual.given().is_none() && is_few {
         (method.mode, mutual) = (ScoringMode::PerPhoto, None);
     }
-    let mut strays = stray(&args.set.root, layout, &samples)?;
+    // Who marked some photos left the others out on purpose.
+    let mut strays = match args.marks {
+        Some(_) => vec![],
+        None => stray(&args.set.root, layout, &samples)?,
+    };
     if args.profile_from.is_some() {
         // The photos are compared with these.
         strays.retain(|path| !path.starts_with("train/good"));
@@ -85,6 +89,17 @@ fn default_mode(args: &RunArgs, layout: Layout) -> ScoringMode {
 }
 
 impl RunArgs {
+    /// The labelled photos: by their folders, or by a person's marks.
+    pub fn samples(&self, layout: Layout) -> anyhow::Result<Vec<Sample>> {
+        match &self.marks {
+            None => self.set.samples(layout),
+            Some(_) if layout != Layout::Folder => {
+                Err(Error::setting("marks", "is for `eval folder`").into())
+            }
+            Some(marks) => self.set.marked(marks),
+        }
+    }
+
     /// The first `count` good training photos of a product.
     pub fn references(
         &self,

@@ -1,11 +1,14 @@
 //! The labelled photos that are measured.
 
 use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 
 use blemish::Error;
 use blemish::data::{Layout, Sample, empty_products, samples};
 
 use super::args::SetArgs;
+use crate::cli::inputs::real;
+use crate::cli::marks::Marks;
 
 impl SetArgs {
     /// The photos of the selected products. Each product must have good and defective photos.
@@ -30,7 +33,44 @@ impl SetArgs {
             let why = "has no photos in test/<kind>/; choose other products with --category".into();
             return Err(Error::Data { path, why }.into());
         }
-        for (product, samples) in by_product(&all) {
+        self.check(&all)?;
+        Ok(all)
+    }
+
+    /// The photos in a file of marks.
+    pub fn marked(&self, file: &Path) -> anyhow::Result<Vec<Sample>> {
+        let marks = Marks::open(file)?;
+        let root = real(&self.root);
+        let product = root.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let kinds = [("good", marks.ok), ("ng", marks.ng)];
+        let photos =
+            kinds.into_iter().flat_map(|(kind, photos)| photos.into_iter().map(move |p| (kind, p)));
+        let sample = |(kind, photo): (&str, PathBuf)| -> anyhow::Result<Sample> {
+            if !real(&photo).starts_with(&root) {
+                let why = format!(
+                    "is marked in {}, but is not in {}",
+                    file.display(),
+                    self.root.display()
+                );
+                return Err(Error::Data { path: photo, why }.into());
+            }
+            let is_anomalous = kind == "ng";
+            Ok(Sample {
+                photo,
+                product: product.clone(),
+                kind: kind.into(),
+                is_anomalous,
+                masks: vec![],
+            })
+        };
+        let samples = photos.map(sample).collect::<anyhow::Result<Vec<_>>>()?;
+        self.check(&samples)?;
+        Ok(samples)
+    }
+
+    /// Refuses a product without good or without defective photos.
+    fn check(&self, all: &[Sample]) -> anyhow::Result<()> {
+        for (product, samples) in by_product(all) {
             for (is_anomalous, wanted) in [
                 (false, "good photos (they belong in good/, ok/ or normal/)"),
                 (true, "defective photos"),
@@ -43,7 +83,7 @@ impl SetArgs {
                 }
             }
         }
-        Ok(all)
+        Ok(())
     }
 }
 

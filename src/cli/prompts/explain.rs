@@ -89,7 +89,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let (depth, quiet) = (method.depth, method.quiet);
     let prompts = Prompts::open(&args.given.file)?;
     prompts.expand(&args.given.product)?;
-    let inputs = Inputs::find(&args.photos, None);
+    let inputs = Inputs::find(&args.photos, &[]);
     let model = method.open()?;
     let product = model.product(&args.given.product, &prompts, &TextCache::from_env())?;
     let detector = model.detector()?;

@@ -1,6 +1,7 @@
 //! `blemish prompts`: prompt files, their prompts for a product, and their effect on scores.
 
 mod args;
+mod check;
 mod explain;
 mod watch;
 
@@ -9,12 +10,10 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Context;
-use blemish::prompt::{Role, TextCache};
 use blemish::{Error, Prompts};
 use clap::Subcommand;
 
 use self::args::PromptArgs;
-use crate::cli::args::model::ModelArgs;
 use crate::cli::terminal::printed;
 
 /// Write, check and try prompt files. They define what counts as a defect.
@@ -41,13 +40,7 @@ enum Command {
               value_parser = clap::builder::PossibleValuesParser::new(names()))]
         from: String,
     },
-    /// Count the prompts of a prompt file, and warn about doubtful ones.
-    Check {
-        #[command(flatten)]
-        given: PromptArgs,
-        #[command(flatten)]
-        model: ModelArgs,
-    },
+    Check(check::Args),
     /// Print every prompt of a prompt file: its kind, a tab, the prompt.
     Show {
         #[command(flatten)]
@@ -64,7 +57,7 @@ fn names() -> impl Iterator<Item = &'static str> {
 pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     match &args.command {
         Command::New { file, from } => new(file, from)?,
-        Command::Check { given, model } => check(given, model)?,
+        Command::Check(args) => return check::run(args),
         Command::Show { given } => show(given)?,
         Command::Explain(args) => return explain::run(args),
         Command::Watch(args) => return watch::run(args),
@@ -92,39 +85,5 @@ fn show(given: &PromptArgs) -> anyhow::Result<()> {
         .iter()
         .flat_map(|(_, name, list)| list.iter().map(move |prompt| (name, &prompt.text)));
     printed(lines.try_for_each(|(name, text)| writeln!(out, "{name}\t{text}")))?;
-    Ok(())
-}
-
-fn check(given: &PromptArgs, model: &ModelArgs) -> anyhow::Result<()> {
-    let model = model.resolve()?;
-    let prompts = Prompts::open(&given.file)?;
-    prompts.expand(&given.product)?;
-    let clip = model.open(None)?;
-    let cache = TextCache::from_env();
-    // This prints how names in other languages are read.
-    model.product(&clip, &given.product, &prompts, &cache)?;
-    let report = prompts.check(&clip, &given.product, &cache)?;
-    let mut out = std::io::stdout().lock();
-    let mut print = || {
-        for (role, name, states, prompts) in &report.groups {
-            let role = match role {
-                Role::Normal | Role::Anomalous => "",
-                Role::Defect => "defect ",
-                Role::Ignore => "ignore ",
-            };
-            writeln!(out, "{role}{name}: {states} states, {prompts} prompts")?;
-        }
-        for (a, b, cosine) in &report.cosines {
-            writeln!(out, "cosine of {a} and {b}: {cosine:.4}")?;
-        }
-        for warning in &report.warnings {
-            writeln!(out, "{}: warning: {}", warning.place, warning.why)?;
-        }
-        if report.warnings.is_empty() {
-            writeln!(out, "nothing doubtful")?;
-        }
-        Ok(())
-    };
-    printed(print())?;
     Ok(())
 }

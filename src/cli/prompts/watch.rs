@@ -57,7 +57,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     })?;
     let prompts = parse(&saved, file)?;
     prompts.expand(&args.given.product)?;
-    let inputs = Inputs::find(&args.photos, None);
+    let inputs = Inputs::find(&args.photos, &[]);
     let model = method.open()?;
     // A cache on disk would keep every saved version for ever.
     let cache = TextCache::in_memory();

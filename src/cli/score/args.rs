@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use blemish::reference::RegionShape;
 use clap::ValueEnum;
 
 use super::table::Order;
@@ -49,24 +50,37 @@ pub struct Args {
     /// Replace the profile's false-alarm rate, such as 0.05 or 5%.
     #[arg(long, value_name = "RATE", value_parser = rate::parse)]
     pub false_alarm: Option<f64>,
-    /// Write heat maps into this folder, with the photos' subfolders: PNG files of the photos' size.
+    /// Write heat maps into this folder, with the photos' subfolders, and index.html: a page to look through the
+    /// photos, move the line between ok and ng, and mark photos.
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
     /// Also write each map as a float32 TIFF, and one TIFF for each kind of defect.
     #[arg(long, requires = "out")]
     pub save_map: bool,
     /// Colours of the heat maps: one scale for all photos, or a scale for each photo. With --profile, the good
-    /// parts set the scale of `run`: values like theirs stay grey. `image` shows where each photo is hottest.
+    /// parts set the scale of `run`: values like theirs stay without colour. `image` shows where each photo is hottest.
     #[arg(long, value_enum, default_value = "run", requires = "out")]
     pub scale: ScaleOf,
-    /// Score only part I of N, counted from 0. A part is scored by prompts only, or with a profile. The results of all
+    /// Draw no strip with the score and the colour scale below the heat maps.
+    #[arg(long, requires = "out")]
+    pub no_strip: bool,
+    /// Copy each photo into DIR/ok, DIR/ng or DIR/uncertain. Needs --profile.
+    #[arg(long, value_name = "DIR", requires = "profile")]
+    pub copy_to: Option<PathBuf>,
+    /// Score only part I of N, counted from 0. A part gets no index.html. A part is scored by prompts only, or with a profile. The results of all
     /// parts, one after another, are the results of one run (a table is sorted within each part). N alone takes I from JOB_COMPLETION_INDEX or
     /// SLURM_ARRAY_TASK_ID.
     #[arg(long, value_name = "I/N", value_parser = shard::parse)]
     pub shard: Option<(usize, usize)>,
-    /// Mask of the region of interest, with the photos' aspect ratio. White parts count, black parts do not.
-    #[arg(long, value_name = "MASK")]
-    pub roi: Option<PathBuf>,
+    /// The region of interest: a rectangle X,Y,WIDTH,HEIGHT or a polygon X,Y,X,Y,X,Y,... in pixels or percent
+    /// (10%,10%,80%,80%), or a mask. In a mask with the photos' aspect ratio, white parts count.
+    #[arg(long, value_name = "REGION")]
+    pub roi: Option<RegionShape>,
+    /// Append the results to this file (JSON Lines) instead of printing them, and skip photos that it has: the same
+    /// command goes on where a run was stopped. Each photo must be scored by itself: with --profile, or with a method
+    /// by prompts only.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["format", "sort", "top", "shard"])]
+    pub resume: Option<PathBuf>,
     /// How to print results. The default is a table on a terminal, and JSON Lines elsewhere.
     #[arg(long, value_enum)]
     pub format: Option<Format>,

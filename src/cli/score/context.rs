@@ -1,25 +1,24 @@
 //! Everything that is the same for all photos of a run: model, prompts, profile. It turns the finding of a photo into a
-//! record and pictures.
+//! record.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
-use blemish::detect::{Ignored, KindResult};
-use blemish::files::write_whole;
+use blemish::detect::{AnomalyMap, Ignored, KindResult};
 use blemish::image::{Fit, Prepared};
 use blemish::profile::{Calibration, Decision};
 use blemish::prompt::TextCache;
 use blemish::reference::Region;
-use blemish::render::{self, Scale};
+use blemish::render::Scale;
 use blemish::report::{AdapterRow, DefectRow, FolderRow, IgnoredRow, Record, SCHEMA};
-use blemish::{Adapter, Clip, Detector, Finding, Photo, Product, Profile};
+use blemish::{Adapter, Clip, Detector, Finding, Product, Profile};
 
 use super::args::ScaleOf;
-use super::plan::{ByProfile, ByPrompts, Drawing};
+use super::plan::{ByProfile, ByPrompts};
+use super::resume::Settings;
 use crate::cli::args::method::OpenModel;
 use crate::cli::args::rate::say_what_is_promised;
-use crate::cli::inputs::with_suffix;
 
 /// Everything that is the same for all photos of a run.
 pub struct ScoreContext {
@@ -39,11 +38,18 @@ struct OpenProfile {
     false_alarm: f64,
 }
 
+impl OpenProfile {
+    fn scale(&self) -> Scale {
+        let (low, high) = self.profile.about().scale;
+        Scale { low, high }
+    }
+}
+
 impl ScoreContext {
     /// Opens the model, and prepares scoring by prompts.
-    pub fn by_prompts(by: ByPrompts) -> anyhow::Result<(Self, OpenModel)> {
+    pub fn by_prompts(by: ByPrompts, photos: &[PathBuf]) -> anyhow::Result<(Self, OpenModel)> {
         let model = by.method.open()?;
-        let region = by.roi.as_ref().map(|mask| model.region(mask)).transpose()?;
+        let region = by.roi.as_ref().map(|shape| model.region(shape, photos)).transpose()?;
         let names = &by.product.names;
         let context = Self {
             product: model.product(names, &by.product.prompts, &TextCache::from_env())?,
@@ -150,6 +156,7 @@ impl ScoreContext {
             folder,
             reference_method: about.map(|about| about.reference_method.clone()),
             references: about.map(|about| about.references.len()),
+            unlike_references: enrolled.map(|e| e.profile.unlike(&finding.map)),
             profile: enrolled.map(|e| e.file.to_string_lossy().into_owned()),
             profile_sha256: enrolled.map(|e| e.profile.sha256().to_string()),
             model: self.clip.name().to_string(),
@@ -179,38 +186,46 @@ impl ScoreContext {
         !adapter.trained_on(names.iter().flat_map(|names| names.split(", "))).is_empty()
     }
 
-    /// Writes the overlay and, with `--save-map`, the maps. Their paths go into the record.
-    pub fn draw(
-        &self,
-        photo: &Photo,
-        finding: &Finding,
-        (target, drawing): (&Path, &Drawing),
-        record: &mut Record,
-    ) -> blemish::Result<()> {
-        let scale = match drawing.scale {
-            ScaleOf::Run => self.enrolled.as_ref().map_or(Scale::default(), |enrolled| {
-                let (low, high) = enrolled.profile.about().scale;
-                Scale { low, high }
-            }),
-            ScaleOf::Image => Scale::of(&finding.map),
-        };
-        let overlay = with_suffix(target, "png");
-        let masks: Vec<&[bool]> = finding.ignored.iter().map(|thing| &*thing.mask).collect();
-        write_whole(&overlay, &render::overlay(photo, &finding.map, &masks, scale))?;
-        record.overlay = Some(overlay.to_string_lossy().into_owned());
-        if drawing.save_map {
-            let map = with_suffix(target, "tiff");
-            write_whole(&map, &render::tiff(&finding.map))?;
-            record.map = Some(map.to_string_lossy().into_owned());
-            let defects = finding.kinds.iter().filter(|kind| kind.is_defect);
-            let files = defects.zip(&drawing.defect_files).zip(&mut record.defects);
-            for ((kind, file), row) in files {
-                let map = with_suffix(target, file);
-                write_whole(&map, &render::tiff(&finding.map_of(kind)))?;
-                row.map = Some(map.to_string_lossy().into_owned());
-            }
+    /// What the results of this run have in common. `method`: its name.
+    pub fn settings<'a>(&'a self, method: &'a str, draws: bool) -> Settings<'a> {
+        Settings {
+            product: self.product.name(),
+            method,
+            model_sha256: self.clip.sha256(),
+            profile_sha256: self.enrolled.as_ref().map(|enrolled| enrolled.profile.sha256()),
+            size: self.clip.size(),
+            fit: self.fit.name(),
+            draws,
         }
-        Ok(())
+    }
+
+    /// The colours of a map, and the level of its outline.
+    pub fn colours(&self, of: ScaleOf, map: &AnomalyMap) -> (Scale, Option<f32>) {
+        match (of, &self.enrolled) {
+            (ScaleOf::Image, _) => (Scale::of(map), None),
+            (ScaleOf::Run, Some(enrolled)) => {
+                let scale = enrolled.scale();
+                (scale, Some(scale.low))
+            }
+            // At 0.5, the normal and the anomalous prompts fit equally well.
+            (ScaleOf::Run, None) => (Scale::default(), Some(0.5)),
+        }
+    }
+
+    /// The colour scale of all photos, and its name on a page.
+    pub fn legend(&self, of: ScaleOf) -> (Scale, &'static str) {
+        match (of, &self.enrolled) {
+            (ScaleOf::Image, _) => (Scale::default(), "image"),
+            (ScaleOf::Run, Some(enrolled)) => (enrolled.scale(), "profile"),
+            (ScaleOf::Run, None) => (Scale::default(), "run"),
+        }
+    }
+
+    /// The scores of good photos in ascending order, and the line. None without a profile.
+    pub fn calibration(&self) -> Option<(&[f32], Option<f32>)> {
+        let enrolled = self.enrolled.as_ref()?;
+        let calibration = &enrolled.calibration;
+        Some((calibration.scores(), calibration.threshold(enrolled.false_alarm)))
     }
 }
 

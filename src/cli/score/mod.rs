@@ -2,10 +2,11 @@
 
 mod args;
 mod context;
-mod ignoring;
 mod mutual;
 mod per_photo;
+mod pictures;
 mod plan;
+mod resume;
 mod sink;
 mod table;
 
@@ -25,7 +26,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     match source {
         Source::Profile(by) => {
             let (context, detector) = ScoreContext::by_profile(*by)?;
-            let mut sink = ResultSink::new(&context, &plan);
+            let mut sink = ResultSink::new(&context, &plan, detector.method().name())?;
             per_photo::score(&mut sink, &detector)?;
             sink.finish()
         }
@@ -39,8 +40,8 @@ fn by_prompts(plan: &Plan, by: plan::ByPrompts) -> anyhow::Result<ExitCode> {
     let mutual = by.mutual.clone().filter(|_| !is_few);
     // Threads read the photos while the model is opened.
     let hashes = mutual.is_some().then(|| PhotoHashes::begin(&plan.photos));
-    let (context, model) = ScoreContext::by_prompts(by)?;
-    let mut sink = ResultSink::new(&context, plan);
+    let (context, model) = ScoreContext::by_prompts(by, &plan.photos)?;
+    let mut sink = ResultSink::new(&context, plan, model.entry.name)?;
     let is_done = match (hashes, mutual) {
         (Some(hashes), Some(mutual)) => {
             let options = MutualOptions { region: context.region.clone(), ..mutual };

@@ -9,7 +9,6 @@ use blemish::mutual::{
 use blemish::report::FolderRow;
 
 use super::sink::ResultSink;
-use crate::cli::inputs::named;
 use crate::cli::terminal::{end_at_stop, is_stopped, note_stop};
 
 /// Scores the photos of a folder by comparing them with each other. False if there are too few photos: then nothing was
@@ -94,7 +93,7 @@ fn say_failures(
     let mut failed = HashSet::new();
     for (photo, path) in photos.paths().iter().enumerate().filter(|(i, _)| !known.contains(i)) {
         if let Some(Err(error)) = encoded.index(photos, photo) {
-            sink.fail(&named(path, error));
+            sink.fail_photo(path, error);
             failed.insert(photo);
         }
     }

@@ -5,7 +5,6 @@ use std::sync::mpsc::sync_channel;
 use blemish::{Detector, Photo};
 
 use super::sink::ResultSink;
-use crate::cli::inputs::named;
 
 pub fn score(sink: &mut ResultSink, detector: &Detector) -> anyhow::Result<()> {
     let plan = sink.plan;
@@ -35,7 +34,7 @@ pub fn score(sink: &mut ResultSink, detector: &Detector) -> anyhow::Result<()> {
             let goes_on = match found {
                 Ok((record, finding, photo)) => sink.keep(i, record, &finding, photo)?,
                 Err(error) => {
-                    sink.fail(&named(path, &error));
+                    sink.fail_photo(path, &error);
                     sink.goes_on()
                 }
             };

@@ -6,9 +6,11 @@ use std::path::{Path, PathBuf};
 use blemish::image::BitDepth;
 use blemish::mutual::MutualOptions;
 use blemish::prompt::Role;
+use blemish::reference::RegionShape;
 use blemish::{Error, Profile};
 
 use super::args::{Args, FailOn, ScaleOf};
+use super::resume::ResultFile;
 use super::table::{Order, TableStyle};
 use crate::cli::args::method::{MethodChoice, ScoringMode};
 use crate::cli::args::model::ModelChoice;
@@ -43,7 +45,7 @@ pub struct ByPrompts {
     pub mutual: Option<MutualOptions>,
     /// The first flag that was given for the comparison.
     pub mutual_flag: Option<&'static str>,
-    pub roi: Option<PathBuf>,
+    pub roi: Option<RegionShape>,
     /// Whether two products in the folder are scored apart.
     pub apart: bool,
 }
@@ -51,7 +53,10 @@ pub struct ByPrompts {
 /// Which pictures and maps are written, and how.
 pub struct Drawing {
     pub scale: ScaleOf,
+    pub has_strip: bool,
     pub save_map: bool,
+    /// The page. None for a part of a run.
+    pub page: Option<PathBuf>,
     /// For each kind of defect, the end of its map's file name.
     pub defect_files: Vec<String>,
 }
@@ -61,10 +66,14 @@ pub struct Plan {
     pub photos: Vec<PathBuf>,
     /// For each photo, the path of its pictures without extension. None without `--out`.
     pub targets: Vec<Option<PathBuf>>,
+    /// For each photo, its path below `--copy-to` and the verdict's folder.
+    pub copies: Option<(PathBuf, Vec<PathBuf>)>,
     pub drawing: Drawing,
     pub format: Format,
     pub table: TableStyle,
     pub fail_on: Option<FailOn>,
+    /// The file of `--resume`. Photos that it has are not in `photos`.
+    pub resume: Option<ResultFile>,
     pub depth: BitDepth,
     pub quiet: bool,
     /// The number of inputs that cannot be used. They were reported.
@@ -87,7 +96,9 @@ pub fn resolve(args: &Args) -> anyhow::Result<Option<(Plan, Source)>> {
         }
         photos.extend(listed(list)?);
     }
-    let inputs = Inputs::find(&photos, args.out.as_deref());
+    let results: Vec<&Path> =
+        [&args.out, &args.copy_to].into_iter().flatten().map(|p| &**p).collect();
+    let inputs = Inputs::find(&photos, &results);
     inputs.report(args.method.model.quiet);
     if inputs.photos.is_empty() {
         return Ok(None);
@@ -107,22 +118,58 @@ pub fn resolve(args: &Args) -> anyhow::Result<Option<(Plan, Source)>> {
             (defect_files(kinds), by.method.depth, by.method.quiet)
         }
     };
-    let drawing = Drawing { scale: args.scale, save_map: args.save_map, defect_files };
+    let drawing = Drawing {
+        scale: args.scale,
+        has_strip: !args.no_strip,
+        save_map: args.save_map,
+        page: args.out.as_ref().filter(|_| args.shard.is_none()).map(|out| out.join("index.html")),
+        defect_files,
+    };
     let targets = targets(args, &inputs, &drawing)?;
+    let copies = args.copy_to.as_ref().map(|to| copies(to, &inputs)).transpose()?;
     // The names of all results are known before the part is taken, so two parts never use one name for two photos.
     let (part, parts) = args.shard.unwrap_or((0, 1));
     let failed = inputs.errors.len();
-    let all = inputs.photos.into_iter().zip(targets).enumerate();
-    let (photos, targets) = all.filter(|(i, _)| i % parts == part).map(|(_, photo)| photo).unzip();
+    let resume = args.resume.as_deref().map(ResultFile::open).transpose()?;
+    let done: HashSet<&str> = resume.iter().flat_map(|file| file.paths()).collect();
+    let is_done: Vec<bool> =
+        inputs.photos.iter().map(|photo| done.contains(&*photo.to_string_lossy())).collect();
+    let own = |i: &usize| i % parts == part && !is_done[*i];
+    let copies = copies.map(|(to, paths)| (to, of_part(paths, own)));
+    let (photos, targets) = (of_part(inputs.photos, own), of_part(targets, own));
     // With `--shard`, only the first part prints a header.
     let table = TableStyle {
         order: args.sort.unwrap_or(Order::Score),
         top: args.top.unwrap_or(usize::MAX),
         has_header: part == 0,
     };
-    let (format, fail_on) = (args.format.unwrap_or(default_format()), args.fail_on);
-    let plan = Plan { photos, targets, drawing, format, table, fail_on, depth, quiet, failed };
+    let format = if args.resume.is_some() { Some(Format::Jsonl) } else { args.format };
+    let (format, fail_on) = (format.unwrap_or(default_format()), args.fail_on);
+    let plan = Plan {
+        photos,
+        targets,
+        copies,
+        drawing,
+        format,
+        table,
+        fail_on,
+        resume,
+        depth,
+        quiet,
+        failed,
+    };
     Ok(Some((plan, source)))
+}
+
+/// Only those whose place belongs to the part.
+fn of_part<T>(all: Vec<T>, is_own: impl Fn(&usize) -> bool) -> Vec<T> {
+    all.into_iter().enumerate().filter(|(i, _)| is_own(i)).map(|(_, one)| one).collect()
+}
+
+/// The folder of copies, and for each photo its path in the folder of its verdict.
+fn copies(to: &Path, inputs: &Inputs) -> anyhow::Result<(PathBuf, Vec<PathBuf>)> {
+    check_writable("copy-to", to)?;
+    Ok((to.to_path_buf(), inputs.relative("copy-to", to)?))
 }
 
 /// The paths in a file, one on each line.
@@ -168,6 +215,10 @@ fn comparison(args: &Args) -> anyhow::Result<(MethodChoice, Option<MutualOptions
         return Err(Error::setting("false-alarm", why).into());
     }
     let method = args.method.resolve(ScoringMode::Auto)?;
+    if args.resume.is_some() && method.mode != ScoringMode::PerPhoto {
+        let why = "each score depends on the other photos; add --profile, or --method april-gan";
+        return Err(Error::setting("resume", why).into());
+    }
     let is_alone = match method.mode {
         ScoringMode::Mutual if args.shard.is_some() => {
             let why = "--method mutual needs all photos at once";

@@ -1,19 +1,25 @@
 //! Draws, prints and counts the results, photo by photo.
 
 use std::collections::BTreeSet;
+use std::fs::File;
 use std::io::StdoutLock;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use blemish::files::write_whole;
+use blemish::reference::RegionAbout;
 use blemish::report::Record;
-use blemish::{Finding, Photo};
+use blemish::{Error, Finding, Photo};
 use indicatif::ProgressBar;
+use serde_json::Value;
 
 use super::args::FailOn;
 use super::context::ScoreContext;
-use super::ignoring::Ignoring;
+use super::pictures::{self, Drawn, ScorePage};
 use super::plan::Plan;
 use super::table::Table;
+use crate::cli::ignoring::Ignoring;
+use crate::cli::inputs::named;
 use crate::cli::printer::{Format, Printer};
 use crate::cli::progress::{Notes, progress_bar};
 use crate::cli::terminal::{STOPPED, is_stopped, note_stop, printed};
@@ -28,9 +34,12 @@ pub struct ResultSink<'a> {
     pub bar: ProgressBar,
     output: Output,
     failed: usize,
+    /// How many photos do not fit the region of interest.
+    misfits: usize,
     counts: Counts,
     notes: Notes,
     ignoring: Ignoring,
+    page: Option<ScorePage>,
     /// Whether Ctrl-C came before the first result.
     was_stopped: bool,
     /// Whether nobody reads the output any more.
@@ -41,38 +50,65 @@ pub struct ResultSink<'a> {
 enum Output {
     /// Each at once, so a run that is interrupted loses none.
     Stream(Printer<StdoutLock<'static>>),
+    /// The same, at the end of a file.
+    File(PathBuf, Printer<File>),
     /// All at the end.
     Table(Box<Table>),
     Done,
 }
 
 impl<'a> ResultSink<'a> {
-    pub fn new(context: &'a ScoreContext, plan: &'a Plan) -> Self {
+    /// `method`: the name of the method if each photo is scored by itself.
+    ///
+    /// # Errors
+    /// If the file of `--resume` holds results that were made otherwise.
+    pub fn new(context: &'a ScoreContext, plan: &'a Plan, method: &str) -> anyhow::Result<Self> {
         let has_verdict = context.has_profile();
-        let output = match plan.format {
-            Format::Table => {
+        let output = match (&plan.resume, plan.format) {
+            (Some(resume), _) => {
+                resume.check(&context.settings(method, plan.drawing.page.is_some()))?;
+                let printer = Printer::new(resume.file.try_clone()?, false, true);
+                Output::File(resume.path.clone(), printer)
+            }
+            (None, Format::Table) => {
                 Output::Table(Box::new(Table::new(plan.table, has_verdict, &context.product)))
             }
-            format => {
+            (None, format) => {
                 let has_header = plan.table.has_header;
-                Output::Stream(Printer::new(
-                    std::io::stdout().lock(),
-                    format == Format::Csv,
-                    has_header,
-                ))
+                let stdout = std::io::stdout().lock();
+                Output::Stream(Printer::new(stdout, format == Format::Csv, has_header))
             }
         };
-        Self {
+        let mut sink = Self {
             output,
             bar: progress_bar(plan.photos.len(), plan.quiet),
             notes: Notes::new(plan.quiet),
             ignoring: Ignoring::default(),
+            page: plan
+                .drawing
+                .page
+                .clone()
+                .map(|file| ScorePage::new(file, context, &plan.drawing)),
             was_stopped: false,
             is_unread: false,
             failed: plan.failed,
+            misfits: 0,
             counts: Counts::default(),
             context,
             plan,
+        };
+        for row in plan.resume.iter().flat_map(|resume| &resume.results) {
+            sink.keep_earlier(row);
+        }
+        Ok(sink)
+    }
+
+    /// Counts a result of an earlier run, and shows it on the page.
+    fn keep_earlier(&mut self, row: &Value) {
+        self.counts.earlier += 1;
+        self.counts.add_verdict(row["verdict"].as_str());
+        if let Some(page) = &mut self.page {
+            page.add_earlier(row);
         }
     }
 
@@ -86,13 +122,23 @@ impl<'a> ResultSink<'a> {
         opened: Option<Photo>,
     ) -> anyhow::Result<bool> {
         let plan = self.plan;
+        let path = &plan.photos[photo];
         if let Some(target) = &plan.targets[photo] {
-            let opened = opened.map_or_else(|| Photo::open(&plan.photos[photo], plan.depth), Ok);
-            let drawn = opened.and_then(|photo| {
-                self.context.draw(&photo, finding, (target, &plan.drawing), &mut record)
+            let opened = opened.map_or_else(|| Photo::open(path, plan.depth), Ok);
+            let drawn = opened.and_then(|opened| {
+                let drawn = Drawn { path, photo: &opened, target };
+                pictures::draw(self.context, &plan.drawing, &drawn, finding, &mut record)
             });
-            // A result that cannot be drawn is still valid.
-            if let Err(error) = drawn {
+            match (drawn, &mut self.page) {
+                (Ok(Some(pictures)), Some(page)) => page.add(&record, &finding.ignored, pictures),
+                (Ok(_), _) => {}
+                // A result that cannot be drawn is still valid.
+                (Err(error), _) => self.fail(&error),
+            }
+        }
+        if let Some((to, copies)) = &plan.copies {
+            let folder = to.join(record.verdict.unwrap_or_default());
+            if let Err(error) = copied(path, &folder.join(&copies[photo])) {
                 self.fail(&error);
             }
         }
@@ -102,16 +148,20 @@ impl<'a> ResultSink<'a> {
             Output::Stream(printer) => {
                 self.is_unread = !self.bar.suspend(|| printed(printer.print(&record)))?;
             }
+            Output::File(path, printer) => {
+                let failed = |source| Error::Write { path: path.clone(), source };
+                printer.print(&record).map_err(failed)?;
+            }
             Output::Table(table) => table.add(&record),
             Output::Done => {}
         }
         Ok(self.goes_on())
     }
 
-    /// From now on results come. A table is printed at the end, so the first Ctrl-C must not lose it.
+    /// From now on results come. A table and a page are written at the end, so the first Ctrl-C must not lose them.
     pub fn begin(&mut self) {
         self.was_stopped = is_stopped();
-        if matches!(self.output, Output::Table(_)) {
+        if matches!(self.output, Output::Table(_)) || self.page.is_some() {
             note_stop();
         }
     }
@@ -119,6 +169,19 @@ impl<'a> ResultSink<'a> {
     /// False after Ctrl-C, and if nobody reads the output any more.
     pub fn goes_on(&self) -> bool {
         !self.is_unread && (self.was_stopped || !is_stopped())
+    }
+
+    /// Reports the error of a photo. Photos that do not fit the region of interest are often many, so only the first one
+    /// is reported at once.
+    pub fn fail_photo(&mut self, path: &Path, error: &Error) {
+        if RegionAbout::is_misfit(error) {
+            self.misfits += 1;
+            if self.misfits > 1 {
+                self.failed += 1;
+                return;
+            }
+        }
+        self.fail(&named(path, error));
     }
 
     /// Reports an error and counts it.
@@ -150,10 +213,25 @@ impl<'a> ResultSink<'a> {
         if let Output::Table(table) = std::mem::replace(&mut self.output, Output::Done) {
             printed(table.print(&mut std::io::stdout().lock()))?;
         }
+        let mut warnings = self.ignoring.warnings();
+        warnings.extend(self.counts.others());
+        if let Some(page) = self.page.take() {
+            match page.write(warnings.clone()) {
+                Ok(Some(file)) => self.say(&format!("see {}", file.display())),
+                Ok(None) => {}
+                Err(error) => self.fail(&error),
+            }
+        }
         if is_stopped() {
             return Ok(ExitCode::from(STOPPED));
         }
-        self.ignoring.warnings().iter().for_each(|warning| self.say(warning));
+        warnings.iter().for_each(|warning| self.say(warning));
+        if self.misfits > 1 {
+            self.say(&format!(
+                "{} more photos do not fit the region of interest",
+                self.misfits - 1
+            ));
+        }
         let (failed, counts) = (self.failed, &self.counts);
         self.say(&counts.summary(self.plan.photos.len(), failed));
         if self.plan.format == Format::Table && !self.context.has_profile() && counts.scored > 0 {
@@ -174,32 +252,62 @@ impl<'a> ResultSink<'a> {
     }
 }
 
+/// Copies a photo, whole or not at all.
+fn copied(photo: &Path, to: &Path) -> blemish::Result<()> {
+    let bytes = blemish::files::read(photo, u64::MAX);
+    let bytes = bytes.map_err(|source| Error::Read { path: photo.to_path_buf(), source })?;
+    write_whole(to, &bytes)
+}
+
 /// What the closing line says.
 #[derive(Default)]
 struct Counts {
     scored: usize,
+    /// Results of an earlier run, which are counted in the verdicts.
+    earlier: usize,
     ok: usize,
     ng: usize,
     uncertain: usize,
+    /// Photos that resemble no reference, and the first of them.
+    others: usize,
+    first_other: Option<String>,
     methods: BTreeSet<String>,
 }
 
 impl Counts {
     fn add(&mut self, record: &Record) {
         self.scored += 1;
-        match record.verdict {
-            Some("ok") => self.ok += 1,
-            Some("ng") => self.ng += 1,
-            Some(_) => self.uncertain += 1,
-            None => {}
+        self.add_verdict(record.verdict);
+        if record.is_other_product() {
+            self.others += 1;
+            self.first_other.get_or_insert_with(|| record.path.clone());
         }
         if !self.methods.contains(&record.method) {
             self.methods.insert(record.method.clone());
         }
     }
 
+    fn add_verdict(&mut self, verdict: Option<&str>) {
+        match verdict {
+            Some("ok") => self.ok += 1,
+            Some("ng") => self.ng += 1,
+            Some(_) => self.uncertain += 1,
+            None => {}
+        }
+    }
+
+    /// A warning about photos that resemble no reference.
+    fn others(&self) -> Option<String> {
+        let first = self.first_other.as_ref()?;
+        let what = match self.others {
+            1 => format!("{first} resembles no reference photo"),
+            count => format!("{count} photos resemble no reference photo, {first} first"),
+        };
+        Some(format!("warning: {what}: is it another product, view or light?"))
+    }
+
     fn summary(&self, photos: usize, failed: usize) -> String {
-        let Self { scored, ok, ng, uncertain, methods } = self;
+        let Self { scored, earlier, ok, ng, uncertain, methods, .. } = self;
         let methods: Vec<&str> = methods.iter().map(|method| &**method).collect();
         let by =
             if methods.is_empty() { String::new() } else { format!(" by {}", methods.join(", ")) };
@@ -212,6 +320,10 @@ impl Counts {
             1 => "; 1 problem above".into(),
             _ => format!("; {failed} problems above"),
         };
-        format!("{scored} of {photos} photos were scored{by}{verdicts}{problems}")
+        let before = match earlier {
+            0 => String::new(),
+            _ => format!(", {earlier} were scored before"),
+        };
+        format!("{scored} of {photos} photos were scored{by}{before}{verdicts}{problems}")
     }
 }

@@ -51,7 +51,7 @@ impl Table {
             &format!("{}x{}", record.width, record.height),
             &shown(record.defect.as_deref().unwrap_or("-")),
             &ignored(record),
-            &shown(&record.path),
+            &format!("{}{}", shown(&record.path), other(record)),
         ]);
         self.rows.push((record.score, row));
     }
@@ -86,6 +86,11 @@ impl Table {
         }
         row + "  " + photo
     }
+}
+
+/// What is said of a photo that resembles no reference.
+fn other(record: &Record) -> &'static str {
+    if record.is_other_product() { "  (resembles no reference)" } else { "" }
 }
 
 /// The share of a photo that is ignored, with a star if its score is discounted too.

@@ -1,0 +1,247 @@
+//! Measures a profile on labelled photos: what its line finds, and what it calls ng wrongly.
+
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use blemish::data::{Layout, Sample};
+use blemish::eval::{EvalPrediction, Scores, evaluate};
+use blemish::files::write_whole;
+use blemish::image::Mask;
+use blemish::page::{Gallery, GalleryPhoto, Legend, Page, Pictures, Section, Table};
+use blemish::profile::Decision;
+use blemish::render::Scale;
+use blemish::text::shown;
+use blemish::{Error, Photo, Profile};
+use serde::Serialize;
+
+use super::args::RunArgs;
+use super::page::FILE;
+use super::set::by_product;
+use crate::cli::args::rate::{check_rate, spread};
+use crate::cli::args::values::SummaryFormat;
+use crate::cli::inputs::check_writable;
+use crate::cli::progress::progress_bar;
+use crate::cli::terminal::{json_line, printed};
+
+/// What was measured of a profile.
+#[derive(Serialize)]
+struct ProfileReport {
+    profile: String,
+    profile_sha256: String,
+    model: String,
+    method: String,
+    reference_method: String,
+    references: usize,
+    calibration_photos: usize,
+    false_alarm: f64,
+    /// Photos above this score are ng. None if there are too few good photos for the rate.
+    threshold: Option<f32>,
+    /// The verdicts by kind of photo, the good ones first.
+    verdicts: Vec<Verdicts>,
+    #[serde(flatten)]
+    scores: Scores,
+    /// The paths of the defective photos that are ok.
+    missed: Vec<String>,
+    /// The paths of the good photos that are ng.
+    false_alarms: Vec<String>,
+}
+
+/// How many photos of a kind got each verdict.
+#[derive(Default, Serialize)]
+struct Verdicts {
+    kind: String,
+    is_good: bool,
+    ok: usize,
+    uncertain: usize,
+    ng: usize,
+}
+
+pub fn run(args: &RunArgs, file: &Path, layout: Layout) -> anyhow::Result<ExitCode> {
+    let choice = args.method.resolve_for_profile()?;
+    let profile = Profile::open(file)?;
+    let false_alarm = args.false_alarm.unwrap_or(profile.about().false_alarm);
+    check_rate(false_alarm)?;
+    let samples = args.samples(layout)?;
+    if by_product(&samples).len() > 1 {
+        let why = "is of one product; choose it with --category";
+        return Err(Error::setting(format!("profile {}", file.display()), why).into());
+    }
+    if let Some(out) = &args.out {
+        check_writable("out", out)?;
+    }
+    let clip = Arc::new(choice.open_for(&profile)?);
+    let detector = profile.detector(clip)?;
+    let (about, depth) = (profile.about(), profile.bit_depth()?);
+    let page = args.out.as_ref().map(|out| out.join(FILE));
+    let (low, high) = about.scale;
+    let scale = Scale { low, high };
+    let bar = progress_bar(samples.len(), choice.quiet);
+    let (calibration, mut rows) = (profile.calibration(), Vec::new());
+    let look = |sample: &Sample| -> blemish::Result<EvalPrediction> {
+        let photo = Photo::open(&sample.photo, depth)?;
+        let size = (photo.width(), photo.height());
+        about.region.as_ref().map_or(Ok(()), |region| region.check(&sample.photo, size))?;
+        let finding = detector.inspect(&photo, profile.product())?;
+        let p_value = calibration.p_value(finding.score);
+        let verdict = p_value
+            .map_or(Decision::Uncertain, |p| Decision::new(p, calibration.photos(), false_alarm));
+        let mut row = GalleryPhoto {
+            path: sample.photo.to_string_lossy().into_owned(),
+            score: finding.score,
+            verdict: Some(verdict.name()),
+            kind: Some(sample.kind.clone()),
+            label: Some(if sample.is_anomalous { "bad" } else { "good" }),
+            width: size.0,
+            height: size.1,
+            ..GalleryPhoto::default()
+        };
+        (row.x, row.y, _) = finding.map.peak();
+        if let Some(page) = &page {
+            let mask =
+                (!sample.masks.is_empty()).then(|| Mask::open(&sample.masks, size.0, size.1));
+            let map = (&finding.map, scale);
+            let key = format!("{:05}", rows.len());
+            let shot = (&*sample.photo, &photo);
+            row.pictures = Pictures::write(page, &key, shot, map, mask.transpose()?.as_ref())?;
+        }
+        rows.push(row);
+        bar.inc(1);
+        Ok(EvalPrediction { score: finding.score, map: finding.map })
+    };
+    let of_set: Vec<&Sample> = samples.iter().collect();
+    let scores = evaluate(&of_set, layout, args.set.curve, look)?;
+    bar.finish_and_clear();
+    let report = ProfileReport::new(file, &profile, false_alarm, scores, &rows);
+    if let (Some(out), Some(page)) = (&args.out, &page) {
+        let gallery = Gallery {
+            rows,
+            calibration: calibration.scores().to_vec(),
+            line: report.threshold,
+            scale: Legend::new(scale, "profile"),
+        };
+        write_whole(page, report.page(gallery).html().as_bytes())?;
+        write_whole(&out.join("metrics.json"), &serde_json::to_vec_pretty(&report)?)?;
+    }
+    let mut out = std::io::stdout().lock();
+    printed(match args.set.format {
+        SummaryFormat::Table => report.table(&mut out),
+        SummaryFormat::Json => json_line(&mut out, &report),
+    })?;
+    Ok(ExitCode::SUCCESS)
+}
+
+impl ProfileReport {
+    fn new(
+        file: &Path,
+        profile: &Profile,
+        false_alarm: f64,
+        scores: Scores,
+        rows: &[GalleryPhoto],
+    ) -> Self {
+        let (about, calibration) = (profile.about(), profile.calibration());
+        let mut kinds: BTreeMap<(bool, &str), Verdicts> = BTreeMap::new();
+        for row in rows {
+            let (is_bad, kind) =
+                (row.label == Some("bad"), row.kind.as_deref().unwrap_or_default());
+            let verdicts = kinds.entry((is_bad, kind)).or_default();
+            (verdicts.kind, verdicts.is_good) = (kind.to_string(), !is_bad);
+            match row.verdict {
+                Some("ok") => verdicts.ok += 1,
+                Some("ng") => verdicts.ng += 1,
+                _ => verdicts.uncertain += 1,
+            }
+        }
+        let of = |label: &str, verdict: &str| {
+            let is = |row: &&GalleryPhoto| row.label == Some(label) && row.verdict == Some(verdict);
+            rows.iter().filter(is).map(|row| row.path.clone()).collect()
+        };
+        Self {
+            profile: file.display().to_string(),
+            profile_sha256: profile.sha256().into(),
+            model: about.model.clone(),
+            method: about.method.clone(),
+            reference_method: about.reference_method.clone(),
+            references: about.references.len(),
+            calibration_photos: calibration.photos(),
+            false_alarm,
+            threshold: calibration.threshold(false_alarm),
+            verdicts: kinds.into_values().collect(),
+            missed: of("bad", "ok"),
+            false_alarms: of("good", "ng"),
+            scores,
+        }
+    }
+
+    fn rows(&self) -> Vec<[String; 4]> {
+        let row = |verdicts: &Verdicts| {
+            let Verdicts { kind, ok, uncertain, ng, .. } = verdicts;
+            [kind.clone(), ok.to_string(), uncertain.to_string(), ng.to_string()]
+        };
+        self.verdicts.iter().map(row).collect()
+    }
+
+    /// What the line was worth on these photos.
+    fn lines(&self) -> Vec<String> {
+        let number = |value: Option<f64>| value.map_or("-".into(), |value| format!("{value:.3}"));
+        let metrics = &self.scores.all;
+        let mut lines = vec![format!(
+            "AUROC of photos {}, of pixels {}; missed (ok): {} of {} defective photos; false alarms (ng): {} of {} good \
+             photos",
+            number(metrics.image_auroc),
+            number(metrics.pixel_auroc),
+            self.missed.len(),
+            self.scores.anomalous,
+            self.false_alarms.len(),
+            self.scores.good
+        )];
+        let (percent, photos) = (self.false_alarm * 100.0, self.calibration_photos);
+        lines.push(match self.threshold.zip(spread(photos, self.false_alarm)) {
+            Some((line, spread)) => {
+                format!("ng above {line:.4}: {percent} % false alarms on average; {spread}")
+            }
+            None => format!("nothing is ng: {photos} good photos are too few for {percent} %"),
+        });
+        lines
+    }
+
+    fn table(&self, out: &mut impl Write) -> std::io::Result<()> {
+        let Self { profile, method, reference_method, references, model, .. } = self;
+        let title =
+            format!("{profile}: {method} with {references} photos by {reference_method}, {model}");
+        writeln!(out, "{}", shown(&title))?;
+        writeln!(out, "{:>5} {:>9} {:>5}  photos", "ok", "uncertain", "ng")?;
+        for [kind, ok, uncertain, ng] in self.rows() {
+            writeln!(out, "{ok:>5} {uncertain:>9} {ng:>5}  {}", shown(&kind))?;
+        }
+        self.lines().iter().try_for_each(|line| writeln!(out, "{line}"))
+    }
+
+    fn page(&self, gallery: Gallery) -> Page {
+        let facts = [
+            ("profile", format!("{} (SHA-256 {}…)", self.profile, &self.profile_sha256[..12])),
+            ("model", self.model.clone()),
+            ("method", format!("{} with {}", self.method, self.reference_method)),
+            ("references", self.references.to_string()),
+        ];
+        let table = Table {
+            head: ["photos", "ok", "uncertain", "ng"].map(String::from).to_vec(),
+            rows: self.rows().into_iter().map(Vec::from).collect(),
+        };
+        let section = Section {
+            name: "What the line finds".into(),
+            tables: vec![table],
+            notes: self.lines(),
+            ..Section::default()
+        };
+        Page {
+            title: "A profile, measured by blemish".into(),
+            facts: facts.map(|(name, value)| (name.to_string(), value)).to_vec(),
+            sections: vec![section],
+            gallery,
+            ..Page::default()
+        }
+    }
+}

@@ -1,0 +1,186 @@
+//! Draws what `--out` asks for: heat maps, maps as TIFF, and the page.
+
+use std::path::{Path, PathBuf};
+
+use blemish::detect::Ignored;
+use blemish::files::{sha256, write_whole};
+use blemish::page::{Gallery, GalleryPhoto, Legend, Page, Pictures};
+use blemish::render::{self, Overlay};
+use blemish::report::Record;
+use blemish::{Finding, Photo};
+use serde_json::Value;
+
+use super::context::ScoreContext;
+use super::plan::Drawing;
+use crate::cli::inputs::with_suffix;
+
+/// A photo that is drawn.
+pub struct Drawn<'a> {
+    pub path: &'a Path,
+    pub photo: &'a Photo,
+    /// The path of its pictures without extension.
+    pub target: &'a Path,
+}
+
+/// The start of the names of a photo's small pictures. A run that continues another one finds them again.
+fn key(overlay: &Path) -> String {
+    sha256(overlay.as_os_str().as_encoded_bytes())[..16].to_string()
+}
+
+/// Writes the pictures and maps of a photo. Their paths go into the record. Returns the pictures for the page.
+pub fn draw(
+    context: &ScoreContext,
+    drawing: &Drawing,
+    drawn: &Drawn,
+    finding: &Finding,
+    record: &mut Record,
+) -> blemish::Result<Option<Pictures>> {
+    let (scale, level) = context.colours(drawing.scale, &finding.map);
+    let masks: Vec<&[bool]> = finding.ignored.iter().map(|thing| &*thing.mask).collect();
+    let kind = &finding.kinds[finding.kind];
+    let words = [record.verdict, kind.is_defect.then_some(&*kind.english)];
+    let words = words.into_iter().flatten().map(|word| format!("  {word}")).collect::<String>();
+    let caption = format!("score {:.3}{words}", record.score);
+    let how = Overlay {
+        scale,
+        level,
+        ignored: &masks,
+        marks_peak: record.verdict == Some("ng"),
+        caption: drawing.has_strip.then_some(&*caption),
+    };
+    let overlay = with_suffix(drawn.target, "png");
+    write_whole(&overlay, &render::overlay(drawn.photo, &finding.map, &how))?;
+    record.overlay = Some(overlay.to_string_lossy().into_owned());
+    if drawing.save_map {
+        save_maps(drawing, drawn.target, finding, record)?;
+    }
+    let Some(page) = &drawing.page else { return Ok(None) };
+    let photo = (drawn.path, drawn.photo);
+    let pictures = Pictures::write(page, &key(&overlay), photo, (&finding.map, scale), None)?;
+    Ok(Some(pictures.with_overlay(page, &overlay)))
+}
+
+fn save_maps(
+    drawing: &Drawing,
+    target: &Path,
+    finding: &Finding,
+    record: &mut Record,
+) -> blemish::Result<()> {
+    let map = with_suffix(target, "tiff");
+    write_whole(&map, &render::tiff(&finding.map))?;
+    record.map = Some(map.to_string_lossy().into_owned());
+    let defects = finding.kinds.iter().filter(|kind| kind.is_defect);
+    let files = defects.zip(&drawing.defect_files).zip(&mut record.defects);
+    for ((kind, file), row) in files {
+        let map = with_suffix(target, file);
+        write_whole(&map, &render::tiff(&finding.map_of(kind)))?;
+        row.map = Some(map.to_string_lossy().into_owned());
+    }
+    Ok(())
+}
+
+/// The page of a run, `index.html` in the folder of `--out`.
+pub struct ScorePage {
+    file: PathBuf,
+    page: Page,
+}
+
+impl ScorePage {
+    pub fn new(file: PathBuf, context: &ScoreContext, drawing: &Drawing) -> Self {
+        let calibration = context.calibration();
+        let (scale, of) = context.legend(drawing.scale);
+        let gallery = Gallery {
+            rows: vec![],
+            calibration: calibration.map_or(vec![], |(scores, _)| scores.to_vec()),
+            line: calibration.and_then(|(_, line)| line),
+            scale: Legend::new(scale, of),
+        };
+        let title = format!("blemish: {}", context.product.name());
+        Self { file, page: Page { title, gallery, ..Page::default() } }
+    }
+
+    pub fn add(&mut self, record: &Record, ignored: &[Ignored], pictures: Pictures) {
+        if self.page.facts.is_empty() {
+            self.page.facts = facts(record);
+        }
+        self.page.gallery.rows.push(GalleryPhoto {
+            path: record.path.clone(),
+            score: record.score,
+            verdict: record.verdict,
+            kind: record.defect.clone(),
+            label: None,
+            ignored: ignored.iter().map(|thing| thing.area).sum(),
+            is_other: record.is_other_product(),
+            width: record.width,
+            height: record.height,
+            x: record.peak_x,
+            y: record.peak_y,
+            pictures,
+        });
+    }
+
+    /// Adds a result of an earlier run. Its pictures are beside the page, if they are still there.
+    pub fn add_earlier(&mut self, row: &Value) {
+        let text = |field: &str| row[field].as_str().map(String::from);
+        let number = |field: &str| row[field].as_u64().unwrap_or_default() as usize;
+        let areas = row["ignored"].as_array().into_iter().flatten();
+        let (path, overlay) = (text("path").unwrap_or_default(), text("overlay"));
+        let pictures = overlay.as_deref().map_or(Pictures::default(), |overlay| {
+            let key = key(Path::new(overlay));
+            Pictures::known(&self.file, &key, Path::new(&path))
+                .with_overlay(&self.file, Path::new(overlay))
+        });
+        self.page.gallery.rows.push(GalleryPhoto {
+            score: row["score"].as_f64().unwrap_or_default() as f32,
+            verdict: ["ok", "ng", "uncertain"]
+                .into_iter()
+                .find(|verdict| row["verdict"] == *verdict),
+            kind: text("defect"),
+            ignored: areas.filter_map(|thing| thing["area"].as_f64()).sum(),
+            width: number("width"),
+            height: number("height"),
+            x: number("peak_x"),
+            y: number("peak_y"),
+            path,
+            pictures,
+            ..GalleryPhoto::default()
+        });
+    }
+
+    /// Writes the page. Returns its file, or None if it has no photos.
+    pub fn write(mut self, warnings: Vec<String>) -> blemish::Result<Option<PathBuf>> {
+        if self.page.gallery.rows.is_empty() {
+            return Ok(None);
+        }
+        self.page.warnings = warnings;
+        write_whole(&self.file, self.page.html().as_bytes())?;
+        Ok(Some(self.file))
+    }
+}
+
+/// How the run was made, from one of its results.
+fn facts(record: &Record) -> Vec<(String, String)> {
+    let short = |hash: &str| hash.chars().take(12).collect::<String>();
+    let mut facts = vec![
+        ("product".to_string(), record.product.clone()),
+        ("method".into(), record.method.clone()),
+        ("model".into(), format!("{} (SHA-256 {}…)", record.model, short(&record.model_sha256))),
+        ("input".into(), format!("{} pixels, {}", record.size, record.fit)),
+    ];
+    if let (Some(profile), Some(hash)) = (&record.profile, &record.profile_sha256) {
+        facts.push(("profile".into(), format!("{profile} (SHA-256 {}…)", short(hash))));
+    }
+    if let (Some(method), Some(references)) = (&record.reference_method, record.references) {
+        facts.push(("references".into(), format!("{references}, compared by {method}")));
+    }
+    if let (Some(rate), Some(photos)) = (record.false_alarm, record.calibration_photos) {
+        let percent = rate * 100.0;
+        facts.push(("line".into(), format!("{percent} % false alarms, from {photos} good photos")));
+    }
+    if let Some(folder) = &record.folder {
+        let why = "each score depends on the other photos (transductive)";
+        facts.push(("compared with".into(), format!("{} other photos: {why}", folder.against)));
+    }
+    facts.push(("made by".into(), format!("blemish {}", env!("CARGO_PKG_VERSION"))));
+    facts
+}
