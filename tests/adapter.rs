@@ -296,6 +296,14 @@ fn a_killed_training_goes_on_to_the_same_bytes() {
     assert!(stderr(&assert).contains("was trained on bottle, can_lid"), "{}", stderr(&assert));
     let assert = run(&home, &[&eval[..], &["--product", "part"]].concat()).code(2);
     assert!(stderr(&assert).contains("--product: the photos are of 12 products"));
+    // A photo is known again under any name.
+    let renamed = home.path().join("x.png");
+    std::fs::copy(fixture("tiny/samples/hex_nut/test/good/000.png"), &renamed).unwrap();
+    let mut score = vec!["score", renamed.to_str().unwrap(), "--product", "x", "--format", "jsonl"];
+    score.extend(["--method", "april-gan", "--size", "96", "--adapter", adapter]);
+    let rows = run(&home, &score).success().get_output().stdout.clone();
+    assert!(String::from_utf8(rows).unwrap().contains("\"trained_on_product\":true"));
+
     let report = json(run(&home, &[&eval[..], &["--allow-leak", "--format", "json"]].concat()));
     let products = report["products"].as_array().unwrap();
     assert!(products.len() == 12 && products.iter().all(|p| p["leak"] == true));

@@ -90,6 +90,7 @@ impl AdapterAbout {
                 "products",
                 (!self.products.is_empty()).then(|| serde_json::json!(self.products).to_string()),
             ),
+            ("photos", (!self.photos.is_empty()).then(|| self.photos.join(" "))),
             ("licence", self.licence.clone()),
             ("spread", self.spread.map(|(windows, layers)| format!("{windows},{layers}"))),
         ];
@@ -132,6 +133,8 @@ impl AdapterAbout {
         about.model_sha256 = text("model_sha256");
         about.training_data = text("training_data");
         about.licence = text("licence");
+        about.photos =
+            get("photos").unwrap_or_default().split_whitespace().map(String::from).collect();
         if let Some(list) = get("products") {
             about.products = serde_json::from_str(list)
                 .map_err(|_| format!("its metadata has products {list:?}, no list"))?;

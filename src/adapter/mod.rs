@@ -49,6 +49,8 @@ pub struct AdapterAbout {
     pub training_data: Option<String>,
     /// The products in the training data.
     pub products: Vec<String>,
+    /// The start of the SHA-256 of each photo that it learned from, 16 digits. Empty if they are not known.
+    pub photos: Vec<String>,
     /// The licence of the training data, and its conditions.
     pub licence: Option<String>,
     /// The spread of the log-odds over good photos: of WinCLIP's maps, and of this adapter's maps. It puts both on one
@@ -234,6 +236,16 @@ impl Adapter {
         products.into_iter().filter(is_seen).collect()
     }
 
+    /// Whether the photos that it learned from are known.
+    pub fn knows_photos(&self) -> bool {
+        !self.about.photos.is_empty()
+    }
+
+    /// Whether it learned from a photo with this SHA-256, under whatever name.
+    pub fn learned_from(&self, sha256: &str) -> bool {
+        self.about.photos.iter().any(|photo| photo == photo_mark(sha256))
+    }
+
     /// The patches of each layer in the shared embedding, at unit length: `[grid^2, embedding]`. The layer on the trunk
     /// comes last, and its grid is twice as fine. `photo` must have the features of [`Adapter::taps`].
     ///
@@ -266,6 +278,11 @@ fn is_in(words: &[String], name: &[String]) -> bool {
         return false;
     }
     name.windows(words.len()).any(|part| part == words) || words.concat() == name.concat()
+}
+
+/// What an adapter keeps of the SHA-256 of a photo.
+pub(crate) fn photo_mark(sha256: &str) -> &str {
+    sha256.get(..16).unwrap_or(sha256)
 }
 
 fn start(sha256: &str) -> &str {

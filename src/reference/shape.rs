@@ -140,7 +140,8 @@ mod tests {
         let photo = folder.path().join("1.png");
         image::RgbImage::new(40, 20).save(&photo).unwrap();
         let pixels = |text: &str| {
-            let mask = text.parse::<RegionShape>().unwrap().mask(&[photo.clone()]).unwrap();
+            let mask =
+                text.parse::<RegionShape>().unwrap().mask(std::slice::from_ref(&photo)).unwrap();
             assert_eq!((mask.width, mask.height), (40, 20));
             mask.pixels.iter().filter(|inside| **inside).count()
         };

@@ -129,6 +129,11 @@ pub fn train(
     }
     let (variables, points) = run.learn(clip, &judge, files, progress)?;
     let products: BTreeSet<String> = run.learn.iter().map(|i| all[*i].product.clone()).collect();
+    let mark = |i: &usize| -> Result<String> {
+        let sha256 = crate::files::files_sha256(std::slice::from_ref(&all[*i].photo))?;
+        Ok(crate::adapter::photo_mark(&sha256).to_string())
+    };
+    let photos: BTreeSet<String> = run.learn.iter().map(mark).collect::<Result<_>>()?;
     let mut about = AdapterAbout {
         blocks: options.layers.blocks.clone(),
         size: Some(clip.size()),
@@ -137,6 +142,7 @@ pub fn train(
         model: Some(clip.name().to_string()),
         model_sha256: Some(clip.sha256().to_string()),
         products: products.into_iter().collect(),
+        photos: photos.into_iter().collect(),
         ..AdapterAbout::default()
     };
     let adapter = adapter_of(&variables, options, &about)?;

@@ -110,6 +110,8 @@ struct Json<'a> {
     training_data: Option<&'a str>,
     licence: Option<&'a str>,
     products: &'a [String],
+    /// Number of photos that it learned from, if they are known.
+    photos: Option<usize>,
     spread: Option<(f32, f32)>,
 }
 
@@ -132,6 +134,7 @@ fn info(args: &Info) -> anyhow::Result<()> {
         training_data: about.training_data.as_deref(),
         licence: about.licence.as_deref(),
         products: &about.products,
+        photos: adapter.knows_photos().then_some(about.photos.len()),
         spread: about.spread,
     };
     let mut out = std::io::stdout().lock();

@@ -1,6 +1,6 @@
 //! Measures a model and a method on labelled photos.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -124,7 +124,7 @@ impl Setup<'_> {
         prompts: &Prompts,
     ) -> anyhow::Result<Vec<UnderTest<'s>>> {
         let by_product = by_product(samples);
-        let leaks = self.leaks(by_product.keys().copied())?;
+        let leaks = self.leaks(&by_product)?;
         let several = by_product.len() > 1;
         let cache = TextCache::from_env();
         let under_test = |(folder, samples): (&'s str, Vec<&'s Sample>)| {
@@ -157,10 +157,23 @@ impl Setup<'_> {
         by_product.into_iter().map(under_test).collect()
     }
 
-    /// The products that the adapter was trained on.
-    fn leaks<'p>(&self, products: impl Iterator<Item = &'p str>) -> anyhow::Result<Vec<&'p str>> {
+    /// The products that the adapter was trained on, by their names or by their photos.
+    fn leaks<'p>(
+        &self,
+        products: &BTreeMap<&'p str, Vec<&Sample>>,
+    ) -> anyhow::Result<Vec<&'p str>> {
         let Some(adapter) = self.model.adapter() else { return Ok(vec![]) };
-        let leaks = adapter.trained_on(products);
+        let mut leaks = adapter.trained_on(products.keys().copied());
+        for (product, samples) in products.iter().filter(|_| adapter.knows_photos()) {
+            let has_learned = |sample: &&Sample| {
+                // A photo that cannot be read is reported when it is scored.
+                let hash = files_sha256(std::slice::from_ref(&sample.photo)).ok();
+                hash.is_some_and(|hash| adapter.learned_from(&hash))
+            };
+            if !leaks.contains(product) && samples.iter().any(has_learned) {
+                leaks.push(product);
+            }
+        }
         if leaks.is_empty() || self.args.allow_leak {
             return Ok(leaks);
         }

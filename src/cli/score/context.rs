@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use blemish::detect::{AnomalyMap, Ignored, KindResult};
+use blemish::files::files_sha256;
 use blemish::image::{Fit, Prepared};
 use blemish::profile::{Calibration, Decision};
 use blemish::prompt::TextCache;
@@ -161,7 +162,7 @@ impl ScoreContext {
             profile_sha256: enrolled.map(|e| e.profile.sha256().to_string()),
             model: self.clip.name().to_string(),
             model_sha256: self.clip.sha256().to_string(),
-            adapter: self.adapter.as_ref().map(|a| self.adapter_row(a)),
+            adapter: self.adapter.as_ref().map(|a| self.adapter_row(a, path)),
             size: self.clip.size(),
             fit: self.fit.name().into(),
             milliseconds: (milliseconds * 10.0).round() / 10.0,
@@ -170,14 +171,16 @@ impl ScoreContext {
         }
     }
 
-    fn adapter_row(&self, adapter: &Adapter) -> AdapterRow {
+    fn adapter_row(&self, adapter: &Adapter, photo: &Path) -> AdapterRow {
         let about = adapter.about();
         AdapterRow {
             file: adapter.name().to_string(),
             sha256: adapter.sha256().to_string(),
             training_data: about.training_data.clone(),
             licence: about.licence.clone(),
-            trained_on_product: adapter.knows_products().then(|| self.is_trained_on(adapter)),
+            trained_on_product: adapter
+                .knows_products()
+                .then(|| self.is_trained_on(adapter) || has_learned(adapter, photo)),
         }
     }
 
@@ -227,6 +230,13 @@ impl ScoreContext {
         let calibration = &enrolled.calibration;
         Some((calibration.scores(), calibration.threshold(enrolled.false_alarm)))
     }
+}
+
+/// Whether an adapter learned from this photo, under whatever name.
+fn has_learned(adapter: &Adapter, photo: &Path) -> bool {
+    // A photo that was scored can be read.
+    let hash = || files_sha256(&[photo.to_path_buf()]).ok();
+    adapter.knows_photos() && hash().is_some_and(|hash| adapter.learned_from(&hash))
 }
 
 fn defect_row(kind: &KindResult) -> DefectRow {
