@@ -49,6 +49,10 @@ pub struct Record {
     pub discounted_by: Option<String>,
     /// Every harmless thing that the product has prompts for.
     pub ignored: Vec<IgnoredRow>,
+    /// SHA-256 of all prompts and of the kinds that they belong to.
+    pub prompts_sha256: String,
+    /// The region of interest: the mask's file, or the shape as it was given.
+    pub region: Option<String>,
     /// The product's name in English, as the model reads it.
     pub product_english: String,
     /// The method that scored the photo.
@@ -85,11 +89,9 @@ pub struct Record {
     pub map: Option<String>,
 }
 
-impl Record {
-    /// Whether the photo resembles no reference photo.
-    pub fn is_other_product(&self) -> bool {
-        self.unlike_references.is_some_and(|share| share > OTHER_PRODUCT)
-    }
+/// Whether a photo with this share of [`Record::unlike_references`] resembles no reference photo.
+pub fn is_other_product(unlike_references: Option<f64>) -> bool {
+    unlike_references.is_some_and(|share| share > OTHER_PRODUCT)
 }
 
 /// How the photos of a folder were compared with each other.

@@ -118,6 +118,12 @@ fn a_handful_of_good_parts_draws_a_line() {
     assert_eq!((&eval["verdicts"][0]["ok"], &eval["verdicts"][1]["ng"]), (&1.into(), &1.into()));
     assert_eq!(eval["missed"], Value::Array(vec![]));
     assert!(home.join("ev/report.html").is_file() && home.join("ev/metrics.json").is_file());
+    assert_eq!(eval["known"], 0);
+    // On its own references a profile looks perfect.
+    std::fs::copy(home.join("good/1.png"), home.join("set/good/2.png")).unwrap();
+    let mut own = blemish(home);
+    own.current_dir(home).args(["eval", "folder", "set", "--profile", "disc.blemish"]);
+    own.assert().success().stderr(contains("was made from 1 of these 3 photos"));
 
     // Another line, without scoring again.
     let results = home.join("results.jsonl");

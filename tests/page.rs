@@ -118,7 +118,11 @@ fn a_person_sorts_moves_the_line_marks_and_uses_the_marks() {
     let of_run = ["ok", "ng", "uncertain"].map(|verdict| {
         std::fs::read_dir(at("sorted").join(verdict)).map_or(0, |_| {
             let files = walkdir::WalkDir::new(at("sorted").join(verdict)).into_iter();
-            files.filter(|entry| entry.as_ref().unwrap().file_type().is_file()).count()
+            files
+                .filter(|entry| {
+                    entry.as_ref().unwrap().path().extension().is_some_and(|e| e == "png")
+                })
+                .count()
         })
     });
     assert_eq!(verdicts(&text(&browser, "#counts")), of_run);
@@ -155,7 +159,10 @@ fn a_person_sorts_moves_the_line_marks_and_uses_the_marks() {
     browser.open(&at("out/index.html"));
     browser.wait("document.getElementById('marked').textContent.startsWith('6')");
     let marks = std::fs::read_to_string(&csv).unwrap();
-    assert!(marks.starts_with("path,mark,score\n") && marks.lines().count() == 7, "{marks}");
+    assert!(
+        marks.starts_with("\u{feff}path,mark,score\n") && marks.lines().count() == 7,
+        "{marks}"
+    );
     assert!(marks.contains("<img src=x onerror=alert(1)>, \"\"1\"\".png\",ng"), "{marks}");
     run(&["enroll", "--product", "plate", "--marks", "downloads/marks.csv", "-o", "m.blemish"])
         .success()

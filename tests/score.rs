@@ -14,11 +14,12 @@ fn rows(stdout: &[u8]) -> Vec<Value> {
     text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
+/// The files below a folder, but the file that marks results.
 fn files_below(folder: &Path) -> Vec<String> {
     let mut names: Vec<String> = walkdir::WalkDir::new(folder)
         .into_iter()
         .map(Result::unwrap)
-        .filter(|e| e.file_type().is_file())
+        .filter(|e| e.file_type().is_file() && e.file_name() != ".blemish")
         .map(|e| e.path().strip_prefix(folder).unwrap().to_string_lossy().replace('\\', "/"))
         .collect();
     names.sort();
@@ -468,11 +469,19 @@ fn results_of_an_earlier_run_are_left_out_and_flags_of_other_commands_are_named(
         command.current_dir(home).args(["score", "--product", "nut"]).args(args).assert()
     };
     run(&["photos", "--out", "photos/results"]).success();
-    let assert = run(&["photos"]).success().stderr(contains("not read: 1 folders of results"));
+    let assert = run(&["photos"]).success().stderr(contains("not read: 1 folder of results"));
     assert_eq!(rows(&assert.get_output().stdout).len(), 2);
-    // Who asks for them gets them.
+    // Who asks for the heat maps gets them.
     let assert = run(&["photos/results"]).success();
-    assert_eq!(rows(&assert.get_output().stdout).len(), 2 + 2 * 2);
+    assert_eq!(rows(&assert.get_output().stdout).len(), 2);
+    // A page of somebody else is not replaced.
+    std::fs::create_dir(home.join("web")).unwrap();
+    std::fs::write(home.join("web/index.html"), "<html>mine").unwrap();
+    run(&["photos", "--out", "web"]).code(2).stderr(contains("is no page of blemish"));
+    // What needs a profile is refused without one.
+    for flag in [["--fail-on", "ng"], ["--copy-to", "sorted"], ["--false-alarm", "0.1"]] {
+        run(&["photos", flag[0], flag[1]]).code(2).stderr(contains("needs --profile"));
+    }
     run(&["photos", "--reference", "good"])
         .code(2)
         .stderr(contains("--reference is a flag of `blemish enroll`"));

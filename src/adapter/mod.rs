@@ -225,8 +225,8 @@ impl Adapter {
     }
 
     /// Which of these products are in the training data, as far as known. Results on their photos are not zero-shot.
-    /// Folders and people name a product differently (`mpdd_metal_plate`, "metal plate"): it is enough that the words of
-    /// one name are in the other.
+    /// Folders and people name a product differently (`mpdd_metal_plate`, "metal plate"): it is enough that two words or
+    /// more of one name are the whole other name.
     pub fn trained_on<'a>(&self, products: impl IntoIterator<Item = &'a str>) -> Vec<&'a str> {
         let seen: Vec<Vec<String>> = self.about.products.iter().map(|name| words(name)).collect();
         let is_seen = |product: &&str| {
@@ -272,12 +272,11 @@ fn words(name: &str) -> Vec<String> {
     words.map(str::to_lowercase).collect()
 }
 
-/// Whether some words follow each other in a name, or make one word of it (`metalnut`).
+/// Whether some words follow each other in a name, or make one word of it (`metalnut`). A single word is in too many
+/// names.
 fn is_in(words: &[String], name: &[String]) -> bool {
-    if words.is_empty() {
-        return false;
-    }
-    name.windows(words.len()).any(|part| part == words) || words.concat() == name.concat()
+    let is_part = words.len() > 1 && name.windows(words.len()).any(|part| part == words);
+    is_part || !words.is_empty() && words.concat() == name.concat()
 }
 
 /// What an adapter keeps of the SHA-256 of a photo.
@@ -302,8 +301,9 @@ mod tests {
         let zeros =
             |shape: &[usize]| Tensor::zeros(shape, candle_core::DType::F32, &Device::Cpu).unwrap();
         let adapter = Adapter::new("a", about, vec![(zeros(&[2, 3]), zeros(&[2]))]).unwrap();
-        let seen = ["Metal nut", "metalnut", "zipper", "metal plate", "jacket zipper"];
-        let unseen = ["bottle", "zip", "platemetal", "nut plate", ""];
+        let seen = ["Metal nut", "metalnut", "zipper", "metal plate"];
+        let unseen =
+            ["bottle", "metal", "plate", "jacket zipper", "zip", "platemetal", "nut plate", ""];
         assert_eq!(adapter.trained_on(seen.into_iter().chain(unseen)), seen);
     }
 }

@@ -93,7 +93,7 @@ impl Ignoring {
                 }
                 _ => return None,
             };
-            Some(format!("warning: the ignored \"{name}\" {what}: {advice}"))
+            Some(format!("the ignored \"{name}\" {what}: {advice}"))
         };
         let mut warnings: Vec<String> = self.things.iter().filter_map(warning).collect();
         if let (true, Some(order)) = (warnings.is_empty() && photos >= ENOUGH, self.order()) {
@@ -102,7 +102,7 @@ impl Ignoring {
             if order < SAME_ORDER {
                 let names = names.join(", ");
                 warnings.push(format!(
-                    "warning: ignoring {names} changes the order of the photos (rank correlation {order:.2}): {advice}"
+                    "ignoring {names} changes the order of the photos (rank correlation {order:.2}): {advice}"
                 ));
             }
         }

@@ -6,7 +6,6 @@ use std::path::{Component, Path, PathBuf};
 
 use blemish::Error;
 use blemish::data::{ENDINGS, has_photo_ending};
-use blemish::page::is_one as is_page;
 
 use super::terminal::message;
 
@@ -28,7 +27,7 @@ pub struct Inputs {
 impl Inputs {
     /// Finds files, folders (with their subfolders, in order of name) and glob patterns. Skips folders of
     /// results unless an argument points into one: a second run should not score the pictures of the first run. These are
-    /// the folders of this run (`results`), and those with a page of an earlier run.
+    /// the folders of this run (`results`), and those that an earlier run marked.
     pub fn find(arguments: &[PathBuf], results: &[&Path]) -> Self {
         let results: Vec<PathBuf> = results.iter().map(|folder| real(folder)).collect();
         let mut inputs = Self::default();
@@ -71,9 +70,9 @@ impl Inputs {
             if results.contains(&&real(entry.path())) {
                 return false;
             }
-            let has_page = PAGES.iter().any(|page| is_page(&entry.path().join(page)));
-            earlier.set(earlier.get() + usize::from(has_page));
-            !has_page
+            let is_marked = entry.path().join(RESULTS).exists();
+            earlier.set(earlier.get() + usize::from(is_marked));
+            !is_marked
         };
         let mut found = false;
         for entry in walk.filter_entry(wanted) {
@@ -110,7 +109,7 @@ impl Inputs {
     /// A note about the files that are not read, if there are any.
     fn skipped(&self) -> Option<String> {
         let kinds: Vec<String> =
-            self.skipped.iter().map(|(kind, count)| format!("{count} {kind}")).collect();
+            self.skipped.iter().map(|(kind, count)| counted(kind, *count)).collect();
         let others =
             (!kinds.is_empty()).then(|| format!("note: not read: {}", kinds.join(", ")))?;
         let is_heic = |kind: &String| [".heic", ".heif"].contains(&&**kind);
@@ -189,9 +188,9 @@ impl Inputs {
             .iter()
             .flat_map(|target| extensions.iter().map(|extension| with_suffix(target, extension)))
             .collect();
-        let pages = blemish::page::folder(&out.join(PAGES[0]));
+        let pages = blemish::page::folder(&out.join(PAGE));
         if targets.iter().any(|target| target.starts_with(&pages)) {
-            let why = "the page's pictures are in index_files; rename that folder of photos";
+            let why = "the page's pictures are in index_files; rename that folder of photos, or give another folder";
             return refuse(why.into());
         }
         if let Some(file) = first_repeated(&files) {
@@ -208,8 +207,50 @@ impl Inputs {
     }
 }
 
-/// The pages that mark a folder as results.
-const PAGES: [&str; 2] = ["index.html", "report.html"];
+/// A number of files of a kind. Kinds with a name are plural.
+fn counted(kind: &str, count: usize) -> String {
+    let kind = if count == 1 {
+        kind.replace("masks", "mask").replace("folders", "folder")
+    } else {
+        kind.into()
+    };
+    format!("{count} {kind}")
+}
+
+/// The file that marks a folder as results.
+const RESULTS: &str = ".blemish";
+
+/// Marks folders as results, so that a later run does not score what is in them. A folder with photos of this run stays
+/// one of photos.
+///
+/// # Errors
+/// If a folder cannot be written.
+pub fn mark_results(folders: &[PathBuf], photos: &[PathBuf]) -> Result<(), Error> {
+    let photos: Vec<PathBuf> = photos.iter().map(|photo| place(photo)).collect();
+    for folder in folders {
+        let own = real(folder);
+        if !photos.iter().any(|photo| photo.starts_with(&own)) {
+            blemish::files::write_whole(&folder.join(RESULTS), b"results of blemish\n")?;
+        }
+    }
+    Ok(())
+}
+
+/// Checks before the run that a page can be written, and that it replaces only a page.
+///
+/// # Errors
+/// [`Error::Setting`] or [`Error::Write`].
+pub fn check_page(setting: &str, page: &Path) -> Result<(), Error> {
+    if page.exists() && !blemish::page::is_one(page) {
+        let why =
+            format!("{} is there and is no page of blemish; give another name", page.display());
+        return Err(Error::setting(setting, why));
+    }
+    Ok(())
+}
+
+/// The name of the page of `score`.
+pub const PAGE: &str = "index.html";
 
 /// Appends `.suffix` to the name. Dots in the name stay.
 pub fn with_suffix(path: &Path, suffix: &str) -> PathBuf {

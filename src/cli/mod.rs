@@ -49,7 +49,7 @@ enum Command {
 
 pub fn run() -> anyhow::Result<ExitCode> {
     terminal::handle_stop()?;
-    let matches = Cli::command().try_get_matches().unwrap_or_else(|error| refuse(&error));
+    let matches = Cli::command().try_get_matches().unwrap_or_else(|error| refuse(error));
     terminal::know_flags(flags(&matches));
     match Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit()).command {
         Command::Score(args) => score::run(&args),
@@ -65,18 +65,23 @@ pub fn run() -> anyhow::Result<ExitCode> {
 }
 
 /// Prints what is wrong with the command line, and ends the program. `--help` and `--version` come here, too.
-fn refuse(error: &clap::Error) -> ! {
-    // What cannot be printed cannot be told either.
-    let _ = error.print();
+fn refuse(mut error: clap::Error) -> ! {
     let flag = match (error.kind(), error.get(ContextKind::InvalidArg)) {
         (ErrorKind::UnknownArgument, Some(ContextValue::String(flag))) => {
-            flag.trim_start_matches('-')
+            flag.trim_start_matches('-').to_string()
         }
-        _ => std::process::exit(error.exit_code()),
+        _ => error.exit(),
     };
-    let of: Vec<String> = with_flag(&Cli::command(), flag, "blemish");
+    let of = with_flag(&Cli::command(), &flag, "blemish");
     if !of.is_empty() {
-        say!("--{flag} is a flag of {}", of.join(", "));
+        // Advice to pass it as a value would mislead.
+        error.remove(ContextKind::Suggested);
+    }
+    // What cannot be printed cannot be told either.
+    let _ = error.print();
+    if let Some((some, others)) = of.split_at_checked(3.min(of.len())).filter(|_| !of.is_empty()) {
+        let others = if others.is_empty() { "" } else { " and others" };
+        say!("--{flag} is a flag of {}{others}", some.join(", "));
     }
     std::process::exit(error.exit_code())
 }

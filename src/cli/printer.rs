@@ -106,6 +106,8 @@ mod tests {
             path: "a, \"b\".png".into(),
             product: "nut".into(),
             product_english: "nut".into(),
+            prompts_sha256: String::new(),
+            region: None,
             score: 0.25,
             p_value: Some(0.05),
             calibration_photos: Some(19),

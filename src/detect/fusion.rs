@@ -246,11 +246,11 @@ pub(crate) fn shift(
 }
 
 /// Shifts the score of a kind by `by` log-odds. An ignored thing must win against the normal prompts by prompts alone.
-/// If it does not, the shift cannot raise it above 0.5.
+/// If it does not, the shift cannot raise it.
 fn shift_logit(kind: &Kind, score: f32, by: f32) -> f32 {
     let shifted = logistic(log_odds(score) + by);
     let is_harmless = kind.role == Role::Ignore && score < 0.5 + kind.margin;
-    if is_harmless { shifted.min(0.5) } else { shifted }
+    if is_harmless { shifted.min(score) } else { shifted }
 }
 
 fn blank_outside(scores: &mut [KindScore], inside: &Places) {

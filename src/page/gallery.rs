@@ -8,6 +8,7 @@ use crate::detect::AnomalyMap;
 use crate::error::Result;
 use crate::files::write_whole;
 use crate::image::{Mask, Photo};
+use crate::profile::Calibration;
 use crate::render::{Scale, mask_outline, palette, photo_thumbnail, thumbnail_heat};
 
 /// The longer side of a small photo in pixels.
@@ -22,6 +23,8 @@ pub struct Gallery {
     pub rows: Vec<GalleryPhoto>,
     /// The scores of good photos in ascending order. They turn a line into a false-alarm rate. Empty if there are none.
     pub calibration: Vec<f32>,
+    /// The false-alarm rate of the run.
+    pub false_alarm: f64,
     /// Photos above this score are ng.
     pub line: Option<f32>,
     /// What the colours mean.
@@ -33,7 +36,7 @@ pub struct Gallery {
 pub struct GalleryPhoto {
     /// Its file, as it was found.
     pub path: String,
-    /// 0..1, higher is more anomalous.
+    /// 0..1, higher is more anomalous. NaN if it has none.
     pub score: f32,
     /// `ok`, `ng` or `uncertain`.
     pub verdict: Option<&'static str>,
@@ -99,6 +102,17 @@ impl Default for Legend {
 }
 
 impl Gallery {
+    /// No photos yet, and the line between ok and ng at a false-alarm rate.
+    pub fn with_line(calibration: &Calibration, false_alarm: f64, scale: Legend) -> Self {
+        Self {
+            rows: vec![],
+            calibration: calibration.scores().to_vec(),
+            false_alarm,
+            line: calibration.threshold(false_alarm),
+            scale,
+        }
+    }
+
     pub(super) fn json(&self) -> String {
         serde_json::to_string(self).expect("numbers and text")
     }
@@ -169,8 +183,12 @@ pub fn folder(page: &Path) -> PathBuf {
 
 /// A file as the page names it, with `/` between folders. None if no address leads there.
 fn relative(page: &Path, file: &Path) -> Option<String> {
-    let absolute = |path: &Path| std::path::absolute(path).ok();
-    let (from, to) = (absolute(page.parent()?)?, absolute(file)?);
+    // Both with all links resolved, because the browser does not resolve `..` after a link.
+    let real = |path: &Path| match path.as_os_str().is_empty() {
+        true => Path::new(".").canonicalize().ok(),
+        false => path.canonicalize().ok(),
+    };
+    let (from, to) = (real(page.parent()?)?, real(file)?);
     let path = pathdiff::diff_paths(to, from).filter(|path| path.is_relative())?;
     let parts: Option<Vec<&str>> = path.iter().map(|part| part.to_str()).collect();
     Some(parts?.join("/"))
@@ -182,9 +200,15 @@ mod tests {
 
     #[test]
     fn a_page_finds_its_photos_from_where_it_is() {
-        let page = Path::new("/line3/out/index.html");
-        assert_eq!(relative(page, Path::new("/line3/a b/1.png")).unwrap(), "../a b/1.png");
-        assert_eq!(relative(page, Path::new("/line3/out/a/1.png")).unwrap(), "a/1.png");
-        assert_eq!(folder(page), Path::new("/line3/out/index_files"));
+        let home = tempfile::tempdir().unwrap();
+        let at = |name: &str| home.path().join(name);
+        for name in ["a b/1.png", "out/a/1.png"] {
+            write_whole(&at(name), b"").unwrap();
+        }
+        let page = at("out/index.html");
+        assert_eq!(relative(&page, &at("a b/1.png")).unwrap(), "../a b/1.png");
+        assert_eq!(relative(&at("a b/../out/index.html"), &at("out/a/1.png")).unwrap(), "a/1.png");
+        assert_eq!(relative(&page, &at("gone.png")), None);
+        assert_eq!(folder(&page), at("out/index_files"));
     }
 }

@@ -68,7 +68,8 @@ impl Region {
                 Error::photo(mask, why)
             }
             RegionShape::Polygon(text, _) => {
-                let why = "holds less than a patch of the photos; give a larger region";
+                let why =
+                    "lies outside the photos, or holds less than a patch; give another region";
                 Error::setting(format!("roi {text}"), why)
             }
         })

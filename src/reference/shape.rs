@@ -47,24 +47,29 @@ impl FromStr for Length {
     }
 }
 
+const SYNTAX: &str =
+    "give X,Y,WIDTH,HEIGHT, a polygon X,Y,X,Y,X,Y,... (pixels or percent), or the file of a mask";
+
 impl FromStr for RegionShape {
     type Err = String;
 
     /// A rectangle `X,Y,WIDTH,HEIGHT`, a polygon `X,Y,X,Y,X,Y,...`, or else the file of a mask. Numbers are pixels, or
     /// percent with a `%`.
     fn from_str(text: &str) -> Result<Self, String> {
-        let is_numbers = text.contains(',') && text.chars().all(|c| "0123456789.,% ".contains(c));
-        if !is_numbers {
+        let is_number = |c: char| c.is_ascii_digit() || ".-".contains(c);
+        let is_mask = !text.starts_with(is_number) || PathBuf::from(text).is_file();
+        if is_mask && !text.is_empty() {
             return Ok(Self::Mask(text.into()));
         }
         let numbers = text.split(',').map(|number| number.trim().parse());
-        let numbers: Vec<Length> = numbers.collect::<Result<_, String>>()?;
+        let numbers: Vec<Length> =
+            numbers.collect::<Result<_, String>>().map_err(|why| format!("{why}; {SYNTAX}"))?;
         let points = match numbers[..] {
             [x, y, width, height] => rectangle([x, y], [width, height])?,
             _ if numbers.len() >= 6 && numbers.len().is_multiple_of(2) => {
                 numbers.chunks_exact(2).map(|point| (point[0], point[1])).collect()
             }
-            _ => return Err("give X,Y,WIDTH,HEIGHT, or a polygon X,Y,X,Y,X,Y,...".into()),
+            _ => return Err(SYNTAX.into()),
         };
         Ok(Self::Polygon(text.into(), points))
     }
@@ -152,7 +157,9 @@ mod tests {
         assert_eq!(pixels("30,0,100,100"), 200, "what lies outside is cut");
         let of = |text: &str| text.parse::<RegionShape>();
         assert_eq!(of("masks/roi,1.png").unwrap(), RegionShape::Mask("masks/roi,1.png".into()));
-        for wrong in ["1,2,3", "1,2,3,4,5", "10%,10,5,5", "1,,2,3"] {
+        for wrong in
+            ["1,2,3", "1,2,3,4,5", "10%,10,5,5", "1,,2,3", "10;10;5;5", "0 0 9 9", "9px,1,1,1", ""]
+        {
             assert!(of(wrong).is_err(), "{wrong}");
         }
         let missing = of("1,1,5,5").unwrap().mask(&["gone.png".into()]);

@@ -40,7 +40,7 @@ pub fn spread(photos: usize, rate: f64) -> Option<String> {
         percent => format!("{percent:.0}"),
     };
     let (low, high) = (round(low), round(high));
-    Some(format!("with {photos} good photos it is {low} to {high} % (90 % probability)"))
+    Some(format!("with {photos} good photos the rate is {low} to {high} % (90 % probability)"))
 }
 
 /// Prints a note if there are too few good photos for a rate. It names the lowest rate that they allow.
@@ -77,8 +77,14 @@ mod tests {
     #[test]
     fn a_spread_is_told_in_percent() {
         let told = |photos, rate| spread(photos, rate).unwrap();
-        assert_eq!(told(20, 0.05), "with 20 good photos it is 0.3 to 14 % (90 % probability)");
-        assert_eq!(told(99, 0.01), "with 99 good photos it is 0.0518 to 3.0 % (90 % probability)");
+        assert_eq!(
+            told(20, 0.05),
+            "with 20 good photos the rate is 0.3 to 14 % (90 % probability)"
+        );
+        assert_eq!(
+            told(99, 0.01),
+            "with 99 good photos the rate is 0.0518 to 3.0 % (90 % probability)"
+        );
         assert_eq!(spread(18, 0.05), None);
     }
 

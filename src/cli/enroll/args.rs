@@ -74,7 +74,7 @@ pub struct Args {
     pub false_alarm: f64,
     /// The region of interest: a rectangle X,Y,WIDTH,HEIGHT or a polygon X,Y,X,Y,X,Y,... in pixels or percent
     /// (10%,10%,80%,80%), or a mask. In a mask with the photos' aspect ratio, white parts count.
-    #[arg(long, value_name = "REGION")]
+    #[arg(long, value_name = "REGION", allow_hyphen_values = true)]
     pub roi: Option<RegionShape>,
     /// Random seed for the order of --mine, the simulated damage, PaDiM's dimensions, the coreset and the clusters.
     #[arg(long, value_name = "N", default_value_t = 0)]

@@ -19,7 +19,7 @@ use self::summary::{MinedSummary, Summary};
 use crate::cli::args::method::OpenModel;
 use crate::cli::args::rate::{check_rate, say_what_is_promised};
 use crate::cli::ignoring::Ignoring;
-use crate::cli::inputs::{Inputs, check_writable, place};
+use crate::cli::inputs::{self, Inputs, check_writable, place};
 use crate::cli::progress::StepBar;
 use crate::cli::terminal::message;
 
@@ -34,7 +34,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
         return Err(Error::setting("limit 0", why).into());
     }
     check_target(&args.out)?;
-    args.page.as_deref().map_or(Ok(()), check_page)?;
+    check_page(args)?;
     let Some(mut files) = Files::find(args)? else { return Ok(ExitCode::FAILURE) };
     let quiet = method.quiet;
     let choice = args.product.resolve(method.entry)?;
@@ -88,7 +88,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     summary.print(args.format)?;
     if !quiet {
         say_what_the_line_is_worth(args, &summary);
-        ignoring.warnings().iter().for_each(|warning| say!("{warning}"));
+        ignoring.warnings().iter().for_each(|warning| say!("warning: {warning}"));
     }
     Ok(if files.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
@@ -190,10 +190,13 @@ fn check_target(out: &Path) -> anyhow::Result<()> {
 }
 
 /// The same for the page.
-fn check_page(file: &Path) -> anyhow::Result<()> {
+fn check_page(args: &Args) -> anyhow::Result<()> {
+    let Some(file) = &args.page else { return Ok(()) };
     check_writable("page", folder_of(file))?;
-    if file.exists() && !blemish::page::is_one(file) {
-        let why = "is there and is no page of blemish; give another name";
+    inputs::check_page("page", file)?;
+    let others = [&args.out, &args.sheet_file()].map(|other| place(other));
+    if others.contains(&place(file)) {
+        let why = "is the file of --out or of the contact sheet; give another name";
         return Err(Error::setting(format!("page {}", file.display()), why).into());
     }
     Ok(())

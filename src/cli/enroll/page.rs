@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use blemish::files::{files_sha256, write_whole};
-use blemish::page::{Gallery, GalleryPhoto, Page, Pictures, Section, Table};
+use blemish::page::{Gallery, GalleryPhoto, Legend, Page, Pictures, Section, Table};
 use blemish::profile::{KindReadiness, ReferenceAbout};
 use blemish::{Photo, Profile};
 
@@ -18,7 +18,6 @@ pub fn write<'a>(
     photos: impl Iterator<Item = &'a PathBuf>,
 ) -> anyhow::Result<()> {
     let about = profile.about();
-    let calibration = profile.calibration();
     let known = about.references.iter().map(|photo| ("reference", photo));
     let known = known.chain(about.calibration.iter().map(|photo| ("calibration", photo)));
     let mut known: HashMap<&str, (&str, &ReferenceAbout)> =
@@ -35,7 +34,7 @@ pub fn write<'a>(
         let odd = if good.is_odd { ", odd" } else { "" };
         rows.push(GalleryPhoto {
             path: path.to_string_lossy().into_owned(),
-            score: good.score.unwrap_or_default(),
+            score: good.score.unwrap_or(f32::NAN),
             kind: Some(format!("{role}{odd}")),
             width: photo.width(),
             height: photo.height(),
@@ -45,9 +44,7 @@ pub fn write<'a>(
     }
     let gallery = Gallery {
         rows,
-        calibration: calibration.scores().to_vec(),
-        line: calibration.threshold(about.false_alarm),
-        ..Gallery::default()
+        ..Gallery::with_line(&profile.calibration(), about.false_alarm, Legend::default())
     };
     let title = format!("blemish: profile of {}", about.product);
     let (facts, sections) = (summary.facts(), sections(summary));

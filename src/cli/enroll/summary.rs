@@ -155,7 +155,9 @@ impl<'a> Summary<'a> {
     pub fn best(&self) -> String {
         match bad::best(&self.on_bad, self.reference_method).map(|best| best.reference_method) {
             None => "no method finds one of them".into(),
-            Some(name) if name == self.reference_method => format!("{name} finds most of them"),
+            Some(name) if name == self.reference_method => {
+                format!("{name} finds as many as any other method")
+            }
             Some(name) => format!("{name} finds most of them: try --reference-method {name}"),
         }
     }

@@ -79,10 +79,11 @@ pub struct RunArgs {
     pub marks: Option<PathBuf>,
     /// Measure this profile of `enroll`: what its line finds, what it misses, and its false alarms.
     #[arg(long, value_name = "FILE", conflicts_with_all = ["product", "prompts", "profile_from", "resume", "shard",
-          "allow_leak", "adapter", "blocks", "fit", "size", "activation", "bit_depth"])]
+          "allow_leak", "adapter", "blocks", "fit", "size", "activation", "bit_depth", "against", "degrees", "rescore",
+          "align", "mutual_seed", "reference_method", "reference_blocks", "names"])]
     pub profile: Option<PathBuf>,
     /// Replace the profile's false-alarm rate, such as 0.05 or 5%.
-    #[arg(long, value_name = "RATE", value_parser = rate::parse, requires = "profile")]
+    #[arg(long, value_name = "RATE", value_parser = rate::parse)]
     pub false_alarm: Option<f64>,
     /// Compare with the first N good training photos, in order of name. In the layout `folder`, these are in
     /// train/good, inside the folder or beside it.

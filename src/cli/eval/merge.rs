@@ -8,8 +8,8 @@ use blemish::eval::{RunAbout, evaluate, merge};
 
 use super::args::MergeArgs;
 use super::report::{EvalReport, Row};
-use super::set::by_product;
-use crate::cli::inputs::check_writable;
+use super::set::{by_product, paths_of};
+use crate::cli::inputs::{check_writable, mark_results};
 
 pub fn run(args: &MergeArgs) -> anyhow::Result<ExitCode> {
     check_writable("out", &args.out)?;
@@ -25,6 +25,7 @@ pub fn run(args: &MergeArgs) -> anyhow::Result<ExitCode> {
     };
     let (run, about) = merge(&args.parts, &args.out, of_products, blemish::render::tiff)?;
     let (layout, all) = (layout(&about.layout)?, of_products(&about)?);
+    mark_results(std::slice::from_ref(&args.out), &paths_of(&all))?;
     let mut products = Vec::new();
     for (folder, samples) in by_product(&all) {
         let scores = evaluate(&samples, layout, args.curve, |sample| {

@@ -7,9 +7,9 @@ use blemish::mutual::{ENOUGH, MutualOptions};
 use blemish::{Error, Prompts};
 
 use super::args::RunArgs;
-use super::set::by_product;
+use super::set::{by_product, paths_of};
 use crate::cli::args::method::{MethodChoice, ScoringMode};
-use crate::cli::inputs::check_writable;
+use crate::cli::inputs::{check_writable, mark_results};
 
 pub struct Plan<'a> {
     pub args: &'a RunArgs,
@@ -26,6 +26,9 @@ pub struct Plan<'a> {
 }
 
 pub fn resolve(args: &RunArgs, layout: Layout) -> anyhow::Result<Plan<'_>> {
+    if args.false_alarm.is_some() {
+        return Err(Error::setting("false-alarm", "needs --profile").into());
+    }
     let mut method = args.method.resolve(default_mode(args, layout))?;
     let mut mutual = match (method.mode, args.mutual.given()) {
         (ScoringMode::PerPhoto, Some(flag)) => {
@@ -71,6 +74,7 @@ pub fn resolve(args: &RunArgs, layout: Layout) -> anyhow::Result<Plan<'_>> {
     }
     if let Some(folder) = &args.out {
         check_writable("out", folder)?;
+        mark_results(std::slice::from_ref(folder), &paths_of(&samples))?;
     }
     let file = args.prompts.clone().unwrap_or(method.entry.prompts.into());
     let prompts = Prompts::open(&file)?;

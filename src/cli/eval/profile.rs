@@ -1,6 +1,6 @@
 //! Measures a profile on labelled photos: what its line finds, and what it calls ng wrongly.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::io::Write;
 use std::path::Path;
 use std::process::ExitCode;
@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use blemish::data::{Layout, Sample};
 use blemish::eval::{EvalPrediction, Scores, evaluate};
-use blemish::files::write_whole;
+use blemish::files::{files_sha256, write_whole};
 use blemish::image::Mask;
 use blemish::page::{Gallery, GalleryPhoto, Legend, Page, Pictures, Section, Table};
 use blemish::profile::Decision;
@@ -19,10 +19,10 @@ use serde::Serialize;
 
 use super::args::RunArgs;
 use super::page::FILE;
-use super::set::by_product;
+use super::set::{by_product, paths_of};
 use crate::cli::args::rate::{check_rate, spread};
 use crate::cli::args::values::SummaryFormat;
-use crate::cli::inputs::check_writable;
+use crate::cli::inputs::{check_page, check_writable, mark_results};
 use crate::cli::progress::progress_bar;
 use crate::cli::terminal::{json_line, printed};
 
@@ -43,6 +43,8 @@ struct ProfileReport {
     verdicts: Vec<Verdicts>,
     #[serde(flatten)]
     scores: Scores,
+    /// How many of the photos are in the profile: references, or photos that drew its line.
+    known: usize,
     /// The paths of the defective photos that are ok.
     missed: Vec<String>,
     /// The paths of the good photos that are ng.
@@ -71,6 +73,12 @@ pub fn run(args: &RunArgs, file: &Path, layout: Layout) -> anyhow::Result<ExitCo
     }
     if let Some(out) = &args.out {
         check_writable("out", out)?;
+        check_page("out", &out.join(FILE))?;
+        if out.join("run.json").exists() {
+            let why = "holds a run of `eval`; give another folder";
+            return Err(Error::setting(format!("out {}", out.display()), why).into());
+        }
+        mark_results(std::slice::from_ref(out), &paths_of(&samples))?;
     }
     let clip = Arc::new(choice.open_for(&profile)?);
     let detector = profile.detector(clip)?;
@@ -114,14 +122,14 @@ pub fn run(args: &RunArgs, file: &Path, layout: Layout) -> anyhow::Result<ExitCo
     let of_set: Vec<&Sample> = samples.iter().collect();
     let scores = evaluate(&of_set, layout, args.set.curve, look)?;
     bar.finish_and_clear();
-    let report = ProfileReport::new(file, &profile, false_alarm, scores, &rows);
+    let mut report = ProfileReport::new(file, &profile, false_alarm, scores, &rows);
+    report.known = known(&profile, &samples)?;
+    if let (Some(warning), false) = (report.warning(), choice.quiet) {
+        say!("warning: {warning}");
+    }
     if let (Some(out), Some(page)) = (&args.out, &page) {
-        let gallery = Gallery {
-            rows,
-            calibration: calibration.scores().to_vec(),
-            line: report.threshold,
-            scale: Legend::new(scale, "profile"),
-        };
+        let legend = Legend::new(scale, "profile");
+        let gallery = Gallery { rows, ..Gallery::with_line(&calibration, false_alarm, legend) };
         write_whole(page, report.page(gallery).html().as_bytes())?;
         write_whole(&out.join("metrics.json"), &serde_json::to_vec_pretty(&report)?)?;
     }
@@ -131,6 +139,16 @@ pub fn run(args: &RunArgs, file: &Path, layout: Layout) -> anyhow::Result<ExitCo
         SummaryFormat::Json => json_line(&mut out, &report),
     })?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// How many of these photos are in the profile.
+fn known(profile: &Profile, samples: &[Sample]) -> blemish::Result<usize> {
+    let about = profile.about();
+    let photos = about.references.iter().chain(&about.calibration);
+    let hashes: HashSet<&str> = photos.map(|photo| &*photo.sha256).collect();
+    let hash = |sample: &Sample| files_sha256(std::slice::from_ref(&sample.photo));
+    let is_known = samples.iter().map(|sample| Ok(hashes.contains(&*hash(sample)?)));
+    Ok(is_known.collect::<blemish::Result<Vec<_>>>()?.into_iter().filter(|known| *known).count())
 }
 
 impl ProfileReport {
@@ -169,10 +187,22 @@ impl ProfileReport {
             false_alarm,
             threshold: calibration.threshold(false_alarm),
             verdicts: kinds.into_values().collect(),
+            known: 0,
             missed: of("bad", "ok"),
             false_alarms: of("good", "ng"),
             scores,
         }
+    }
+
+    /// A warning if the profile knows the photos.
+    fn warning(&self) -> Option<String> {
+        let Self { known, scores, .. } = self;
+        let of = scores.good + scores.anomalous;
+        (*known > 0).then(|| {
+            format!(
+                "the profile was made from {known} of these {of} photos, so the numbers are too good; measure on others"
+            )
+        })
     }
 
     fn rows(&self) -> Vec<[String; 4]> {
@@ -239,6 +269,7 @@ impl ProfileReport {
         Page {
             title: "A profile, measured by blemish".into(),
             facts: facts.map(|(name, value)| (name.to_string(), value)).to_vec(),
+            warnings: self.warning().into_iter().collect(),
             sections: vec![section],
             gallery,
             ..Page::default()

@@ -7,7 +7,7 @@ use blemish::Error;
 use blemish::data::{Layout, Sample, empty_products, samples};
 
 use super::args::SetArgs;
-use crate::cli::inputs::real;
+use crate::cli::inputs::{place, real};
 use crate::cli::marks::Marks;
 
 impl SetArgs {
@@ -39,14 +39,23 @@ impl SetArgs {
 
     /// The photos in a file of marks.
     pub fn marked(&self, file: &Path) -> anyhow::Result<Vec<Sample>> {
+        if !self.category.is_empty() {
+            return Err(Error::setting("category", "the marks say what is measured").into());
+        }
         let marks = Marks::open(file)?;
+        for (mark, photos) in [("ok", &marks.ok), ("ng", &marks.ng)] {
+            if photos.is_empty() {
+                let why = format!("marks no photo {mark}; mark photos of both kinds");
+                return Err(Error::setting(format!("marks {}", file.display()), why).into());
+            }
+        }
         let root = real(&self.root);
         let product = root.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let kinds = [("good", marks.ok), ("ng", marks.ng)];
         let photos =
             kinds.into_iter().flat_map(|(kind, photos)| photos.into_iter().map(move |p| (kind, p)));
         let sample = |(kind, photo): (&str, PathBuf)| -> anyhow::Result<Sample> {
-            if !real(&photo).starts_with(&root) {
+            if !place(&photo).starts_with(&root) {
                 let why = format!(
                     "is marked in {}, but is not in {}",
                     file.display(),
@@ -63,9 +72,7 @@ impl SetArgs {
                 masks: vec![],
             })
         };
-        let samples = photos.map(sample).collect::<anyhow::Result<Vec<_>>>()?;
-        self.check(&samples)?;
-        Ok(samples)
+        photos.map(sample).collect()
     }
 
     /// Refuses a product without good or without defective photos.
@@ -85,6 +92,10 @@ impl SetArgs {
         }
         Ok(())
     }
+}
+
+pub fn paths_of(all: &[Sample]) -> Vec<PathBuf> {
+    all.iter().map(|sample| sample.photo.clone()).collect()
 }
 
 pub fn by_product(all: &[Sample]) -> BTreeMap<&str, Vec<&Sample>> {

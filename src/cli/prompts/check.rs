@@ -71,11 +71,14 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     for (_, photo) in &encoded {
         ignoring.add(&detector.score(photo, &product)?);
     }
+    if encoded.is_empty() {
+        return Ok(ExitCode::FAILURE);
+    }
     let mut lines: Vec<String> = ignoring.rows().iter().map(ToString::to_string).collect();
     if lines.is_empty() {
-        lines.push("the prompt file ignores nothing".into());
+        lines.push("the prompt file ignores nothing: it has no [[ignore]] that counts".into());
     }
-    lines.extend(ignoring.warnings());
+    lines.extend(ignoring.warnings().iter().map(|warning| format!("warning: {warning}")));
     printed(lines.iter().try_for_each(|line| writeln!(out, "{line}")))?;
     Ok(if complete { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

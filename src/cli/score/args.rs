@@ -65,7 +65,7 @@ pub struct Args {
     #[arg(long, requires = "out")]
     pub no_strip: bool,
     /// Copy each photo into DIR/ok, DIR/ng or DIR/uncertain. Needs --profile.
-    #[arg(long, value_name = "DIR", requires = "profile")]
+    #[arg(long, value_name = "DIR")]
     pub copy_to: Option<PathBuf>,
     /// Score only part I of N, counted from 0. A part gets no index.html. A part is scored by prompts only, or with a profile. The results of all
     /// parts, one after another, are the results of one run (a table is sorted within each part). N alone takes I from JOB_COMPLETION_INDEX or
@@ -74,7 +74,7 @@ pub struct Args {
     pub shard: Option<(usize, usize)>,
     /// The region of interest: a rectangle X,Y,WIDTH,HEIGHT or a polygon X,Y,X,Y,X,Y,... in pixels or percent
     /// (10%,10%,80%,80%), or a mask. In a mask with the photos' aspect ratio, white parts count.
-    #[arg(long, value_name = "REGION")]
+    #[arg(long, value_name = "REGION", allow_hyphen_values = true)]
     pub roi: Option<RegionShape>,
     /// Append the results to this file (JSON Lines) instead of printing them, and skip photos that it has: the same
     /// command goes on where a run was stopped. Each photo must be scored by itself: with --profile, or with a method
@@ -85,7 +85,7 @@ pub struct Args {
     #[arg(long, value_enum)]
     pub format: Option<Format>,
     /// End with exit code 3 if a photo is ng. `uncertain`: if a photo is ng or uncertain. Needs --profile.
-    #[arg(long, value_enum, value_name = "VERDICT", requires = "profile")]
+    #[arg(long, value_enum, value_name = "VERDICT")]
     pub fail_on: Option<FailOn>,
     /// Order of the table: the highest score first, or the order of the photos [default: score].
     #[arg(long, value_enum, value_name = "ORDER")]

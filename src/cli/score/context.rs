@@ -10,7 +10,7 @@ use blemish::files::files_sha256;
 use blemish::image::{Fit, Prepared};
 use blemish::profile::{Calibration, Decision};
 use blemish::prompt::TextCache;
-use blemish::reference::Region;
+use blemish::reference::{Region, RegionAbout};
 use blemish::render::Scale;
 use blemish::report::{AdapterRow, DefectRow, FolderRow, IgnoredRow, Record, SCHEMA};
 use blemish::{Adapter, Clip, Detector, Finding, Product, Profile};
@@ -24,6 +24,7 @@ use crate::cli::args::rate::say_what_is_promised;
 /// Everything that is the same for all photos of a run.
 pub struct ScoreContext {
     pub product: Product,
+    prompts_sha256: String,
     clip: Arc<Clip>,
     adapter: Option<Arc<Adapter>>,
     fit: Fit,
@@ -52,8 +53,10 @@ impl ScoreContext {
         let model = by.method.open()?;
         let region = by.roi.as_ref().map(|shape| model.region(shape, photos)).transpose()?;
         let names = &by.product.names;
+        let product = model.product(names, &by.product.prompts, &TextCache::from_env())?;
         let context = Self {
-            product: model.product(names, &by.product.prompts, &TextCache::from_env())?,
+            prompts_sha256: product.words_sha256(),
+            product,
             clip: model.clip.clone(),
             adapter: model.adapter().cloned(),
             fit: model.fit,
@@ -74,6 +77,7 @@ impl ScoreContext {
         }
         let detector = profile.detector(clip.clone())?;
         let context = Self {
+            prompts_sha256: profile.product().words_sha256(),
             product: profile.product().clone(),
             clip,
             adapter: profile.adapter().cloned().map(Arc::new),
@@ -97,15 +101,20 @@ impl ScoreContext {
         self.enrolled.is_some()
     }
 
+    /// The region of interest.
+    fn region_about(&self) -> Option<&RegionAbout> {
+        let enrolled = self.enrolled.as_ref().and_then(|e| e.profile.about().region.as_ref());
+        self.region.as_ref().map(|region| &region.about).or(enrolled)
+    }
+
     pub fn score(
         &self,
         detector: &Detector,
         path: &Path,
         prepared: &Prepared,
     ) -> blemish::Result<(Record, Finding)> {
-        let enrolled = self.enrolled.as_ref().and_then(|e| e.profile.about().region.as_ref());
-        let region = self.region.as_ref().map(|region| &region.about).or(enrolled);
-        region.map_or(Ok(()), |region| region.check(path, prepared.placement.photo_size()))?;
+        self.region_about()
+            .map_or(Ok(()), |region| region.check(path, prepared.placement.photo_size()))?;
         let start = Instant::now();
         let finding = detector.score(&detector.encode(prepared)?, &self.product)?;
         let milliseconds = start.elapsed().as_secs_f64() * 1e3;
@@ -136,6 +145,8 @@ impl ScoreContext {
             path: path.to_string_lossy().into_owned(),
             product: self.product.name().to_string(),
             product_english: self.product.english().to_string(),
+            prompts_sha256: self.prompts_sha256.clone(),
+            region: self.region_about().map(|region| region.file.clone()),
             score: finding.score,
             p_value,
             calibration_photos: photos,
@@ -190,7 +201,7 @@ impl ScoreContext {
     }
 
     /// What the results of this run have in common. `method`: its name.
-    pub fn settings<'a>(&'a self, method: &'a str, draws: bool) -> Settings<'a> {
+    pub fn settings<'a>(&'a self, method: &'a str, out: Option<&'a Path>) -> Settings<'a> {
         Settings {
             product: self.product.name(),
             method,
@@ -198,7 +209,11 @@ impl ScoreContext {
             profile_sha256: self.enrolled.as_ref().map(|enrolled| enrolled.profile.sha256()),
             size: self.clip.size(),
             fit: self.fit.name(),
-            draws,
+            prompts_sha256: &self.prompts_sha256,
+            adapter_sha256: self.adapter.as_ref().map(|adapter| adapter.sha256()),
+            false_alarm: self.enrolled.as_ref().map(|enrolled| enrolled.false_alarm),
+            region: self.region_about().map(|region| &*region.file),
+            out,
         }
     }
 
@@ -224,11 +239,10 @@ impl ScoreContext {
         }
     }
 
-    /// The scores of good photos in ascending order, and the line. None without a profile.
-    pub fn calibration(&self) -> Option<(&[f32], Option<f32>)> {
+    /// The scores of good photos, and the false-alarm rate. None without a profile.
+    pub fn calibration(&self) -> Option<(&Calibration, f64)> {
         let enrolled = self.enrolled.as_ref()?;
-        let calibration = &enrolled.calibration;
-        Some((calibration.scores(), calibration.threshold(enrolled.false_alarm)))
+        Some((&enrolled.calibration, enrolled.false_alarm))
     }
 }
 

@@ -40,7 +40,7 @@ fn by_prompts(plan: &Plan, by: plan::ByPrompts) -> anyhow::Result<ExitCode> {
     let mutual = by.mutual.clone().filter(|_| !is_few);
     // Threads read the photos while the model is opened.
     let hashes = mutual.is_some().then(|| PhotoHashes::begin(&plan.photos));
-    let (context, model) = ScoreContext::by_prompts(by, &plan.photos)?;
+    let (context, model) = ScoreContext::by_prompts(by, &plan.found)?;
     let mut sink = ResultSink::new(&context, plan, model.entry.name)?;
     let is_done = match (hashes, mutual) {
         (Some(hashes), Some(mutual)) => {

@@ -40,8 +40,8 @@ pub fn score(
             return Ok(false);
         }
         FolderEncoding::Stopped => {
-            sink.say(
-                "warning: stopped before all photos were read, so --method mutual could not compare them",
+            sink.warn(
+                "stopped before all photos were read, so --method mutual could not compare them",
             );
             return Ok(true);
         }
@@ -53,9 +53,7 @@ pub fn score(
     if folder.stopped {
         let (done, of) = (folder.count(), folder.photos.count());
         let how = if setup.options.with_prompts { "by prompts only" } else { "by comparing them" };
-        sink.say(&format!(
-            "warning: stopped: {done} of {of} photos were looked at; they are scored {how}"
-        ));
+        sink.warn(&format!("stopped: {done} of {of} photos were looked at; they are scored {how}"));
     }
     if let Some(groups) = folder.groups() {
         say_products(sink, &groups, setup, folder.stopped);
@@ -102,7 +100,7 @@ fn say_failures(
 
 fn say_what_came(sink: &mut ResultSink, scores: &MutualScores, failed: &HashSet<usize>) {
     if scores.stopped_apart {
-        sink.say("warning: stopped: the two products are not scored apart");
+        sink.warn("stopped: the two products are not scored apart");
     }
     if scores.parts.is_empty() {
         let why = "--method mutual: fewer than two photos can be read, so none can be compared; give more photos";
@@ -115,7 +113,12 @@ fn say_what_came(sink: &mut ResultSink, scores: &MutualScores, failed: &HashSet<
     }
 }
 
-fn say_products(sink: &ResultSink, groups: &[Option<bool>], setup: &MutualSetup, stopped: bool) {
+fn say_products(
+    sink: &mut ResultSink,
+    groups: &[Option<bool>],
+    setup: &MutualSetup,
+    stopped: bool,
+) {
     let of = |group: bool| {
         let own: Vec<usize> =
             (0..groups.len()).filter(|photo| groups[*photo] == Some(group)).collect();
@@ -129,16 +132,14 @@ fn say_products(sink: &ResultSink, groups: &[Option<bool>], setup: &MutualSetup,
         }
     };
     let (first, second) = (of(false), of(true));
-    sink.say(&format!(
-        "warning: the folder seems to hold two products, {first} and {second}: {done}"
-    ));
+    sink.warn(&format!("the folder seems to hold two products, {first} and {second}: {done}"));
 }
 
-fn say_what_it_rests_on(sink: &ResultSink, part: &MutualPart) {
+fn say_what_it_rests_on(sink: &mut ResultSink, part: &MutualPart) {
     let photos = part.results.photos();
     if let Some(upper) = part.results.without_bulk() {
-        sink.say(&format!(
-            "warning: the scores of {photos} photos fall into two groups, {upper} in the upper one: it is open which \
+        sink.warn(&format!(
+            "the scores of {photos} photos fall into two groups, {upper} in the upper one: it is open which \
              is normal. If most photos share a defect, that defect counts as normal. Check which group is good"
         ));
     }

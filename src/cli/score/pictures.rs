@@ -6,7 +6,7 @@ use blemish::detect::Ignored;
 use blemish::files::{sha256, write_whole};
 use blemish::page::{Gallery, GalleryPhoto, Legend, Page, Pictures};
 use blemish::render::{self, Overlay};
-use blemish::report::Record;
+use blemish::report::{Record, is_other_product};
 use blemish::{Finding, Photo};
 use serde_json::Value;
 
@@ -87,13 +87,11 @@ pub struct ScorePage {
 
 impl ScorePage {
     pub fn new(file: PathBuf, context: &ScoreContext, drawing: &Drawing) -> Self {
-        let calibration = context.calibration();
         let (scale, of) = context.legend(drawing.scale);
-        let gallery = Gallery {
-            rows: vec![],
-            calibration: calibration.map_or(vec![], |(scores, _)| scores.to_vec()),
-            line: calibration.and_then(|(_, line)| line),
-            scale: Legend::new(scale, of),
+        let legend = Legend::new(scale, of);
+        let gallery = match context.calibration() {
+            Some((calibration, rate)) => Gallery::with_line(calibration, rate, legend),
+            None => Gallery { scale: legend, ..Gallery::default() },
         };
         let title = format!("blemish: {}", context.product.name());
         Self { file, page: Page { title, gallery, ..Page::default() } }
@@ -101,7 +99,7 @@ impl ScorePage {
 
     pub fn add(&mut self, record: &Record, ignored: &[Ignored], pictures: Pictures) {
         if self.page.facts.is_empty() {
-            self.page.facts = facts(record);
+            self.page.facts = facts(&serde_json::to_value(record).unwrap_or_default());
         }
         self.page.gallery.rows.push(GalleryPhoto {
             path: record.path.clone(),
@@ -110,7 +108,7 @@ impl ScorePage {
             kind: record.defect.clone(),
             label: None,
             ignored: ignored.iter().map(|thing| thing.area).sum(),
-            is_other: record.is_other_product(),
+            is_other: is_other_product(record.unlike_references),
             width: record.width,
             height: record.height,
             x: record.peak_x,
@@ -121,6 +119,9 @@ impl ScorePage {
 
     /// Adds a result of an earlier run. Its pictures are beside the page, if they are still there.
     pub fn add_earlier(&mut self, row: &Value) {
+        if self.page.facts.is_empty() {
+            self.page.facts = facts(row);
+        }
         let text = |field: &str| row[field].as_str().map(String::from);
         let number = |field: &str| row[field].as_u64().unwrap_or_default() as usize;
         let areas = row["ignored"].as_array().into_iter().flatten();
@@ -136,6 +137,7 @@ impl ScorePage {
                 .into_iter()
                 .find(|verdict| row["verdict"] == *verdict),
             kind: text("defect"),
+            is_other: is_other_product(row["unlike_references"].as_f64()),
             ignored: areas.filter_map(|thing| thing["area"].as_f64()).sum(),
             width: number("width"),
             height: number("height"),
@@ -159,27 +161,31 @@ impl ScorePage {
 }
 
 /// How the run was made, from one of its results.
-fn facts(record: &Record) -> Vec<(String, String)> {
-    let short = |hash: &str| hash.chars().take(12).collect::<String>();
+fn facts(row: &Value) -> Vec<(String, String)> {
+    let text = |field: &str| row[field].as_str().unwrap_or("-").to_string();
+    let short = |field: &str| text(field).chars().take(12).collect::<String>();
     let mut facts = vec![
-        ("product".to_string(), record.product.clone()),
-        ("method".into(), record.method.clone()),
-        ("model".into(), format!("{} (SHA-256 {}…)", record.model, short(&record.model_sha256))),
-        ("input".into(), format!("{} pixels, {}", record.size, record.fit)),
+        ("product".to_string(), text("product")),
+        ("method".into(), text("method")),
+        ("model".into(), format!("{} (SHA-256 {}…)", text("model"), short("model_sha256"))),
+        ("input".into(), format!("{} pixels, {}", row["size"], text("fit"))),
     ];
-    if let (Some(profile), Some(hash)) = (&record.profile, &record.profile_sha256) {
-        facts.push(("profile".into(), format!("{profile} (SHA-256 {}…)", short(hash))));
+    if row["region"].is_string() {
+        facts.push(("region of interest".into(), text("region")));
     }
-    if let (Some(method), Some(references)) = (&record.reference_method, record.references) {
-        facts.push(("references".into(), format!("{references}, compared by {method}")));
+    if row["profile"].is_string() {
+        let profile = format!("{} (SHA-256 {}…)", text("profile"), short("profile_sha256"));
+        facts.push(("profile".into(), profile));
+        let references = format!("{}, compared by {}", row["references"], text("reference_method"));
+        facts.push(("references".into(), references));
     }
-    if let (Some(rate), Some(photos)) = (record.false_alarm, record.calibration_photos) {
-        let percent = rate * 100.0;
+    if let Some(rate) = row["false_alarm"].as_f64() {
+        let (percent, photos) = (rate * 100.0, &row["calibration_photos"]);
         facts.push(("line".into(), format!("{percent} % false alarms, from {photos} good photos")));
     }
-    if let Some(folder) = &record.folder {
+    if let Some(against) = row["folder"]["against"].as_u64() {
         let why = "each score depends on the other photos (transductive)";
-        facts.push(("compared with".into(), format!("{} other photos: {why}", folder.against)));
+        facts.push(("compared with".into(), format!("{against} other photos: {why}")));
     }
     facts.push(("made by".into(), format!("blemish {}", env!("CARGO_PKG_VERSION"))));
     facts

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use blemish::image::BitDepth;
 use blemish::mutual::MutualOptions;
+use blemish::profile::Decision;
 use blemish::prompt::Role;
 use blemish::reference::RegionShape;
 use blemish::{Error, Profile};
@@ -16,7 +17,7 @@ use crate::cli::args::method::{MethodChoice, ScoringMode};
 use crate::cli::args::model::ModelChoice;
 use crate::cli::args::product::ProductChoice;
 use crate::cli::args::rate::check_rate;
-use crate::cli::inputs::{Inputs, check_writable};
+use crate::cli::inputs::{Inputs, PAGE, check_page, check_writable, mark_results, place};
 use crate::cli::printer::{Format, default_format};
 
 /// Larger files are refused: a million paths need about 100 MB.
@@ -64,6 +65,8 @@ pub struct Drawing {
 /// The photos of this run, and where their results go.
 pub struct Plan {
     pub photos: Vec<PathBuf>,
+    /// The photos of all parts, and those that an earlier run scored.
+    pub found: Vec<PathBuf>,
     /// For each photo, the path of its pictures without extension. None without `--out`.
     pub targets: Vec<Option<PathBuf>>,
     /// For each photo, its path below `--copy-to` and the verdict's folder.
@@ -122,7 +125,7 @@ pub fn resolve(args: &Args) -> anyhow::Result<Option<(Plan, Source)>> {
         scale: args.scale,
         has_strip: !args.no_strip,
         save_map: args.save_map,
-        page: args.out.as_ref().filter(|_| args.shard.is_none()).map(|out| out.join("index.html")),
+        page: args.out.as_ref().filter(|_| args.shard.is_none()).map(|out| out.join(PAGE)),
         defect_files,
     };
     let targets = targets(args, &inputs, &drawing)?;
@@ -130,11 +133,15 @@ pub fn resolve(args: &Args) -> anyhow::Result<Option<(Plan, Source)>> {
     // The names of all results are known before the part is taken, so two parts never use one name for two photos.
     let (part, parts) = args.shard.unwrap_or((0, 1));
     let failed = inputs.errors.len();
-    let resume = args.resume.as_deref().map(ResultFile::open).transpose()?;
-    let done: HashSet<&str> = resume.iter().flat_map(|file| file.paths()).collect();
-    let is_done: Vec<bool> =
-        inputs.photos.iter().map(|photo| done.contains(&*photo.to_string_lossy())).collect();
-    let own = |i: &usize| i % parts == part && !is_done[*i];
+    let mut resume = args.resume.as_deref().map(ResultFile::open).transpose()?;
+    let done: HashSet<PathBuf> = resume.iter().flat_map(|file| file.places()).collect();
+    let places: Vec<PathBuf> = inputs.photos.iter().map(|photo| place(photo)).collect();
+    let own = |i: &usize| i % parts == part && !done.contains(&places[*i]);
+    if let Some(file) = &mut resume {
+        file.keep_only(&places.iter().collect());
+    }
+    mark(args, &inputs)?;
+    let found = inputs.photos.clone();
     let copies = copies.map(|(to, paths)| (to, of_part(paths, own)));
     let (photos, targets) = (of_part(inputs.photos, own), of_part(targets, own));
     // With `--shard`, only the first part prints a header.
@@ -147,6 +154,7 @@ pub fn resolve(args: &Args) -> anyhow::Result<Option<(Plan, Source)>> {
     let (format, fail_on) = (format.unwrap_or(default_format()), args.fail_on);
     let plan = Plan {
         photos,
+        found,
         targets,
         copies,
         drawing,
@@ -170,6 +178,20 @@ fn of_part<T>(all: Vec<T>, is_own: impl Fn(&usize) -> bool) -> Vec<T> {
 fn copies(to: &Path, inputs: &Inputs) -> anyhow::Result<(PathBuf, Vec<PathBuf>)> {
     check_writable("copy-to", to)?;
     Ok((to.to_path_buf(), inputs.relative("copy-to", to)?))
+}
+
+/// Marks the folders of results.
+fn mark(args: &Args, inputs: &Inputs) -> anyhow::Result<()> {
+    let mut folders = Vec::new();
+    if let Some(out) = &args.out {
+        check_page("out", &out.join(PAGE))?;
+        folders.extend([out.clone(), blemish::page::folder(&out.join(PAGE))]);
+    }
+    if let Some(to) = &args.copy_to {
+        let verdicts = [Decision::Ok, Decision::Ng, Decision::Uncertain];
+        folders.extend(verdicts.map(|verdict| to.join(verdict.name())));
+    }
+    Ok(mark_results(&folders, &inputs.photos)?)
 }
 
 /// The paths in a file, one on each line.
@@ -210,9 +232,14 @@ fn by_profile(args: &Args, file: PathBuf) -> anyhow::Result<ByProfile> {
 
 /// The method, and how photos are compared with each other. None: each photo is scored alone.
 fn comparison(args: &Args) -> anyhow::Result<(MethodChoice, Option<MutualOptions>)> {
-    if args.false_alarm.is_some() {
+    let for_profiles = [
+        ("false-alarm", args.false_alarm.is_some()),
+        ("fail-on", args.fail_on.is_some()),
+        ("copy-to", args.copy_to.is_some()),
+    ];
+    if let Some((flag, _)) = for_profiles.iter().find(|(_, is_given)| *is_given) {
         let why = "needs --profile: prompts alone cannot tell ok from ng";
-        return Err(Error::setting("false-alarm", why).into());
+        return Err(Error::setting(*flag, why).into());
     }
     let method = args.method.resolve(ScoringMode::Auto)?;
     if args.resume.is_some() && method.mode != ScoringMode::PerPhoto {

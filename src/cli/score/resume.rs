@@ -1,23 +1,30 @@
 //! Continues a run: results are appended to a file, and photos that it has are not scored again.
 
-use std::fs::{File, OpenOptions};
-use std::io::{BufRead, BufReader, Read, Seek};
+use std::collections::HashSet;
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 
 use blemish::Error;
 use blemish::report::SCHEMA;
 use serde_json::Value;
 
+use crate::cli::inputs::{place, real};
+
 /// A longer line is no result: a result has a few kilobytes.
 const LONGEST_LINE: u64 = 16 << 20;
+/// The start of every result.
+const START: &[u8] = b"{\"schema\":";
 
 /// The file of results.
 pub struct ResultFile {
     pub path: PathBuf,
     /// Only this process appends to it.
     pub file: File,
-    /// The results that it has.
+    /// The results that it has of the photos of this run.
     pub results: Vec<Value>,
+    /// The length without the last line, if that line was cut.
+    whole: Option<u64>,
 }
 
 /// What all results of a file have in common.
@@ -28,53 +35,94 @@ pub struct Settings<'a> {
     pub profile_sha256: Option<&'a str>,
     pub size: usize,
     pub fit: &'a str,
-    pub draws: bool,
+    pub prompts_sha256: &'a str,
+    pub adapter_sha256: Option<&'a str>,
+    pub false_alarm: Option<f64>,
+    pub region: Option<&'a str>,
+    /// The folder of `--out`.
+    pub out: Option<&'a Path>,
+}
+
+impl Settings<'_> {
+    /// Whether a result has its pictures in the same folder.
+    fn is_drawn_like(&self, row: &Value) -> bool {
+        match (row["overlay"].as_str(), self.out) {
+            (Some(overlay), Some(out)) => place(Path::new(overlay)).starts_with(real(out)),
+            (overlay, out) => overlay.is_none() && out.is_none(),
+        }
+    }
+}
+
+/// The place of a result's photo.
+fn place_of(row: &Value) -> PathBuf {
+    place(Path::new(row["path"].as_str().unwrap_or_default()))
 }
 
 impl ResultFile {
-    /// Opens or makes the file. A last line without an end was cut when a run was killed: it is removed.
+    /// Opens or makes the file. A last line without an end was cut when a run was killed:
+    /// [`Self::check`] removes it.
     ///
     /// # Errors
     /// If the file cannot be used, if it holds something else, or if another process uses it.
     pub fn open(path: &Path) -> anyhow::Result<Self> {
         let failed = |source| Error::Write { path: path.to_path_buf(), source };
-        let mut options = OpenOptions::new();
-        let mut file = options.read(true).append(true).create(true).open(path).map_err(failed)?;
         let refuse = |why: &str| Error::setting(format!("resume {}", path.display()), why);
-        if file.try_lock().is_err() {
-            return Err(refuse("another run appends to it; wait for its end").into());
+        if path.exists() && !path.is_file() {
+            return Err(refuse("is no file; give a file").into());
+        }
+        let mut options = OpenOptions::new();
+        let file = options.read(true).append(true).create(true).open(path).map_err(failed)?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                return Err(refuse("another run appends to it; wait for its end").into());
+            }
+            Err(TryLockError::Error(source)) => return Err(failed(source).into()),
         }
         let mut reader = BufReader::new(&file);
-        let (mut results, mut whole, mut line) = (Vec::new(), 0, String::new());
+        let (mut results, mut whole, mut line) = (Vec::new(), 0, Vec::new());
+        let other = "holds something else than results of `score` in JSON Lines; give another file";
         loop {
             line.clear();
-            let read = (&mut reader).take(LONGEST_LINE).read_line(&mut line);
+            let read = (&mut reader).take(LONGEST_LINE).read_until(b'\n', &mut line);
             let read = read.map_err(|source| Error::Read { path: path.to_path_buf(), source })?;
-            if !line.ends_with('\n') {
+            if !line.ends_with(b"\n") {
+                // Only the start of a result may be cut off.
+                if !line.starts_with(&START[..line.len().min(START.len())]) {
+                    return Err(refuse(other).into());
+                }
                 break;
             }
             whole += read as u64;
-            let row = serde_json::from_str::<Value>(&line).ok();
+            let row = serde_json::from_slice::<Value>(&line).ok();
             let row = row.filter(|row| row["schema"] == SCHEMA && row["path"].is_string());
-            let why =
-                "holds something else than results of `score` in JSON Lines; give another file";
-            results.push(row.ok_or_else(|| refuse(why))?);
+            results.push(row.ok_or_else(|| refuse(other))?);
         }
-        file.set_len(whole).map_err(failed)?;
-        file.seek(std::io::SeekFrom::End(0)).map_err(failed)?;
-        Ok(Self { path: path.into(), file, results })
+        let is_cut = !line.is_empty();
+        Ok(Self { path: path.into(), file, whole: is_cut.then_some(whole), results })
     }
 
-    /// The paths of the photos that it has.
-    pub fn paths(&self) -> impl Iterator<Item = &str> {
-        self.results.iter().filter_map(|row| row["path"].as_str())
+    /// The places of the photos that it has.
+    pub fn places(&self) -> impl Iterator<Item = PathBuf> {
+        self.results.iter().map(place_of)
     }
 
-    /// Refuses results that were made otherwise.
+    /// Drops the results of other photos. They stay in the file.
+    pub fn keep_only(&mut self, places: &HashSet<&PathBuf>) {
+        self.results.retain(|row| places.contains(&place_of(row)));
+    }
+
+    /// Refuses results that were made otherwise. Then removes a line that was cut.
     ///
     /// # Errors
-    /// [`Error::Setting`] that names what differs.
+    /// [`Error::Setting`] that names what differs, or [`Error::Write`].
     pub fn check(&self, settings: &Settings) -> Result<(), Error> {
+        self.compare(settings)?;
+        let failed = |source| Error::Write { path: self.path.clone(), source };
+        self.whole.map_or(Ok(()), |whole| self.file.set_len(whole).map_err(failed))
+    }
+
+    fn compare(&self, settings: &Settings) -> Result<(), Error> {
         let Some(row) = self.results.first() else { return Ok(()) };
         let differs = [
             ("product", row["product"] != settings.product),
@@ -83,7 +131,11 @@ impl ResultFile {
             ("profile", row["profile_sha256"].as_str() != settings.profile_sha256),
             ("input size", row["size"] != settings.size),
             ("fit", row["fit"] != settings.fit),
-            ("--out", row["overlay"].is_string() != settings.draws),
+            ("prompt file", row["prompts_sha256"] != settings.prompts_sha256),
+            ("adapter", row["adapter"]["sha256"].as_str() != settings.adapter_sha256),
+            ("false-alarm rate", row["false_alarm"].as_f64() != settings.false_alarm),
+            ("region of interest", row["region"].as_str() != settings.region),
+            ("folder of --out", !settings.is_drawn_like(row)),
         ];
         match differs.iter().find(|(_, differs)| *differs) {
             None => Ok(()),
@@ -106,13 +158,18 @@ mod tests {
         let line = format!("{{\"schema\":{SCHEMA},\"path\":\"a.png\",\"product\":\"nut\"}}\n");
         std::fs::write(&path, format!("{line}{}", &line[..20])).unwrap();
         let open = ResultFile::open(&path).unwrap();
-        assert_eq!(open.results.len(), 1);
-        assert_eq!(std::fs::read_to_string(&path).unwrap(), line);
+        assert_eq!((open.results.len(), open.whole), (1, Some(line.len() as u64)));
         assert!(ResultFile::open(&path).is_err(), "one process at a time");
         drop(open);
-        std::fs::write(&path, "score,path\n0.1,a.png\n").unwrap();
-        let error = ResultFile::open(&path).err().unwrap().to_string();
-        assert!(error.contains("something else"), "{error}");
-        assert_eq!(std::fs::read_to_string(&path).unwrap().lines().count(), 2, "it stays");
+        // A letter of several bytes can be cut, too.
+        std::fs::write(&path, [line.as_bytes(), b"{\"schema\":1,\"path\":\"\xea\xb0"].concat())
+            .unwrap();
+        assert_eq!(ResultFile::open(&path).unwrap().results.len(), 1);
+        for other in ["score,path\n0.1,a.png\n", "notes", "{\"a\":1}"] {
+            std::fs::write(&path, other).unwrap();
+            let error = ResultFile::open(&path).err().unwrap().to_string();
+            assert!(error.contains("something else"), "{error}");
+            assert_eq!(std::fs::read_to_string(&path).unwrap(), other, "it stays");
+        }
     }
 }

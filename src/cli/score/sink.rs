@@ -8,7 +8,7 @@ use std::process::ExitCode;
 
 use blemish::files::write_whole;
 use blemish::reference::RegionAbout;
-use blemish::report::Record;
+use blemish::report::{Record, is_other_product};
 use blemish::{Error, Finding, Photo};
 use indicatif::ProgressBar;
 use serde_json::Value;
@@ -19,7 +19,7 @@ use super::pictures::{self, Drawn, ScorePage};
 use super::plan::Plan;
 use super::table::Table;
 use crate::cli::ignoring::Ignoring;
-use crate::cli::inputs::named;
+use crate::cli::inputs::{named, place};
 use crate::cli::printer::{Format, Printer};
 use crate::cli::progress::{Notes, progress_bar};
 use crate::cli::terminal::{STOPPED, is_stopped, note_stop, printed};
@@ -40,6 +40,8 @@ pub struct ResultSink<'a> {
     notes: Notes,
     ignoring: Ignoring,
     page: Option<ScorePage>,
+    /// What the page has to tell besides the photos.
+    page_warnings: Vec<String>,
     /// Whether Ctrl-C came before the first result.
     was_stopped: bool,
     /// Whether nobody reads the output any more.
@@ -66,7 +68,8 @@ impl<'a> ResultSink<'a> {
         let has_verdict = context.has_profile();
         let output = match (&plan.resume, plan.format) {
             (Some(resume), _) => {
-                resume.check(&context.settings(method, plan.drawing.page.is_some()))?;
+                let out = plan.drawing.page.as_deref().and_then(Path::parent);
+                resume.check(&context.settings(method, out))?;
                 let printer = Printer::new(resume.file.try_clone()?, false, true);
                 Output::File(resume.path.clone(), printer)
             }
@@ -89,6 +92,7 @@ impl<'a> ResultSink<'a> {
                 .page
                 .clone()
                 .map(|file| ScorePage::new(file, context, &plan.drawing)),
+            page_warnings: vec![],
             was_stopped: false,
             is_unread: false,
             failed: plan.failed,
@@ -107,6 +111,9 @@ impl<'a> ResultSink<'a> {
     fn keep_earlier(&mut self, row: &Value) {
         self.counts.earlier += 1;
         self.counts.add_verdict(row["verdict"].as_str());
+        if is_other_product(row["unlike_references"].as_f64()) {
+            self.counts.add_other(row["path"].as_str().unwrap_or_default());
+        }
         if let Some(page) = &mut self.page {
             page.add_earlier(row);
         }
@@ -137,8 +144,8 @@ impl<'a> ResultSink<'a> {
             }
         }
         if let Some((to, copies)) = &plan.copies {
-            let folder = to.join(record.verdict.unwrap_or_default());
-            if let Err(error) = copied(path, &folder.join(&copies[photo])) {
+            let verdict = record.verdict.unwrap_or_default();
+            if let Err(error) = copied(path, (to, verdict), &copies[photo], &plan.found) {
                 self.fail(&error);
             }
         }
@@ -187,7 +194,14 @@ impl<'a> ResultSink<'a> {
     /// Reports an error and counts it.
     pub fn fail(&mut self, error: &dyn std::fmt::Display) {
         self.failed += 1;
+        self.page_warnings.push(error.to_string());
         self.bar.suspend(|| say!("{error}"));
+    }
+
+    /// Prints a warning about the whole run, unless `--quiet` is given. The page has it, too.
+    pub fn warn(&mut self, text: &str) {
+        self.page_warnings.push(text.to_string());
+        self.say(&format!("warning: {text}"));
     }
 
     /// Prints a message, unless `--quiet` is given.
@@ -213,19 +227,19 @@ impl<'a> ResultSink<'a> {
         if let Output::Table(table) = std::mem::replace(&mut self.output, Output::Done) {
             printed(table.print(&mut std::io::stdout().lock()))?;
         }
-        let mut warnings = self.ignoring.warnings();
-        warnings.extend(self.counts.others());
+        let all = self.ignoring.warnings().into_iter().chain(self.counts.others());
+        all.collect::<Vec<_>>().iter().for_each(|warning| self.warn(warning));
+        let unfinished = self.plan.photos.len().saturating_sub(self.counts.scored + self.failed);
+        if is_stopped() && unfinished > 0 {
+            self.warn(&format!("stopped: {unfinished} photos were not scored"));
+        }
         if let Some(page) = self.page.take() {
-            match page.write(warnings.clone()) {
+            match page.write(std::mem::take(&mut self.page_warnings)) {
                 Ok(Some(file)) => self.say(&format!("see {}", file.display())),
                 Ok(None) => {}
                 Err(error) => self.fail(&error),
             }
         }
-        if is_stopped() {
-            return Ok(ExitCode::from(STOPPED));
-        }
-        warnings.iter().for_each(|warning| self.say(warning));
         if self.misfits > 1 {
             self.say(&format!(
                 "{} more photos do not fit the region of interest",
@@ -234,6 +248,9 @@ impl<'a> ResultSink<'a> {
         }
         let (failed, counts) = (self.failed, &self.counts);
         self.say(&counts.summary(self.plan.photos.len(), failed));
+        if is_stopped() {
+            return Ok(ExitCode::from(STOPPED));
+        }
         if self.plan.format == Format::Table && !self.context.has_profile() && counts.scored > 0 {
             self.say("next: photos of good parts add verdicts; see blemish enroll --help");
         }
@@ -252,11 +269,37 @@ impl<'a> ResultSink<'a> {
     }
 }
 
-/// Copies a photo, whole or not at all.
-fn copied(photo: &Path, to: &Path) -> blemish::Result<()> {
-    let bytes = blemish::files::read(photo, u64::MAX);
-    let bytes = bytes.map_err(|source| Error::Read { path: photo.to_path_buf(), source })?;
-    write_whole(to, &bytes)
+/// Copies a photo into the folder of its verdict, whole or not at all. Another photo is never replaced. A copy of it in
+/// the folder of another verdict, from an earlier run, is removed.
+fn copied(
+    photo: &Path,
+    (to, verdict): (&Path, &str),
+    below: &Path,
+    given: &[PathBuf],
+) -> blemish::Result<()> {
+    let read = |path: &Path| {
+        let bytes = blemish::files::read(path, u64::MAX);
+        bytes.map_err(|source| Error::Read { path: path.to_path_buf(), source })
+    };
+    let bytes = read(photo)?;
+    let is_there = |path: &Path| path.symlink_metadata().is_ok();
+    for other in ["ok", "ng", "uncertain"].iter().filter(|other| **other != verdict) {
+        let copy = to.join(other).join(below);
+        let is_photo = || given.iter().any(|photo| place(photo) == place(&copy));
+        if is_there(&copy) && !is_photo() && read(&copy)? == bytes {
+            std::fs::remove_file(&copy)
+                .map_err(|source| Error::Write { path: copy.clone(), source })?;
+        }
+    }
+    let copy = to.join(verdict).join(below);
+    if !is_there(&copy) {
+        return write_whole(&copy, &bytes);
+    }
+    if read(&copy)? == bytes {
+        return Ok(());
+    }
+    let why = "is there and is another photo; give another folder with --copy-to";
+    Err(Error::Data { path: copy, why: why.into() })
 }
 
 /// What the closing line says.
@@ -278,13 +321,17 @@ impl Counts {
     fn add(&mut self, record: &Record) {
         self.scored += 1;
         self.add_verdict(record.verdict);
-        if record.is_other_product() {
-            self.others += 1;
-            self.first_other.get_or_insert_with(|| record.path.clone());
+        if is_other_product(record.unlike_references) {
+            self.add_other(&record.path);
         }
         if !self.methods.contains(&record.method) {
             self.methods.insert(record.method.clone());
         }
+    }
+
+    fn add_other(&mut self, path: &str) {
+        self.others += 1;
+        self.first_other.get_or_insert_with(|| path.to_string());
     }
 
     fn add_verdict(&mut self, verdict: Option<&str>) {
@@ -303,7 +350,7 @@ impl Counts {
             1 => format!("{first} resembles no reference photo"),
             count => format!("{count} photos resemble no reference photo, {first} first"),
         };
-        Some(format!("warning: {what}: is it another product, view or light?"))
+        Some(format!("{what}: is it another product, view or light?"))
     }
 
     fn summary(&self, photos: usize, failed: usize) -> String {

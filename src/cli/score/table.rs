@@ -4,7 +4,7 @@ use std::io::Write;
 
 use blemish::Product;
 use blemish::prompt::Role;
-use blemish::report::Record;
+use blemish::report::{Record, is_other_product};
 use blemish::text::shown;
 use clap::ValueEnum;
 
@@ -90,7 +90,7 @@ impl Table {
 
 /// What is said of a photo that resembles no reference.
 fn other(record: &Record) -> &'static str {
-    if record.is_other_product() { "  (resembles no reference)" } else { "" }
+    if is_other_product(record.unlike_references) { "  (resembles no reference)" } else { "" }
 }
 
 /// The share of a photo that is ignored, with a star if its score is discounted too.

@@ -17,7 +17,8 @@ const make = (tag, attributes = {}, ...children) => {
 };
 // Characters that control a terminal or turn the direction of text around.
 const shown = (text) => text.replace(/[\u0000-\u001f\u007f-\u009f\u200e\u200f\u202a-\u202e\u2066-\u2069]/g, "?");
-const url = (path) => path.startsWith("data:") ? path : path.split("/").map(encodeURIComponent).join("/");
+const url = (path) => path.startsWith("data:image/") ? path : path.split("/").map(encodeURIComponent).join("/");
+const number = (score) => score === null ? "–" : score.toFixed(3);
 const percent = (share) => `${(share * 100).toFixed(1)} %`;
 // Storage can be switched off.
 const stored = (name, value) => {
@@ -54,18 +55,21 @@ const pValue = (score) => {
 /** The false-alarm rate of a line: scores above it are ng. */
 const rateOf = (at) => (1 + good.filter((score) => score > at).length) / (good.length + 1);
 const verdictOf = (row) => {
-  if (line === null) return row.verdict;
+  if (line === null || row.score === null) return row.verdict;
   if (good.length === 0) return row.score > line ? "ng" : "ok";
   const p = pValue(row.score), near = 1e-9;
   if (p <= lineRate + near) return "ng";
   return p <= 2 * lineRate + near || p <= 1 / (good.length + 1) + near ? "uncertain" : "ok";
 };
 
+// Without good photos a line says nothing of parts.
+const nameOfVerdict = (verdict) => line !== null && good.length === 0 ? t(verdict === "ng" ? "above" : "below") : t(verdict);
+
 // What is listed.
 const folderOf = (row) => row.path.slice(0, row.path.lastIndexOf("/") + 1);
 // The folder of all photos is not repeated in every row.
 const common = rows.map(folderOf).reduce((all, folder) => {
-  while (!folder.startsWith(all)) all = all.slice(0, all.lastIndexOf("/", all.length - 2) + 1);
+  while (!folder.startsWith(all)) all = all.length < 2 ? "" : all.slice(0, all.lastIndexOf("/", all.length - 2) + 1);
   return all;
 });
 const nameOf = (row) => shown(row.path.slice(common.length));
@@ -74,13 +78,14 @@ const list = byId("list"), drawn = new Map(), HEIGHT = 196;
 
 function filter() {
   const [verdict, mark, kind, folder] = ["verdict", "mark", "kind", "folder"].map((id) => byId(id).value);
-  const name = byId("name").value.toLowerCase(), was = listed[selected];
+  const plain = (text) => text.normalize().toLowerCase(), name = plain(byId("name").value);
+  const was = listed[selected];
   listed = rows.filter((row) =>
     (!verdict || verdictOf(row) === verdict || row.label === verdict)
     && (!mark || (marks.get(row.path) || "unmarked") === mark)
     && (!kind || (row.kind || "") === kind.slice(1))
     && (!folder || folderOf(row) === folder.slice(1))
-    && row.path.toLowerCase().includes(name));
+    && plain(row.path).includes(name));
   const order = byId("sort").value;
   const byScore = (a, b) => b.score - a.score;
   if (order === "high") listed.sort(byScore);
@@ -104,32 +109,32 @@ function frame(row, layers, width, height) {
 }
 const markButton = (row, mark) => {
   const button = make("button", { class: mark, "aria-pressed": marks.get(row.path) === mark }, t(mark));
-  button.addEventListener("click", (event) => { event.stopPropagation(); setMark(row, mark); });
+  button.addEventListener("click", (event) => { event.stopPropagation(); toggle(row, mark); });
   return button;
 };
 function info(row) {
   const verdict = verdictOf(row);
-  const first = make("p", { class: "score" }, row.score.toFixed(3));
-  if (verdict) first.append(" ", make("span", { class: `of-${verdict}` }, t(verdict)));
+  const first = make("p", { class: "score" }, number(row.score));
+  if (verdict) first.append(" ", make("span", { class: `of-${verdict}` }, nameOfVerdict(verdict)));
   if (row.label) first.append(" ", make("span", { class: "faint" }, `(${t(row.label)})`));
   const facts = [`${t("peak")} ${row.x}, ${row.y}`, `${row.width}x${row.height}`];
   if (!row.map) facts.shift();
   if (row.kind) facts.unshift(shown(row.kind));
   if (row.is_other) first.append(" ", make("span", { class: "faint" }, t("other")));
   if (row.ignored) facts.push(`${t("ignored")}: ${percent(row.ignored)}`);
-  return make("div", { class: "info" }, first, make("p", { title: shown(row.path) }, nameOf(row)),
+  return make("div", { class: "info" }, first, make("p", { class: "name", title: shown(row.path) }, nameOf(row)),
     make("p", { class: "faint" }, facts.join(" · ")),
     make("div", { class: "fields" }, markButton(row, "ok"), markButton(row, "ng")));
 }
 function draw(row, place) {
-  const element = make("div", { class: "row", role: "option", "aria-selected": place === selected });
+  const element = make("div", { class: "row", role: "listitem", "aria-current": place === selected });
   element.style.top = `${place * HEIGHT}px`;
   const layers = { photo: [row.thumb, "photo"], heat: [row.map, "heat"], truth: [row.truth, "truth"] };
   const boxes = row.map
     ? [[layers.photo], [layers.heat], [layers.photo, layers.heat, layers.truth]] : [[layers.photo]];
   boxes.forEach((box, i) => {
     const alone = i + 1 < boxes.length ? " alone" : "";
-    const shownBox = make("div", { class: `box${alone}` }, frame(row, box, 240, 182));
+    const shownBox = make("div", { class: `box${alone}` }, frame(row, box, innerWidth <= 600 ? 150 : 240, 182));
     shownBox.addEventListener("click", () => { choose(place); open(); });
     element.append(shownBox);
   });
@@ -149,7 +154,9 @@ function scroll() {
     if (drawn.has(place)) continue;
     const element = draw(listed[place], place);
     drawn.set(place, element);
-    list.append(element);
+    // In order, for the Tab key.
+    const next = [...drawn].filter(([other]) => other > place).sort(([a], [b]) => a - b)[0];
+    list.insertBefore(element, next ? next[1] : null);
   }
 }
 function redraw() {
@@ -160,7 +167,7 @@ function redraw() {
 }
 function choose(place) {
   selected = Math.max(0, Math.min(listed.length - 1, place));
-  for (const [at, element] of drawn) element.setAttribute("aria-selected", at === selected);
+  for (const [at, element] of drawn) element.setAttribute("aria-current", at === selected);
 }
 function move(by) {
   choose(selected < 0 ? 0 : selected + by);
@@ -172,21 +179,29 @@ function move(by) {
 
 // Marks.
 function setMark(row, mark) {
-  if (!mark || marks.get(row.path) === mark) marks.delete(row.path); else marks.set(row.path, mark);
+  if (mark) marks.set(row.path, mark); else marks.delete(row.path);
   unsaved = true;
   stored(key, JSON.stringify(Object.fromEntries(marks)));
   const place = listed.indexOf(row), element = drawn.get(place);
-  if (element) { const fresh = draw(row, place); element.replaceWith(fresh); drawn.set(place, fresh); }
+  if (element) {
+    const focused = element.contains(document.activeElement) && document.activeElement.className;
+    const fresh = draw(row, place);
+    element.replaceWith(fresh);
+    drawn.set(place, fresh);
+    if (focused) fresh.querySelector(`button.${focused}`)?.focus();
+  }
   if (byId("full").open) fullButtons();
   count();
 }
+const toggle = (row, mark) => setMark(row, marks.get(row.path) === mark ? null : mark);
 /** One line of CSV. A path that a spreadsheet would read as a formula begins with ./ */
 const csvLine = (row) => {
   const path = /^[=+\-@]/.test(row.path) ? `./${row.path}` : row.path;
   return `"${path.replaceAll('"', '""')}",${marks.get(row.path)},${row.score}\n`;
 };
 function save() {
-  const csv = "path,mark,score\n" + rows.filter((row) => marks.has(row.path)).map(csvLine).join("");
+  // Spreadsheets know UTF-8 by its mark.
+  const csv = "\ufeffpath,mark,score\n" + rows.filter((row) => marks.has(row.path)).map(csvLine).join("");
   const link = make("a", { download: "marks.csv", href: URL.createObjectURL(new Blob([csv], { type: "text/csv" })) });
   link.click();
   setTimeout(() => URL.revokeObjectURL(link.href), 10000);
@@ -204,31 +219,33 @@ function count() {
   }
   const parts = [`${rows.length} ${t("photos")}`];
   if (listed.length < rows.length) parts.push(`${listed.length} ${t("shown")}`);
-  const named = { ok: t("ok"), ng: t("ng"), uncertain: t("uncertain") };
-  if (good.length === 0 && line !== null) Object.assign(named, { ok: t("below"), ng: t("above") });
   for (const name of ["ok", "ng", "uncertain"]) {
     if (!verdicts.has(name) && !(verdicts.size > 0 && name === "ng")) continue;
     const own = rows.filter((row) => verdictOf(row) === name);
     const labels = ["good", "bad"].map((label) => [label, own.filter((row) => row.label === label).length]);
     const split = labels.filter(([, n]) => n > 0).map(([label, n]) => `${n} ${t(label)}`).join(", ");
-    parts.push(`${own.length} ${named[name]}${split ? ` (${split})` : ""}`);
+    parts.push(`${own.length} ${nameOfVerdict(name)}${split ? ` (${split})` : ""}`);
   }
   byId("counts").textContent = parts.join(" · ");
-  let rate = t("drag");
-  if (line !== null && good.length > 0) {
-    rate = t("rate").replace("{0}", percent(lineRate));
-    if (good.at(-1) <= line) rate += ` ${t("few")}`;
+  const at = line ?? data.line, rate = line === null ? data.false_alarm : lineRate;
+  const worth = [];
+  if (at !== null && good.length > 0) {
+    worth.push(t("rate").replace("{0}", percent(rate)));
+    if (line !== null && good.at(-1) <= line) worth.push(t("few"));
   }
-  byId("rate").textContent = rate;
+  byId("rate").textContent = [...worth, t("drag")].join(" ");
   byId("reset").disabled = line === null;
-  byId("save").disabled = marks.size === 0;
-  byId("marked").textContent = marks.size === 0 ? "" : `${marks.size} ${t("marked")}${unsaved ? `, ${t("unsaved")}` : ""}`;
+  // Marks of an earlier run can be of other photos.
+  const marked = rows.filter((row) => marks.has(row.path)).length;
+  byId("save").disabled = marked === 0;
+  byId("marked").textContent = marked === 0 ? "" : `${marked} ${t("marked")}${unsaved ? `, ${t("unsaved")}` : ""}`;
 }
 
 // The histogram, with the line as a handle.
 const WIDTH = 460, TALL = 150, LEFT = 34, RIGHT = 12, BASE = 118, BINS = 36;
-const scores = rows.map((row) => row.score).concat(good);
-const least = scores.reduce((a, b) => Math.min(a, b)), most = scores.reduce((a, b) => Math.max(a, b));
+const scored = rows.filter((row) => row.score !== null);
+const scores = scored.map((row) => row.score).concat(good);
+const least = scores.reduce((a, b) => Math.min(a, b), Infinity), most = scores.reduce((a, b) => Math.max(a, b), -Infinity);
 const span = most - least || 1;
 const xOf = (score) => LEFT + (score - least) / span * (WIDTH - LEFT - RIGHT);
 const svg = (tag, attributes, text) => {
@@ -240,12 +257,13 @@ const svg = (tag, attributes, text) => {
 /** Where the line stands: where it was dragged to, or the line of the run, or beyond all scores. */
 const place = () => line ?? data.line ?? most;
 function histogram() {
+  if (scores.length === 0) return;
   const picture = svg("svg", { viewBox: `0 0 ${WIDTH} ${TALL}`, role: "group", "aria-label": t("histogram") });
   const groups = rows.some((row) => row.label) ? ["good", "bad"]
     : rows.some(verdictOf) ? ["ok", "uncertain", "ng"] : ["ok"];
   const groupOf = (row) => row.label || verdictOf(row) || "ok";
   const counts = Array.from({ length: BINS }, () => new Map());
-  for (const row of rows) {
+  for (const row of scored) {
     const bin = counts[Math.min(BINS - 1, Math.floor((row.score - least) / span * BINS))];
     bin.set(groupOf(row), (bin.get(groupOf(row)) || 0) + 1);
   }
@@ -278,7 +296,7 @@ function histogram() {
   handle.append(svg("rect", { x: x - 9, y: 0, width: 18, height: BASE, fill: "transparent" }),
     svg("path", { d: `M${x} 8V${BASE}`, stroke: "currentColor", "stroke-width": 2, "stroke-dasharray": line === null ? "4 3" : "none" }),
     svg("path", { d: `M${x - 7} 0h14v6l-7 8l-7-8z`, fill: "currentColor" }),
-    svg("text", { x: x + (x > WIDTH / 2 ? -10 : 10), y: 11, "text-anchor": x > WIDTH / 2 ? "end" : "start" }, `${t("line")} ${place().toFixed(3)}`));
+    svg("text", { x: x + (x > WIDTH / 2 ? -10 : 10), y: 11, "text-anchor": x > WIDTH / 2 ? "end" : "start" }, line === null && data.line === null ? t("no_line") : `${t("line")} ${place().toFixed(3)}`));
   picture.append(handle);
   handle.addEventListener("keydown", (event) => {
     const step = { ArrowLeft: -1, ArrowDown: -1, ArrowRight: 1, ArrowUp: 1 }[event.key];
@@ -299,6 +317,7 @@ function drag(event) {
   setLine(Math.max(least, Math.min(most, at)), true);
 }
 byId("chart").addEventListener("pointerdown", (event) => {
+  if (event.button !== 0) return;
   dragging = true;
   byId("chart").setPointerCapture(event.pointerId);
   drag(event);
@@ -311,18 +330,22 @@ function setLine(at, isMoving = false) {
   // Between two good photos no line differs from the lower one.
   const below = good.findLast((score) => score <= at);
   line = at === null ? null : below ?? at;
-  lineRate = line === null ? null : rateOf(line);
+  // The line of the run has the rate that was asked for.
+  lineRate = line === null ? null : line === data.line ? data.false_alarm : rateOf(line);
   histogram();
   if (isMoving) count(); else { choices(); filter(); }
 }
 
 // Full size. The photo itself, if it is where it was; else its small picture.
 const full = byId("full");
+let zoomed = false;
 function open() {
   const row = listed[selected];
   if (!row) return;
+  const [width, height] = zoomed ? [row.width, row.height] : [innerWidth * 0.94, innerHeight * 0.72];
   const box = frame(row, [[row.photo || row.thumb, "photo"], [row.map, "heat"], [row.truth, "truth"]],
-    innerWidth * 0.94, innerHeight * 0.72);
+    width, height);
+  box.addEventListener("click", () => { zoomed = !zoomed; open(); });
   const photo = box.querySelector(".photo");
   if (photo) photo.addEventListener("error", () => { photo.src = url(row.thumb); }, { once: true });
   if (row.map && byId("ring").checked) {
@@ -334,7 +357,7 @@ function open() {
   byId("stage").replaceChildren(box);
   const verdict = verdictOf(row);
   byId("caption").textContent =
-    [row.score.toFixed(3), verdict && t(verdict), row.kind && shown(row.kind), nameOf(row)].filter(Boolean).join(" · ");
+    [number(row.score), verdict && nameOfVerdict(verdict), row.kind && shown(row.kind), nameOf(row)].filter(Boolean).join(" · ");
   byId("picture").hidden = !row.overlay;
   if (row.overlay) byId("picture").href = url(row.overlay);
   fullButtons();
@@ -345,25 +368,28 @@ function fullButtons() {
     full.querySelector(`.${mark}`).setAttribute("aria-pressed", marks.get(listed[selected]?.path) === mark);
   }
 }
-const step = (by) => { move(by); open(); };
+const step = (by) => { zoomed = false; move(by); open(); };
 byId("previous").addEventListener("click", () => step(-1));
 byId("next").addEventListener("click", () => step(1));
 byId("close").addEventListener("click", () => full.close());
 byId("ring").addEventListener("change", open);
 for (const mark of ["ok", "ng"]) {
-  full.querySelector(`.${mark}`).addEventListener("click", () => setMark(listed[selected], mark));
+  full.querySelector(`.${mark}`).addEventListener("click", () => toggle(listed[selected], mark));
 }
 
 // Keys.
 addEventListener("keydown", (event) => {
   if (event.ctrlKey || event.metaKey || event.altKey) return;
+  // Above the list the arrows move the page.
+  const isListed = full.open || list.contains(document.activeElement) || list.getBoundingClientRect().top < innerHeight - HEIGHT;
   if (event.target.matches("input[type=search], select, input[type=range]")) return;
   const moves = full.open
     ? { ArrowLeft: -1, ArrowRight: 1, ArrowUp: -1, ArrowDown: 1 } : { ArrowUp: -1, ArrowDown: 1 };
-  const row = listed[selected], mark = { o: "ok", n: "ng", u: null }[event.key.toLowerCase()];
-  if (moves[event.key]) { if (full.open) step(moves[event.key]); else move(moves[event.key]); }
+  // `code` is the place of the key: an input method changes its letter.
+  const row = listed[selected], mark = { KeyO: "ok", KeyN: "ng", KeyU: null }[event.code];
+  if (moves[event.key] && isListed) { if (full.open) step(moves[event.key]); else move(moves[event.key]); }
   else if (event.key === "Enter" && !full.open && !event.target.matches("button, summary, a") && row) open();
-  else if (mark !== undefined && row) setMark(row, mark);
+  else if (mark !== undefined && row && !event.repeat) setMark(row, mark);
   else return;
   event.preventDefault();
 });
@@ -415,7 +441,10 @@ byId("language").addEventListener("change", (event) => {
   stored("blemish language", language);
   label();
 });
-byId("reset").addEventListener("click", () => setLine(null));
+byId("reset").addEventListener("click", () => {
+  setLine(null);
+  list.focus({ preventScroll: true });
+});
 byId("save").addEventListener("click", save);
 addEventListener("scroll", scroll, { passive: true });
 addEventListener("resize", scroll);
