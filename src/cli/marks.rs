@@ -9,6 +9,8 @@ use blemish::files::read_text;
 /// A million marks are about 100 MB.
 const LARGEST: u64 = 256 << 20;
 
+const SAVE: &str = "save it as CSV in UTF-8";
+
 /// Photos that a person marked.
 #[derive(Debug, Default, PartialEq)]
 pub struct Marks {
@@ -16,73 +18,55 @@ pub struct Marks {
     pub ng: Vec<PathBuf>,
 }
 
+/// A line of the file.
+struct Row {
+    line: usize,
+    path: String,
+    mark: String,
+}
+
 impl Marks {
     /// Reads a file of marks.
     ///
     /// # Errors
-    /// If it is no such file, if a photo has two different marks, or if a photo is not there.
+    /// If it is no such file, if it marks no photo, if a photo has two different marks, or if a photo is not there.
     pub fn open(file: &Path) -> anyhow::Result<Self> {
         let bytes = read_text(file, LARGEST)
             .map_err(|source| Error::Read { path: file.to_path_buf(), source })?;
-        let refuse = |line: usize, why: String| Error::Data {
+        let refuse = |(line, why): (usize, String)| Error::Data {
             path: format!("{}:{line}", file.display()).into(),
             why,
         };
-        let save = "save it as CSV in UTF-8";
-        let text =
-            String::from_utf8(bytes).map_err(|_| refuse(1, format!("is not UTF-8; {save}")))?;
-        let text = text.trim_start_matches('\u{feff}');
-        // Excel writes semicolons in some countries.
-        let head = text.lines().next().unwrap_or_default();
-        let delimiter = if head.contains(';') && !head.contains(',') { b';' } else { b',' };
-        let mut reader = csv::ReaderBuilder::new();
-        let mut rows =
-            reader.delimiter(delimiter).trim(csv::Trim::All).from_reader(text.as_bytes());
-        let head = rows.headers().map_err(|_| refuse(1, format!("is no CSV; {save}")))?.clone();
-        let column = |name: &str| {
-            let why = "has no columns `path` and `mark`; save the marks of index.html";
-            head.iter().position(|field| field == name).ok_or_else(|| refuse(1, why.into()))
-        };
-        let (path, mark) = (column("path")?, column("mark")?);
+        let text = String::from_utf8(bytes);
+        let text = text.map_err(|_| refuse((1, format!("is not UTF-8; {SAVE}"))))?;
+        let rows = rows(text.trim_start_matches('\u{feff}')).map_err(refuse)?;
+        Ok(Self::of(rows).map_err(refuse)?)
+    }
+
+    fn of(rows: Vec<Row>) -> Result<Self, (usize, String)> {
         let mut marked: BTreeMap<PathBuf, bool> = BTreeMap::new();
-        for row in rows.records() {
-            let row = row.map_err(|error| {
-                let at = error.position().map_or(0, |at| at.byte() as usize);
-                refuse(
-                    line_at(text, at),
-                    format!("has another number of columns than line 1; {save}"),
-                )
-            })?;
-            let line = row.position().map_or(0, |at| line_at(text, at.byte() as usize));
-            let field = |at: usize| row.get(at).unwrap_or_default();
-            let is_ng = match &*field(mark).to_lowercase() {
+        for Row { line, path, mark } in rows {
+            let is_ng = match &*mark.to_lowercase() {
                 "ok" => false,
                 "ng" => true,
                 "" => continue,
-                other => {
-                    let why = format!("the mark {other:?} is not ok or ng");
-                    return Err(refuse(line, why).into());
-                }
+                other => return Err((line, format!("the mark {other:?} is not ok or ng"))),
             };
-            let photo = PathBuf::from(field(path));
-            if !photo.is_file() {
-                let why = match field(path).contains('\u{fffd}') {
-                    true => {
-                        "has a name that is not Unicode, so it cannot be marked; rename the photo"
-                    }
-                    false => "is not there; run this command in the folder where `score` ran",
-                };
-                return Err(refuse(line, format!("{} {why}", photo.display())).into());
-            }
-            if marked.insert(photo.clone(), is_ng).is_some_and(|before| before != is_ng) {
-                let why = "is marked ok and ng; keep one mark";
-                return Err(refuse(line, format!("{} {why}", photo.display())).into());
-            }
+            let photo = PathBuf::from(&path);
+            let why = match marked.insert(photo.clone(), is_ng) {
+                _ if path.contains('\u{fffd}') => {
+                    "has a name that is not Unicode, so it cannot be marked; rename the photo"
+                }
+                _ if !photo.is_file() => {
+                    "is not there; run this command in the folder where `score` ran"
+                }
+                Some(before) if before != is_ng => "is marked ok and ng; keep one mark",
+                _ => continue,
+            };
+            return Err((line, format!("{path} {why}")));
         }
         if marked.is_empty() {
-            return Err(
-                refuse(1, "marks no photo; mark some on the page and save them".into()).into()
-            );
+            return Err((1, "marks no photo; mark some on the page and save them".into()));
         }
         let of = |wanted: bool| {
             let own = marked.iter().filter(move |(_, is_ng)| **is_ng == wanted);
@@ -90,6 +74,34 @@ impl Marks {
         };
         Ok(Self { ok: of(false), ng: of(true) })
     }
+}
+
+/// The lines of a CSV. An error has the number of its line.
+fn rows(text: &str) -> Result<Vec<Row>, (usize, String)> {
+    // Excel writes semicolons in some countries.
+    let head = text.lines().next().unwrap_or_default();
+    let delimiter = if head.contains(';') && !head.contains(',') { b';' } else { b',' };
+    let mut reader = csv::ReaderBuilder::new();
+    let mut reader = reader.delimiter(delimiter).trim(csv::Trim::All).from_reader(text.as_bytes());
+    let head = reader.headers().map_err(|_| (1, format!("is no CSV; {SAVE}")))?.clone();
+    let column = |name: &str| {
+        let why = "has no columns `path` and `mark`; save the marks of index.html";
+        head.iter().position(|field| field == name).ok_or((1, why.to_string()))
+    };
+    let (path, mark) = (column("path")?, column("mark")?);
+    let line = |at: Option<&csv::Position>| at.map_or(1, |at| line_at(text, at.byte() as usize));
+    let row = |row: csv::Result<csv::StringRecord>| match row {
+        Ok(row) => Ok(Row {
+            line: line(row.position()),
+            path: row.get(path).unwrap_or_default().into(),
+            mark: row.get(mark).unwrap_or_default().into(),
+        }),
+        Err(error) => {
+            let why = format!("has another number of columns than line 1; {SAVE}");
+            Err((line(error.position()), why))
+        }
+    };
+    reader.into_records().map(row).collect()
 }
 
 /// The number of the line with this byte, or of the next line with text.

@@ -11,7 +11,7 @@ use std::process::ExitCode;
 
 use blemish::profile::{EnrollOptions, EnrollPhotos, Enrolled, enroll};
 use blemish::prompt::{Role, TextCache};
-use blemish::{Error, Photo, Profile};
+use blemish::{BitDepth, Error, Photo, Product, Profile};
 
 pub use self::args::Args;
 use self::mine::mine;
@@ -41,16 +41,10 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let depth = method.depth;
     let model = method.open()?;
     let product = model.product(&choice.names, &choice.prompts, &TextCache::from_env())?;
-    let mut mined = None;
-    if !args.mine.is_empty() {
-        let found = mine(args, &files.references, &model, &product, depth)?;
-        files.failed += found.unreadable;
-        files.references = found.photos;
-        mined = Some(MinedSummary {
-            photos: found.rows,
-            sheet: args.sheet_file().display().to_string(),
-        });
-    }
+    let mined = match args.mine.is_empty() {
+        true => None,
+        false => Some(files.mined(args, &model, (&product, depth))?),
+    };
     let bar = StepBar::new(quiet);
     let options = EnrollOptions {
         method: model.entry,
@@ -161,6 +155,22 @@ impl Files {
         }
         let (calibration, bad) = (calibration.photos, bad.photos);
         Ok(Some(Self { references: photos, calibration, bad, failed }))
+    }
+}
+
+impl Files {
+    /// Replaces the references by those that `--mine` takes of them.
+    fn mined(
+        &mut self,
+        args: &Args,
+        model: &OpenModel,
+        (product, depth): (&Product, BitDepth),
+    ) -> anyhow::Result<MinedSummary> {
+        let found = mine(args, &self.references, model, product, depth)?;
+        self.failed += found.unreadable;
+        self.references = found.photos;
+        let sheet = args.sheet_file().display().to_string();
+        Ok(MinedSummary { photos: found.rows, sheet })
     }
 }
 

@@ -11,10 +11,11 @@ use blemish::eval::{EvalPrediction, Scores, evaluate};
 use blemish::files::{files_sha256, write_whole};
 use blemish::image::Mask;
 use blemish::page::{Gallery, GalleryPhoto, Legend, Page, Pictures, Section, Table};
-use blemish::profile::Decision;
+use blemish::profile::{Calibration, Decision};
 use blemish::render::Scale;
+use blemish::report::is_other_product;
 use blemish::text::shown;
-use blemish::{Error, Photo, Profile};
+use blemish::{BitDepth, Detector, Error, Photo, Profile};
 use serde::Serialize;
 
 use super::args::RunArgs;
@@ -81,56 +82,32 @@ pub fn run(args: &RunArgs, file: &Path, layout: Layout) -> anyhow::Result<ExitCo
         mark_results(std::slice::from_ref(out), &paths_of(&samples))?;
     }
     let clip = Arc::new(choice.open_for(&profile)?);
-    let detector = profile.detector(clip)?;
-    let (about, depth) = (profile.about(), profile.bit_depth()?);
     let page = args.out.as_ref().map(|out| out.join(FILE));
-    let (low, high) = about.scale;
-    let scale = Scale { low, high };
-    let bar = progress_bar(samples.len(), choice.quiet);
-    let (calibration, mut rows) = (profile.calibration(), Vec::new());
-    let look = |sample: &Sample| -> blemish::Result<EvalPrediction> {
-        let photo = Photo::open(&sample.photo, depth)?;
-        let size = (photo.width(), photo.height());
-        about.region.as_ref().map_or(Ok(()), |region| region.check(&sample.photo, size))?;
-        let finding = detector.inspect(&photo, profile.product())?;
-        let p_value = calibration.p_value(finding.score);
-        let verdict = p_value
-            .map_or(Decision::Uncertain, |p| Decision::new(p, calibration.photos(), false_alarm));
-        let mut row = GalleryPhoto {
-            path: sample.photo.to_string_lossy().into_owned(),
-            score: finding.score,
-            verdict: Some(verdict.name()),
-            kind: Some(sample.kind.clone()),
-            label: Some(if sample.is_anomalous { "bad" } else { "good" }),
-            width: size.0,
-            height: size.1,
-            ..GalleryPhoto::default()
-        };
-        (row.x, row.y, _) = finding.map.peak();
-        if let Some(page) = &page {
-            let mask =
-                (!sample.masks.is_empty()).then(|| Mask::open(&sample.masks, size.0, size.1));
-            let map = (&finding.map, scale);
-            let key = format!("{:05}", rows.len());
-            let shot = (&*sample.photo, &photo);
-            row.pictures = Pictures::write(page, &key, shot, map, mask.transpose()?.as_ref())?;
-        }
-        rows.push(row);
-        bar.inc(1);
-        Ok(EvalPrediction { score: finding.score, map: finding.map })
+    let mut measuring = Measuring {
+        detector: profile.detector(clip)?,
+        calibration: profile.calibration(),
+        depth: profile.bit_depth()?,
+        profile: &profile,
+        false_alarm,
+        page: page.as_deref(),
+        rows: vec![],
     };
+    let bar = progress_bar(samples.len(), choice.quiet);
     let of_set: Vec<&Sample> = samples.iter().collect();
-    let scores = evaluate(&of_set, layout, args.set.curve, look)?;
+    let scores = evaluate(&of_set, layout, args.set.curve, |sample| {
+        bar.inc(1);
+        measuring.look(sample)
+    })?;
     bar.finish_and_clear();
+    let (legend, rows) = (Legend::new(measuring.scale(), "profile"), measuring.rows);
     let mut report = ProfileReport::new(file, &profile, false_alarm, scores, &rows);
     report.known = known(&profile, &samples)?;
     if let (Some(warning), false) = (report.warning(), choice.quiet) {
         say!("warning: {warning}");
     }
     if let (Some(out), Some(page)) = (&args.out, &page) {
-        let legend = Legend::new(scale, "profile");
-        let gallery = Gallery { rows, ..Gallery::with_line(&calibration, false_alarm, legend) };
-        write_whole(page, report.page(gallery).html().as_bytes())?;
+        let line = Gallery::with_line(&profile.calibration(), false_alarm, legend);
+        write_whole(page, report.page(Gallery { rows, ..line }).html().as_bytes())?;
         write_whole(&out.join("metrics.json"), &serde_json::to_vec_pretty(&report)?)?;
     }
     let mut out = std::io::stdout().lock();
@@ -139,6 +116,59 @@ pub fn run(args: &RunArgs, file: &Path, layout: Layout) -> anyhow::Result<ExitCo
         SummaryFormat::Json => json_line(&mut out, &report),
     })?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Scores photos with the profile, and collects them for the page.
+struct Measuring<'a> {
+    profile: &'a Profile,
+    detector: Detector,
+    calibration: Calibration,
+    depth: BitDepth,
+    false_alarm: f64,
+    page: Option<&'a Path>,
+    rows: Vec<GalleryPhoto>,
+}
+
+impl Measuring<'_> {
+    fn scale(&self) -> Scale {
+        let (low, high) = self.profile.about().scale;
+        Scale { low, high }
+    }
+
+    fn look(&mut self, sample: &Sample) -> blemish::Result<EvalPrediction> {
+        let photo = Photo::open(&sample.photo, self.depth)?;
+        let (width, height) = (photo.width(), photo.height());
+        let region = self.profile.about().region.as_ref();
+        region.map_or(Ok(()), |region| region.check(&sample.photo, (width, height)))?;
+        let finding = self.detector.inspect(&photo, self.profile.product())?;
+        let verdict = match self.calibration.p_value(finding.score) {
+            Some(p) => Decision::new(p, self.calibration.photos(), self.false_alarm),
+            None => Decision::Uncertain,
+        };
+        let mut pictures = Pictures::default();
+        if let Some(page) = self.page {
+            let mask = (!sample.masks.is_empty()).then(|| Mask::open(&sample.masks, width, height));
+            let (key, map) = (format!("{:05}", self.rows.len()), (&finding.map, self.scale()));
+            let mask = mask.transpose()?;
+            pictures = Pictures::write(page, &key, (&sample.photo, &photo), map, mask.as_ref())?;
+        }
+        let (x, y, _) = finding.map.peak();
+        self.rows.push(GalleryPhoto {
+            path: sample.photo.to_string_lossy().into_owned(),
+            score: finding.score,
+            verdict: Some(verdict.name()),
+            kind: Some(sample.kind.clone()),
+            label: Some(if sample.is_anomalous { "bad" } else { "good" }),
+            is_other: is_other_product(Some(self.profile.unlike(&finding.map))),
+            width,
+            height,
+            x,
+            y,
+            pictures,
+            ..GalleryPhoto::default()
+        });
+        Ok(EvalPrediction { score: finding.score, map: finding.map })
+    }
 }
 
 /// How many of these photos are in the profile.
@@ -272,7 +302,6 @@ impl ProfileReport {
             warnings: self.warning().into_iter().collect(),
             sections: vec![section],
             gallery,
-            ..Page::default()
         }
     }
 }

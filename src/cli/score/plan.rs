@@ -91,14 +91,7 @@ pub fn resolve(args: &Args) -> anyhow::Result<Option<(Plan, Source)>> {
         Some(file) => Ok(by_profile(args, file.clone())?),
         None => Err(comparison(args)?),
     };
-    let mut photos = args.photos.clone();
-    if let Some(list) = &args.files_from {
-        if args.product.reads_stdin() && list.as_os_str() == "-" {
-            let why = "standard input cannot hold the prompts too; give a file for one of them";
-            return Err(Error::setting("files-from -", why).into());
-        }
-        photos.extend(listed(list)?);
-    }
+    let photos = given(args)?;
     let results: Vec<&Path> =
         [&args.out, &args.copy_to].into_iter().flatten().map(|p| &**p).collect();
     let inputs = Inputs::find(&photos, &results);
@@ -110,17 +103,7 @@ pub fn resolve(args: &Args) -> anyhow::Result<Option<(Plan, Source)>> {
         Ok(by) => Source::Profile(Box::new(by)),
         Err((method, mutual)) => Source::Prompts(Box::new(by_prompts(args, method, mutual)?)),
     };
-    let (defect_files, depth, quiet) = match &source {
-        Source::Profile(by) => {
-            let kinds = by.profile.product().kinds().iter().map(|kind| (kind.role, &*kind.name));
-            (defect_files(kinds), by.profile.bit_depth()?, by.model.quiet)
-        }
-        Source::Prompts(by) => {
-            let groups = by.product.prompts.expand(&by.product.names)?;
-            let kinds = groups.iter().map(|(role, name, _)| (*role, *name));
-            (defect_files(kinds), by.method.depth, by.method.quiet)
-        }
-    };
+    let (defect_files, depth, quiet) = settings(&source)?;
     let drawing = Drawing {
         scale: args.scale,
         has_strip: !args.no_strip,
@@ -133,13 +116,8 @@ pub fn resolve(args: &Args) -> anyhow::Result<Option<(Plan, Source)>> {
     // The names of all results are known before the part is taken, so two parts never use one name for two photos.
     let (part, parts) = args.shard.unwrap_or((0, 1));
     let failed = inputs.errors.len();
-    let mut resume = args.resume.as_deref().map(ResultFile::open).transpose()?;
-    let done: HashSet<PathBuf> = resume.iter().flat_map(|file| file.places()).collect();
-    let places: Vec<PathBuf> = inputs.photos.iter().map(|photo| place(photo)).collect();
-    let own = |i: &usize| i % parts == part && !done.contains(&places[*i]);
-    if let Some(file) = &mut resume {
-        file.keep_only(&places.iter().collect());
-    }
+    let (resume, is_done) = resumed(args, &inputs)?;
+    let own = |i: &usize| i % parts == part && !is_done[*i];
     mark(args, &inputs)?;
     let found = inputs.photos.clone();
     let copies = copies.map(|(to, paths)| (to, of_part(paths, own)));
@@ -167,6 +145,46 @@ pub fn resolve(args: &Args) -> anyhow::Result<Option<(Plan, Source)>> {
         failed,
     };
     Ok(Some((plan, source)))
+}
+
+/// The file of `--resume`, with its results of these photos, and for each photo whether it has one.
+fn resumed(args: &Args, inputs: &Inputs) -> anyhow::Result<(Option<ResultFile>, Vec<bool>)> {
+    let mut resume = args.resume.as_deref().map(ResultFile::open).transpose()?;
+    let places: Vec<PathBuf> = inputs.photos.iter().map(|photo| place(photo)).collect();
+    let done: HashSet<PathBuf> = resume.iter().flat_map(|file| file.places()).collect();
+    let is_done = places.iter().map(|place| done.contains(place)).collect();
+    if let Some(file) = &mut resume {
+        file.keep_only(&places.iter().collect());
+    }
+    Ok((resume, is_done))
+}
+
+/// The photos that the command line and the list name.
+fn given(args: &Args) -> anyhow::Result<Vec<PathBuf>> {
+    let mut photos = args.photos.clone();
+    if let Some(list) = &args.files_from {
+        if args.product.reads_stdin() && list.as_os_str() == "-" {
+            let why = "standard input cannot hold the prompts too; give a file for one of them";
+            return Err(Error::setting("files-from -", why).into());
+        }
+        photos.extend(listed(list)?);
+    }
+    Ok(photos)
+}
+
+/// The ends of the file names of the defects' maps, the bit depth, and whether notes are left out.
+fn settings(source: &Source) -> anyhow::Result<(Vec<String>, BitDepth, bool)> {
+    Ok(match source {
+        Source::Profile(by) => {
+            let kinds = by.profile.product().kinds().iter().map(|kind| (kind.role, &*kind.name));
+            (defect_files(kinds), by.profile.bit_depth()?, by.model.quiet)
+        }
+        Source::Prompts(by) => {
+            let groups = by.product.prompts.expand(&by.product.names)?;
+            let kinds = groups.iter().map(|(role, name, _)| (*role, *name));
+            (defect_files(kinds), by.method.depth, by.method.quiet)
+        }
+    })
 }
 
 /// Only those whose place belongs to the part.
