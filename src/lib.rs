@@ -39,6 +39,7 @@ pub mod metrics;
 pub mod mutual;
 mod ops;
 pub mod page;
+pub mod performance;
 mod pickle;
 pub mod profile;
 pub mod prompt;

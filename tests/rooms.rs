@@ -11,7 +11,10 @@ const FLOORS: &[(&str, &[&str])] = &[
     ("model", &["clip"]),
     ("prompts, layers, references", &["adapter", "prompt", "reference"]),
     ("methods", &["detect"]),
-    ("folders, training, measuring, enrolling", &["eval", "mutual", "profile", "train"]),
+    (
+        "folders, training, measuring, enrolling",
+        &["eval", "mutual", "performance", "profile", "train"],
+    ),
     ("output", &["render", "report", "sheet", "training_curves"]),
     ("pages", &["page"]),
 ];

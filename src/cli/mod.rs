@@ -6,6 +6,7 @@ pub mod terminal;
 
 mod adapter;
 mod args;
+mod bench;
 mod decide;
 mod encode;
 mod enroll;
@@ -45,6 +46,7 @@ enum Command {
     Eval(eval::Args),
     Merge(eval::MergeArgs),
     Models(models::Args),
+    Bench(bench::Args),
 }
 
 pub fn run() -> anyhow::Result<ExitCode> {
@@ -61,6 +63,7 @@ pub fn run() -> anyhow::Result<ExitCode> {
         Command::Eval(args) => eval::run(&args),
         Command::Merge(args) => eval::merge(&args),
         Command::Models(args) => models::run(&args),
+        Command::Bench(args) => bench::run(&args),
     }
 }
 

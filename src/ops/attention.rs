@@ -58,6 +58,7 @@ pub(crate) fn attention(
             (task, rows)
         })
         .collect();
+    super::count(tasks.iter().map(|(task, _)| 4 * task.queries * task.keys * width).sum());
     let scores = Vec::new;
     tasks.into_par_iter().for_each_init(scores, |scores, (task, out)| {
         scores.resize(task.queries * task.keys, 0f32);

@@ -57,6 +57,7 @@ impl Depthwise {
         let (input, weight, bias) =
             (cpu_slice(&x)?, cpu_slice(&self.weight)?, cpu_slice(&self.bias)?);
         let mut out = vec![0f32; out_side * out_side * channels];
+        super::count(2 * self.kernel * self.kernel * out.len());
         out.par_chunks_mut(out_side * channels).enumerate().for_each(|(row, out)| {
             vectorised(DepthwiseRow {
                 input: &input,

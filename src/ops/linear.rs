@@ -117,6 +117,7 @@ impl Linear {
     /// Adds `input W^T + b` to a block of rows.
     fn add_block(&self, input: &[f32], out: &mut [f32], strips: &mut Vec<f32>) {
         let Weights::Packed { panels, bias } = &self.weights else { return };
+        super::count(2 * input.len() * self.outputs);
         for row in out.chunks_exact_mut(self.outputs) {
             row.iter_mut().zip(bias).for_each(|(y, b)| *y += b);
         }

@@ -10,6 +10,7 @@ mod linear;
 mod nearest;
 
 use std::ops::Deref;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use candle_core::{CpuStorage, D, Result, Storage, Tensor};
 use pulp::{Simd, WithSimd};
@@ -19,6 +20,18 @@ pub(crate) use attention::{AttentionMask, attention};
 pub(crate) use convolution::{Convolution, Depthwise, relu6};
 pub(crate) use linear::{Linear, Mlp};
 pub(crate) use nearest::{Highest, HighestOfColumns};
+
+/// Multiplications and additions so far, on the processor: of products, attention and convolutions.
+static OPERATIONS: AtomicU64 = AtomicU64::new(0);
+
+/// How many multiplications and additions were done so far.
+pub(crate) fn operations() -> u64 {
+    OPERATIONS.load(Ordering::Relaxed)
+}
+
+fn count(operations: usize) {
+    OPERATIONS.fetch_add(operations as u64, Ordering::Relaxed);
+}
 
 /// The MLP's nonlinearity.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

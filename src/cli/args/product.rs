@@ -43,9 +43,25 @@ impl ProductArgs {
 
     /// Without `--prompts`, the prompt file of `method` is used.
     pub fn resolve(&self, method: &MethodEntry) -> blemish::Result<ProductChoice> {
+        self.resolve_named(method, &self.names)
+    }
+
+    /// The same. A product without a name gets `name`.
+    pub fn resolve_or(&self, method: &MethodEntry, name: &str) -> blemish::Result<ProductChoice> {
+        match self.names.is_empty() {
+            true => self.resolve_named(method, &[name.to_string()]),
+            false => self.resolve(method),
+        }
+    }
+
+    fn resolve_named(
+        &self,
+        method: &MethodEntry,
+        names: &[String],
+    ) -> blemish::Result<ProductChoice> {
         let file = self.prompts.as_deref().unwrap_or(Path::new(method.prompts));
         let prompts = Prompts::open(file)?.select(&self.detect, &self.ignore)?;
-        prompts.expand(&self.names)?;
-        Ok(ProductChoice { names: self.names.clone(), file: file.display().to_string(), prompts })
+        prompts.expand(names)?;
+        Ok(ProductChoice { names: names.to_vec(), file: file.display().to_string(), prompts })
     }
 }
