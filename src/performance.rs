@@ -5,6 +5,7 @@ use std::sync::mpsc::sync_channel;
 use std::time::Instant;
 
 use candle_core::{Device, Tensor};
+use rayon::prelude::*;
 
 use crate::detect::Detector;
 use crate::error::Result;
@@ -54,7 +55,8 @@ pub fn stages(
     Ok(StageTimes { read, prepare, encode, score: lap(), operations })
 }
 
-/// Photos per second, as `blemish score` works: the next photo is read while this one is scored.
+/// Photos per second, as `blemish score` works: some photos are scored at the same time, and the next ones are read
+/// meanwhile ([`Detector::photos_at_once`]).
 ///
 /// # Errors
 /// If a photo cannot be read or scored.
@@ -64,9 +66,9 @@ pub fn photos_per_second(
     photos: &[PathBuf],
     depth: BitDepth,
 ) -> Result<f64> {
-    let start = Instant::now();
+    let (start, at_once) = (Instant::now(), detector.photos_at_once());
     std::thread::scope(|scope| {
-        let (sender, receiver) = sync_channel(1);
+        let (sender, receiver) = sync_channel(at_once);
         scope.spawn(move || {
             for path in photos {
                 let ready = Photo::open(path, depth).map(|photo| detector.prepare(&photo));
@@ -75,10 +77,15 @@ pub fn photos_per_second(
                 }
             }
         });
-        for prepared in receiver {
-            detector.score(&detector.encode(&prepared?)?, product)?;
+        loop {
+            let batch: Vec<_> = (0..at_once).map_while(|_| receiver.recv().ok()).collect();
+            if batch.is_empty() {
+                return Ok(photos.len() as f64 / start.elapsed().as_secs_f64());
+            }
+            batch.into_par_iter().try_for_each(|prepared: Result<_>| {
+                detector.score(&detector.encode(&prepared?)?, product).map(|_| ())
+            })?;
         }
-        Ok(photos.len() as f64 / start.elapsed().as_secs_f64())
     })
 }
 

@@ -81,15 +81,11 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let made = tempfile::tempdir()?;
     let photos = match args.photos.is_empty() {
         true => make_photos(made.path())?,
-        false => {
-            let inputs = Inputs::find(&args.photos, &[]);
-            inputs.report(quiet);
-            if inputs.photos.is_empty() || !inputs.errors.is_empty() {
-                return Ok(ExitCode::FAILURE);
-            }
-            inputs.photos
-        }
+        false => given(&args.photos, quiet),
     };
+    if photos.is_empty() {
+        return Ok(ExitCode::FAILURE);
+    }
     let choice = args.product.resolve_or(method.entry, "part")?;
     let model = method.open()?;
     let start = Instant::now();
@@ -107,11 +103,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     }
     let photos_per_second = photos_per_second(&detector, &product, &photos, depth)?;
     bar.finish_and_clear();
-    let median = |of: fn(&StageTimes) -> f64| {
-        let mut all: Vec<f64> = times.iter().map(of).collect();
-        all.sort_by(f64::total_cmp);
-        all[all.len() / 2]
-    };
+    let median = |of: fn(&StageTimes) -> f64| median(times.iter().map(of).collect());
     let (encode, gflop) = (median(|t| t.encode), median(|t| t.operations as f64) / 1e9);
     let counted = (gflop > 0.0).then_some(gflop);
     let measured = Measured {
@@ -139,6 +131,18 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
         SummaryFormat::Json => json_line(&mut out, &measured),
     })?;
     Ok(ExitCode::SUCCESS)
+}
+
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
+}
+
+/// The photos of the command line. None if an input cannot be used, which was reported.
+fn given(photos: &[PathBuf], quiet: bool) -> Vec<PathBuf> {
+    let inputs = Inputs::find(photos, &[]);
+    inputs.report(quiet);
+    if inputs.errors.is_empty() { inputs.photos } else { vec![] }
 }
 
 /// Writes photos with some texture.
@@ -176,11 +180,7 @@ impl Measured {
         };
         writeln!(out, "{:>9.1} ms  encode{speed}", self.encode)?;
         writeln!(out, "{:>9.1} ms  compare and map", self.score)?;
-        writeln!(
-            out,
-            "{:>9.1} photos per second, while the next one is read",
-            self.photos_per_second
-        )?;
+        writeln!(out, "{:>9.1} photos per second, as `score` works", self.photos_per_second)?;
         writeln!(out, "{:>9.1} ms  {} prompts of a new product", self.prompts, self.prompt_count)?;
         match self.peak_memory {
             Some(bytes) => writeln!(out, "{:>9.0} MB  memory at most", bytes as f64 / 1e6),

@@ -195,6 +195,8 @@ impl MethodEntry {
 trait Encoder: Send + Sync {
     fn prepare(&self, photo: &Photo, fit: Fit) -> Prepared;
     fn encode(&self, pixels: &[f32], taps: &Taps) -> Result<Features>;
+    /// Width of the patch tokens.
+    fn width(&self) -> usize;
 }
 
 impl Encoder for Clip {
@@ -203,6 +205,9 @@ impl Encoder for Clip {
     }
     fn encode(&self, pixels: &[f32], taps: &Taps) -> Result<Features> {
         self.encode_image(pixels, taps)
+    }
+    fn width(&self) -> usize {
+        self.shape().width
     }
 }
 
@@ -257,6 +262,17 @@ impl Detector {
             prepared.blank_outside(region);
         }
         prepared
+    }
+
+    /// How many photos to encode at the same time. The layers of a small model are too small to keep all threads busy
+    /// with one photo. A large model would only need more memory.
+    pub fn photos_at_once(&self) -> usize {
+        const SMALL: usize = 256;
+        const MOST: usize = 4;
+        match self.encoder.width() <= SMALL {
+            true => rayon::current_num_threads().min(MOST),
+            false => 1,
+        }
     }
 
     /// Passes a photo through the image tower. Nearly all of the time for a photo is spent here.
@@ -339,6 +355,9 @@ mod tests {
     }
 
     impl Encoder for OneBadPatch {
+        fn width(&self) -> usize {
+            1024
+        }
         fn prepare(&self, photo: &Photo, fit: Fit) -> Prepared {
             photo.prepare(60, fit, &Normalisation::default())
         }

@@ -8,7 +8,7 @@ use blemish::mutual::{
 };
 use blemish::report::FolderRow;
 
-use super::sink::ResultSink;
+use super::sink::{PhotoResult, ResultSink};
 use crate::cli::terminal::{end_at_stop, is_stopped, note_stop};
 
 /// Scores the photos of a folder by comparing them with each other. False if there are too few photos: then nothing was
@@ -173,7 +173,8 @@ fn keep(
         if !part.results.has_prompts() {
             record.adapter = None;
         }
-        if !sink.keep(photo, record, &finding, None)? {
+        let plan = (sink.context, sink.plan);
+        if !sink.keep(PhotoResult::draw(plan, photo, (record, finding), None))? {
             break;
         }
         sink.bar.inc(1);

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use blemish::files::write_whole;
+use blemish::page::Pictures;
 use blemish::reference::RegionAbout;
 use blemish::report::{Record, is_other_product};
 use blemish::{Error, Finding, Photo};
@@ -46,6 +47,34 @@ pub struct ResultSink<'a> {
     was_stopped: bool,
     /// Whether nobody reads the output any more.
     is_unread: bool,
+}
+
+/// The result of a photo, and its pictures.
+pub struct PhotoResult {
+    /// Its place in the plan.
+    photo: usize,
+    record: Record,
+    finding: Finding,
+    drawn: blemish::Result<Option<Pictures>>,
+}
+
+impl PhotoResult {
+    /// Draws the pictures, if some are wanted. Opens the photo if it is not given.
+    pub fn draw(
+        (context, plan): (&ScoreContext, &Plan),
+        photo: usize,
+        (mut record, finding): (Record, Finding),
+        opened: Option<Photo>,
+    ) -> Self {
+        let path = &plan.photos[photo];
+        let drawn = plan.targets[photo].as_ref().map(|target| {
+            let opened = opened.map_or_else(|| Photo::open(path, plan.depth), Ok)?;
+            let drawn = Drawn { path, photo: &opened, target };
+            pictures::draw(context, &plan.drawing, &drawn, &finding, &mut record)
+        });
+        let drawn = drawn.transpose().map(Option::flatten);
+        Self { photo, record, finding, drawn }
+    }
 }
 
 /// Where results go.
@@ -119,29 +148,16 @@ impl<'a> ResultSink<'a> {
         }
     }
 
-    /// Draws and prints the result of a photo. Opens the photo if it is not given. False if nobody reads the output any
-    /// more.
-    pub fn keep(
-        &mut self,
-        photo: usize,
-        mut record: Record,
-        finding: &Finding,
-        opened: Option<Photo>,
-    ) -> anyhow::Result<bool> {
+    /// Prints the result of a photo. False if nobody reads the output any more.
+    pub fn keep(&mut self, result: PhotoResult) -> anyhow::Result<bool> {
+        let PhotoResult { photo, record, finding, drawn } = result;
         let plan = self.plan;
         let path = &plan.photos[photo];
-        if let Some(target) = &plan.targets[photo] {
-            let opened = opened.map_or_else(|| Photo::open(path, plan.depth), Ok);
-            let drawn = opened.and_then(|opened| {
-                let drawn = Drawn { path, photo: &opened, target };
-                pictures::draw(self.context, &plan.drawing, &drawn, finding, &mut record)
-            });
-            match (drawn, &mut self.page) {
-                (Ok(Some(pictures)), Some(page)) => page.add(&record, &finding.ignored, pictures),
-                (Ok(_), _) => {}
-                // A result that cannot be drawn is still valid.
-                (Err(error), _) => self.fail(&error),
-            }
+        match (drawn, &mut self.page) {
+            (Ok(Some(pictures)), Some(page)) => page.add(&record, &finding.ignored, pictures),
+            (Ok(_), _) => {}
+            // A result that cannot be drawn is still valid.
+            (Err(error), _) => self.fail(&error),
         }
         if let Some((to, copies)) = &plan.copies {
             let verdict = record.verdict.unwrap_or_default();
@@ -150,7 +166,7 @@ impl<'a> ResultSink<'a> {
             }
         }
         self.counts.add(&record);
-        self.ignoring.add(finding);
+        self.ignoring.add(&finding);
         match &mut self.output {
             Output::Stream(printer) => {
                 self.is_unread = !self.bar.suspend(|| printed(printer.print(&record)))?;
@@ -214,11 +230,6 @@ impl<'a> ResultSink<'a> {
     /// Prints a note about the reading of photos, but only the first one.
     pub fn note(&mut self, note: &str) {
         self.notes.once(&self.bar, note);
-    }
-
-    /// The same for the note of a photo.
-    pub fn note_photo(&mut self, path: &Path, photo: &Photo) {
-        self.notes.say(&self.bar, path, photo);
     }
 
     /// Prints what is printed at the end. Returns the exit code.
