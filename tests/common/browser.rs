@@ -35,6 +35,7 @@ impl Browser {
         let folder = format!("--user-data-dir={}", profile.path().display());
         let flags = "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run \
                      --disable-background-networking --disable-component-update --disable-sync \
+                     --disable-dev-shm-usage \
                      --window-size=1240,900 --lang=en";
         let flags: Vec<&str> = flags.split_whitespace().chain([&*folder]).collect();
         let wanted = json!({ "capabilities": { "alwaysMatch": {
