@@ -318,6 +318,40 @@ fn every_reference_method_enrolls_and_scores() {
 }
 
 #[test]
+fn a_copy_moves_with_its_verdict_and_replaces_no_photo() {
+    let home = home_with(3);
+    let home = home.path();
+    enroll(home, &["--reference", "good"]).success();
+    part(&home.join("set/a.png"), 9, None);
+    part(&home.join("set/ok/a.png"), 10, None);
+    let before = std::fs::read(home.join("set/ok/a.png")).unwrap();
+    let run = |more: &[&str]| {
+        let mut command = blemish(home);
+        command.current_dir(home).args(["score", "set/a.png", "--profile", "disc.blemish"]);
+        command.args(more).assert()
+    };
+    // Of three good photos none can be ng, and this one is like them.
+    run(&["--copy-to", "set"]).code(1).stderr(contains("ok/a.png: is there and is another photo"));
+    assert_eq!(std::fs::read(home.join("set/ok/a.png")).unwrap(), before);
+    run(&["--copy-to", "sorted"]).success();
+    assert!(home.join("sorted/ok/a.png").is_file());
+    run(&["--copy-to", "sorted", "--false-alarm", "0.999"]).success();
+    let copies =
+        ["ok", "ng", "uncertain"].map(|verdict| home.join(format!("sorted/{verdict}/a.png")));
+    let is_there = copies.map(|copy| copy.is_file());
+    assert_eq!(is_there.iter().filter(|there| **there).count(), 1, "one copy: {is_there:?}");
+    assert!(!is_there[0]);
+    // Copies are no photos of the next run.
+    let mut again = blemish(home);
+    again.current_dir(home).args(["score", ".", "--profile", "disc.blemish"]);
+    again.assert().success().stderr(contains("folders of results"));
+
+    // A page replaces no profile.
+    let page = enroll(home, &["--reference", "good", "--page", "disc.blemish"]);
+    page.code(2).stderr(contains("--page"));
+}
+
+#[test]
 fn only_the_region_of_interest_counts() {
     let home = home_with(5);
     let home = home.path();

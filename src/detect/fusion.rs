@@ -259,3 +259,29 @@ fn blank_outside(scores: &mut [KindScore], inside: &Places) {
         values.filter(|(i, _)| !inside.holds(*i)).for_each(|(_, value)| *value = 0.0);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_harmless_thing_wins_by_prompts_or_not_at_all() {
+        let row =
+            candle_core::Tensor::zeros((1, 2), candle_core::DType::F32, &candle_core::Device::Cpu);
+        let kind = |margin: f32| Kind {
+            role: Role::Ignore,
+            name: "oil".into(),
+            english: "oil".into(),
+            counts: true,
+            margin,
+            prompts: vec![],
+            embeddings: row.as_ref().unwrap().clone(),
+        };
+        // Without a margin, too.
+        for margin in [0.0, 0.05] {
+            assert!(shift_logit(&kind(margin), 0.49, 5.0) < 0.5);
+        }
+        assert!(shift_logit(&kind(0.0), 0.51, 5.0) > 0.9);
+        assert!(shift_logit(&kind(0.0), 0.51, -5.0) < 0.1);
+    }
+}
