@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use blemish::data::{Layout, Sample};
+use blemish::detect::AnomalyMap;
 use blemish::eval::{Metrics, Run};
 use blemish::image::Mask;
 use blemish::page::{Gallery, GalleryPhoto, Page, Pictures, Section, Table, charts};
@@ -186,7 +187,7 @@ fn cells(name: &str, (good, bad): (usize, usize), m: &Metrics) -> Vec<String> {
     cells
 }
 
-/// A photo with its small pictures, which are written beside the page.
+/// A photo of a run with its small pictures, which are written beside the page.
 fn photo(
     page: &Path,
     (index, run): (usize, &Run),
@@ -194,20 +195,32 @@ fn photo(
     depth: BitDepth,
 ) -> blemish::Result<GalleryPhoto> {
     let photo = Photo::open(&sample.photo, depth)?;
-    let (width, height) = (photo.width(), photo.height());
-    let mask = (!sample.masks.is_empty()).then(|| Mask::open(&sample.masks, width, height));
-    let mask = mask.transpose()?;
     let found = run.known(sample)?.ok_or_else(|| Error::Data {
         path: sample.photo.clone(),
         why: "has no result in this run".into(),
     })?;
-    let (x, y, _) = found.map.peak();
-    let map = (&found.map, Scale::default());
-    let key = format!("{index:05}");
-    let pictures = Pictures::write(page, &key, (&sample.photo, &photo), map, mask.as_ref())?;
+    let row = labelled(Some(page), index, (sample, &photo), (&found.map, Scale::default()))?;
+    Ok(GalleryPhoto { score, ..row })
+}
+
+/// What a page shows of a labelled photo, but its score. Its small pictures are written if there is a page.
+pub fn labelled(
+    page: Option<&Path>,
+    index: usize,
+    (sample, photo): (&Sample, &Photo),
+    map: (&AnomalyMap, Scale),
+) -> blemish::Result<GalleryPhoto> {
+    let (width, height) = (photo.width(), photo.height());
+    let mut pictures = Pictures::default();
+    if let Some(page) = page {
+        let mask = (!sample.masks.is_empty()).then(|| Mask::open(&sample.masks, width, height));
+        let mask = mask.transpose()?;
+        let key = format!("{index:05}");
+        pictures = Pictures::write(page, &key, (&sample.photo, photo), map, mask.as_ref())?;
+    }
+    let (x, y, _) = map.0.peak();
     Ok(GalleryPhoto {
         path: sample.photo.to_string_lossy().into_owned(),
-        score,
         kind: Some(sample.kind.clone()),
         label: Some(if sample.is_anomalous { "bad" } else { "good" }),
         width,

@@ -9,8 +9,7 @@ use std::sync::Arc;
 use blemish::data::{Layout, Sample};
 use blemish::eval::{EvalPrediction, Scores, evaluate};
 use blemish::files::{files_sha256, write_whole};
-use blemish::image::Mask;
-use blemish::page::{Gallery, GalleryPhoto, Legend, Page, Pictures, Section, Table};
+use blemish::page::{Gallery, GalleryPhoto, Legend, Page, Section, Table};
 use blemish::profile::{Calibration, Decision};
 use blemish::render::Scale;
 use blemish::report::is_other_product;
@@ -19,7 +18,7 @@ use blemish::{BitDepth, Detector, Error, Photo, Profile};
 use serde::Serialize;
 
 use super::args::RunArgs;
-use super::page::FILE;
+use super::page::{FILE, labelled};
 use super::set::{by_product, paths_of};
 use crate::cli::args::rate::{check_rate, spread};
 use crate::cli::args::values::SummaryFormat;
@@ -137,35 +136,21 @@ impl Measuring<'_> {
 
     fn look(&mut self, sample: &Sample) -> blemish::Result<EvalPrediction> {
         let photo = Photo::open(&sample.photo, self.depth)?;
-        let (width, height) = (photo.width(), photo.height());
+        let size = (photo.width(), photo.height());
         let region = self.profile.about().region.as_ref();
-        region.map_or(Ok(()), |region| region.check(&sample.photo, (width, height)))?;
+        region.map_or(Ok(()), |region| region.check(&sample.photo, size))?;
         let finding = self.detector.inspect(&photo, self.profile.product())?;
         let verdict = match self.calibration.p_value(finding.score) {
             Some(p) => Decision::new(p, self.calibration.photos(), self.false_alarm),
             None => Decision::Uncertain,
         };
-        let mut pictures = Pictures::default();
-        if let Some(page) = self.page {
-            let mask = (!sample.masks.is_empty()).then(|| Mask::open(&sample.masks, width, height));
-            let (key, map) = (format!("{:05}", self.rows.len()), (&finding.map, self.scale()));
-            let mask = mask.transpose()?;
-            pictures = Pictures::write(page, &key, (&sample.photo, &photo), map, mask.as_ref())?;
-        }
-        let (x, y, _) = finding.map.peak();
+        let map = (&finding.map, self.scale());
+        let row = labelled(self.page, self.rows.len(), (sample, &photo), map)?;
         self.rows.push(GalleryPhoto {
-            path: sample.photo.to_string_lossy().into_owned(),
             score: finding.score,
             verdict: Some(verdict.name()),
-            kind: Some(sample.kind.clone()),
-            label: Some(if sample.is_anomalous { "bad" } else { "good" }),
             is_other: is_other_product(Some(self.profile.unlike(&finding.map))),
-            width,
-            height,
-            x,
-            y,
-            pictures,
-            ..GalleryPhoto::default()
+            ..row
         });
         Ok(EvalPrediction { score: finding.score, map: finding.map })
     }

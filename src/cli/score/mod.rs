@@ -2,6 +2,7 @@
 
 mod args;
 mod context;
+mod copies;
 mod mutual;
 mod per_photo;
 mod pictures;

@@ -5,12 +5,12 @@ use std::path::{Path, PathBuf};
 
 use blemish::image::BitDepth;
 use blemish::mutual::MutualOptions;
-use blemish::profile::Decision;
 use blemish::prompt::Role;
 use blemish::reference::RegionShape;
 use blemish::{Error, Profile};
 
 use super::args::{Args, FailOn, ScaleOf};
+use super::copies::{Copies, VERDICTS};
 use super::resume::ResultFile;
 use super::table::{Order, TableStyle};
 use crate::cli::args::method::{MethodChoice, ScoringMode};
@@ -69,8 +69,7 @@ pub struct Plan {
     pub found: Vec<PathBuf>,
     /// For each photo, the path of its pictures without extension. None without `--out`.
     pub targets: Vec<Option<PathBuf>>,
-    /// For each photo, its path below `--copy-to` and the verdict's folder.
-    pub copies: Option<(PathBuf, Vec<PathBuf>)>,
+    pub copies: Option<Copies>,
     pub drawing: Drawing,
     pub format: Format,
     pub table: TableStyle,
@@ -120,7 +119,7 @@ pub fn resolve(args: &Args) -> anyhow::Result<Option<(Plan, Source)>> {
     let own = |i: &usize| i % parts == part && !is_done[*i];
     mark(args, &inputs)?;
     let found = inputs.photos.clone();
-    let copies = copies.map(|(to, paths)| (to, of_part(paths, own)));
+    let copies = copies.map(|all| Copies { below: of_part(all.below, own), ..all });
     let (photos, targets) = (of_part(inputs.photos, own), of_part(targets, own));
     // With `--shard`, only the first part prints a header.
     let table = TableStyle {
@@ -192,10 +191,11 @@ fn of_part<T>(all: Vec<T>, is_own: impl Fn(&usize) -> bool) -> Vec<T> {
     all.into_iter().enumerate().filter(|(i, _)| is_own(i)).map(|(_, one)| one).collect()
 }
 
-/// The folder of copies, and for each photo its path in the folder of its verdict.
-fn copies(to: &Path, inputs: &Inputs) -> anyhow::Result<(PathBuf, Vec<PathBuf>)> {
+/// Where the copies of all photos go.
+fn copies(to: &Path, inputs: &Inputs) -> anyhow::Result<Copies> {
     check_writable("copy-to", to)?;
-    Ok((to.to_path_buf(), inputs.relative("copy-to", to)?))
+    let photos = inputs.photos.iter().map(|photo| place(photo)).collect();
+    Ok(Copies { to: to.to_path_buf(), below: inputs.relative("copy-to", to)?, photos })
 }
 
 /// Marks the folders of results.
@@ -206,8 +206,7 @@ fn mark(args: &Args, inputs: &Inputs) -> anyhow::Result<()> {
         folders.extend([out.clone(), blemish::page::folder(&out.join(PAGE))]);
     }
     if let Some(to) = &args.copy_to {
-        let verdicts = [Decision::Ok, Decision::Ng, Decision::Uncertain];
-        folders.extend(verdicts.map(|verdict| to.join(verdict.name())));
+        folders.extend(VERDICTS.map(|verdict| to.join(verdict.name())));
     }
     Ok(mark_results(&folders, &inputs.photos)?)
 }

@@ -1,4 +1,4 @@
-//! Draws, prints and counts the results, photo by photo.
+//! Prints and counts the results, photo by photo, and writes the page at the end.
 
 use std::collections::BTreeSet;
 use std::fs::File;
@@ -6,7 +6,6 @@ use std::io::StdoutLock;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use blemish::files::write_whole;
 use blemish::page::Pictures;
 use blemish::reference::RegionAbout;
 use blemish::report::{Record, is_other_product};
@@ -20,7 +19,7 @@ use super::pictures::{self, Drawn, ScorePage};
 use super::plan::Plan;
 use super::table::Table;
 use crate::cli::ignoring::Ignoring;
-use crate::cli::inputs::{named, place};
+use crate::cli::inputs::named;
 use crate::cli::printer::{Format, Printer};
 use crate::cli::progress::{Notes, progress_bar};
 use crate::cli::terminal::{STOPPED, is_stopped, note_stop, printed};
@@ -159,11 +158,8 @@ impl<'a> ResultSink<'a> {
             // A result that cannot be drawn is still valid.
             (Err(error), _) => self.fail(&error),
         }
-        if let Some((to, copies)) = &plan.copies {
-            let verdict = record.verdict.unwrap_or_default();
-            if let Err(error) = copied(path, (to, verdict), &copies[photo], &plan.found) {
-                self.fail(&error);
-            }
+        if let (Some(copies), Some(verdict)) = (&plan.copies, record.verdict) {
+            copies.keep(photo, path, verdict).unwrap_or_else(|error| self.fail(&error));
         }
         self.counts.add(&record);
         self.ignoring.add(&finding);
@@ -278,39 +274,6 @@ impl<'a> ResultSink<'a> {
             _ => ExitCode::FAILURE,
         })
     }
-}
-
-/// Copies a photo into the folder of its verdict, whole or not at all. Another photo is never replaced. A copy of it in
-/// the folder of another verdict, from an earlier run, is removed.
-fn copied(
-    photo: &Path,
-    (to, verdict): (&Path, &str),
-    below: &Path,
-    given: &[PathBuf],
-) -> blemish::Result<()> {
-    let read = |path: &Path| {
-        let bytes = blemish::files::read(path, u64::MAX);
-        bytes.map_err(|source| Error::Read { path: path.to_path_buf(), source })
-    };
-    let bytes = read(photo)?;
-    let is_there = |path: &Path| path.symlink_metadata().is_ok();
-    for other in ["ok", "ng", "uncertain"].iter().filter(|other| **other != verdict) {
-        let copy = to.join(other).join(below);
-        let is_photo = || given.iter().any(|photo| place(photo) == place(&copy));
-        if is_there(&copy) && !is_photo() && read(&copy)? == bytes {
-            std::fs::remove_file(&copy)
-                .map_err(|source| Error::Write { path: copy.clone(), source })?;
-        }
-    }
-    let copy = to.join(verdict).join(below);
-    if !is_there(&copy) {
-        return write_whole(&copy, &bytes);
-    }
-    if read(&copy)? == bytes {
-        return Ok(());
-    }
-    let why = "is there and is another photo; give another folder with --copy-to";
-    Err(Error::Data { path: copy, why: why.into() })
 }
 
 /// What the closing line says.
