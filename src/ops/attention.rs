@@ -1,14 +1,16 @@
 //! Multi-head attention within many sequences of different lengths at once. So the windows of an image, or prompts of
 //! different lengths, need no padding and no separate passes.
 
+use std::ops::Range;
+
 use candle_core::{D, DType, Result, Tensor};
-use gemm::Parallelism;
+use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
-use super::{Softmax, cpu_rows, vectorised};
+use super::tile::multiply_tile;
+use super::{cpu_rows, exp, vectorised};
 
-/// Number of queries of one task. With so few, the attention weights of a long sequence (1,370 tokens at 518 px) stay
-/// in the cache.
+/// Number of queries of one task.
 const QUERY_BLOCK: usize = 64;
 
 /// Which tokens a token attends to within its sequence.
@@ -44,10 +46,16 @@ pub(crate) fn attention(
         return on_device(q, k, v, lengths, heads, mask, one_query);
     }
     let head_width = width / heads;
-    let scale = 1.0 / (head_width as f32).sqrt();
     let ((q, q_stride), (k, k_stride), (v, v_stride)) = (cpu_rows(q)?, cpu_rows(k)?, cpu_rows(v)?);
-    let (q, k, v): (&[f32], &[f32], &[f32]) = (&q, &k, &v);
+    let (k, v) = (Rows { values: &k, stride: k_stride }, Rows { values: &v, stride: v_stride });
+    let q = Rows { values: &q, stride: q_stride };
 
+    let sequences = sequences(lengths);
+    let packed: Vec<PackedHead> = sequences
+        .par_iter()
+        .flat_map_iter(|keys| (0..heads).map(move |head| (keys.clone(), head * head_width)))
+        .map(|(keys, column)| PackedHead::new(k, v, keys, column, head_width))
+        .collect();
     let mut out = vec![0f32; queries * width];
     let mut rest = &mut out[..];
     let tasks: Vec<(Task, &mut [f32])> = tasks(lengths, one_query)
@@ -59,26 +67,63 @@ pub(crate) fn attention(
         })
         .collect();
     super::count(tasks.iter().map(|(task, _)| 4 * task.queries * task.keys * width).sum());
-    let scores = Vec::new;
-    tasks.into_par_iter().for_each_init(scores, |scores, (task, out)| {
-        scores.resize(task.queries * task.keys, 0f32);
-        for head in 0..heads {
-            let column = head * head_width;
-            let q = &q[task.first_query * q_stride + column..];
-            let k = &k[task.first_key * k_stride + column..];
-            let v = &v[task.first_key * v_stride + column..];
-            let keys_t = Strided { values: k, row: 1, column: k_stride };
-            let q = Strided { values: q, row: q_stride, column: 1 };
-            product((task.queries, task.keys, head_width), q, keys_t, scale, scores, task.keys);
-            let seen = (mask == AttentionMask::Causal).then_some(task.place + 1);
-            vectorised(Softmax { rows: scores, keys: task.keys, seen });
-            let weights = Strided { values: scores, row: task.keys, column: 1 };
-            let values = Strided { values: v, row: v_stride, column: 1 };
-            let sizes = (task.queries, head_width, task.keys);
-            product(sizes, weights, values, 1.0, &mut out[column..], width);
+    tasks.into_par_iter().for_each_init(Scratch::default, |scratch, (task, out)| {
+        for (head, packed) in packed[task.sequence * heads..][..heads].iter().enumerate() {
+            let (column, causal) = (head * head_width, mask == AttentionMask::Causal);
+            vectorised(Head { task: &task, q, packed, column, width, causal, scratch, out });
         }
     });
     Tensor::from_vec(out, (queries, width), &candle_core::Device::Cpu)
+}
+
+/// The rows of each sequence.
+fn sequences(lengths: &[usize]) -> Vec<Range<usize>> {
+    let ends = lengths.iter().scan(0, |end, length| {
+        *end += length;
+        Some(*end - length..*end)
+    });
+    ends.collect()
+}
+
+/// Rows inside a slice, and the distance between two of them.
+#[derive(Clone, Copy)]
+struct Rows<'a> {
+    values: &'a [f32],
+    stride: usize,
+}
+
+impl Rows<'_> {
+    fn part(&self, row: usize, column: usize, width: usize) -> &[f32] {
+        &self.values[row * self.stride + column..][..width]
+    }
+}
+
+/// Keys and values of one head in one sequence, in strips of `rows` ([`super::tile`]).
+struct PackedHead {
+    /// `[keys / rows, head width, rows]`.
+    keys: Vec<f32>,
+    /// `[head width / rows, keys, rows]`.
+    values: Vec<f32>,
+    width: usize,
+}
+
+impl PackedHead {
+    fn new(k: Rows, v: Rows, sequence: Range<usize>, column: usize, width: usize) -> Self {
+        let rows = vectorised(StripRows);
+        let count = sequence.len();
+        let mut keys = vec![0f32; count.next_multiple_of(rows) * width];
+        let mut values = vec![0f32; width.next_multiple_of(rows) * count];
+        for (i, row) in sequence.enumerate() {
+            let strip = &mut keys[i / rows * rows * width..][..rows * width];
+            for (d, &key) in k.part(row, column, width).iter().enumerate() {
+                strip[d * rows + i % rows] = key;
+            }
+            for (s, part) in v.part(row, column, width).chunks(rows).enumerate() {
+                values[(s * count + i) * rows..][..part.len()].copy_from_slice(part);
+            }
+        }
+        Self { keys, values, width }
+    }
 }
 
 /// Some queries of one sequence, which one thread computes.
@@ -87,7 +132,8 @@ struct Task {
     queries: usize,
     /// Position of the first query in its sequence.
     place: usize,
-    first_key: usize,
+    /// Number of the sequence.
+    sequence: usize,
     keys: usize,
 }
 
@@ -98,11 +144,11 @@ fn tasks(lengths: &[usize], one_query: bool) -> Vec<Task> {
     for (sequence, &keys) in lengths.iter().enumerate() {
         if one_query {
             let (first_query, place) = (sequence, keys - 1);
-            tasks.push(Task { first_query, queries: 1, place, first_key, keys });
+            tasks.push(Task { first_query, queries: 1, place, sequence, keys });
         } else {
             for place in (0..keys).step_by(QUERY_BLOCK) {
                 let (first_query, queries) = (first_key + place, QUERY_BLOCK.min(keys - place));
-                tasks.push(Task { first_query, queries, place, first_key, keys });
+                tasks.push(Task { first_query, queries, place, sequence, keys });
             }
         }
         first_key += keys;
@@ -110,51 +156,134 @@ fn tasks(lengths: &[usize], one_query: bool) -> Vec<Task> {
     tasks
 }
 
-/// A matrix inside a slice. `row` and `column`: distance between two rows and between two columns.
-#[derive(Clone, Copy)]
-struct Strided<'a> {
-    values: &'a [f32],
-    row: usize,
-    column: usize,
+/// Calls a function with the rows and the vectors of a tile. Heads are often 64 wide: 8 and 4 rows divide that.
+macro_rules! with_head_tile {
+    ($simd:ident, $call:ident($($argument:expr),*)) => {
+        match S::F32_LANES {
+            4 | 16 => $call::<S, 8, 2>($simd, $($argument),*),
+            8 => $call::<S, 4, 2>($simd, $($argument),*),
+            _ => $call::<S, 4, 4>($simd, $($argument),*),
+        }
+    };
 }
 
-/// `out = scale * a b`, computed on this thread. The sizes are (rows, columns, inner dimension).
-fn product(
-    (m, n, k): (usize, usize, usize),
-    a: Strided,
-    b: Strided,
-    scale: f32,
-    out: &mut [f32],
-    out_row: usize,
-) {
-    let last =
-        |rows: usize, columns: usize, s: Strided| (rows - 1) * s.row + (columns - 1) * s.column;
-    assert!(last(m, k, a) < a.values.len() && last(k, n, b) < b.values.len());
-    assert!((m - 1) * out_row + n <= out.len());
-    // SAFETY: the asserts above keep every element that is read or written inside its slice.
-    unsafe {
-        gemm::gemm(
-            m,
-            n,
-            k,
-            out.as_mut_ptr(),
-            1,
-            out_row as isize,
-            false,
-            a.values.as_ptr(),
-            a.column as isize,
-            a.row as isize,
-            b.values.as_ptr(),
-            b.column as isize,
-            b.row as isize,
-            0.0,
-            scale,
-            false,
-            false,
-            false,
-            Parallelism::None,
-        );
+struct StripRows;
+
+impl WithSimd for StripRows {
+    type Output = usize;
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) -> usize {
+        fn rows<S: Simd, const ROWS: usize, const VECTORS: usize>(_: S) -> usize {
+            ROWS
+        }
+        with_head_tile!(simd, rows())
     }
+}
+
+/// Scratch memory of a task, reused.
+#[derive(Default)]
+struct Scratch {
+    /// `[head width, columns]`.
+    queries: Vec<f32>,
+    /// `[keys, columns]`.
+    weights: Vec<f32>,
+}
+
+/// One head of one task. A column of the scratch memory is a query, so softmax needs no sums across a vector.
+struct Head<'a> {
+    task: &'a Task,
+    q: Rows<'a>,
+    packed: &'a PackedHead,
+    /// The head's first column in `q` and `out`.
+    column: usize,
+    /// The width of a row of `out`.
+    width: usize,
+    causal: bool,
+    scratch: &'a mut Scratch,
+    out: &'a mut [f32],
+}
+
+impl WithSimd for Head<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        with_head_tile!(simd, attend(self))
+    }
+}
+
+#[inline(always)]
+fn attend<S: Simd, const ROWS: usize, const VECTORS: usize>(simd: S, head: Head) {
+    let Head { task, q, packed, column, width, causal, scratch, out } = head;
+    let columns = VECTORS * S::F32_LANES;
+    let scale = 1.0 / (packed.width as f32).sqrt();
+    scratch.queries.resize(packed.width * columns, 0.0);
+    scratch.weights.resize(task.keys.next_multiple_of(ROWS) * columns, 0.0);
+    for first in (0..task.queries).step_by(columns) {
+        let count = columns.min(task.queries - first);
+        for c in 0..count {
+            let query = q.part(task.first_query + first + c, column, packed.width);
+            query
+                .iter()
+                .enumerate()
+                .for_each(|(d, x)| scratch.queries[d * columns + c] = x * scale);
+        }
+        let strips = packed.keys.chunks_exact(ROWS * packed.width);
+        for (strip, rows) in strips.zip(scratch.weights.chunks_exact_mut(ROWS * columns)) {
+            let tile = multiply_tile::<S, ROWS, VECTORS>(simd, strip, &scratch.queries);
+            S::as_mut_simd_f32s(rows).0.copy_from_slice(tile.as_flattened());
+        }
+        let weights = &mut scratch.weights[..task.keys * columns];
+        if causal {
+            hide_later(weights, columns, task.place + first + 1);
+        }
+        let factors = softmax_of_columns::<S, VECTORS>(simd, weights);
+        for (s, strip) in packed.values.chunks_exact(ROWS * task.keys).enumerate() {
+            let tile = multiply_tile::<S, ROWS, VECTORS>(simd, strip, weights);
+            for (d, values) in tile.iter().enumerate().take(packed.width - s * ROWS) {
+                let scaled: [S::f32s; VECTORS] =
+                    std::array::from_fn(|v| simd.mul_f32s(values[v], factors[v]));
+                let target = &mut out[first * width + column + s * ROWS + d..];
+                let values: &[f32] = bytemuck::cast_slice(&scaled);
+                for (target, value) in target.iter_mut().step_by(width).zip(&values[..count]) {
+                    *target = *value;
+                }
+            }
+        }
+    }
+}
+
+/// Under a causal mask, the first column sees `seen` rows, and each further column sees one more. The other weights
+/// become minus infinity.
+fn hide_later(weights: &mut [f32], columns: usize, seen: usize) {
+    for (row, weights) in weights.chunks_exact_mut(columns).enumerate().skip(seen) {
+        weights[..columns.min(row + 1 - seen)].fill(f32::NEG_INFINITY);
+    }
+}
+
+/// Softmax over the rows of each column, in place and without the last division. Returns the factors of the columns.
+/// A hidden weight becomes e^-87, which adds nothing.
+#[inline(always)]
+fn softmax_of_columns<S: Simd, const VECTORS: usize>(
+    simd: S,
+    weights: &mut [f32],
+) -> [S::f32s; VECTORS] {
+    let rows = S::as_mut_simd_f32s(weights).0.as_chunks_mut::<VECTORS>().0;
+    let mut highest = [simd.splat_f32s(f32::NEG_INFINITY); VECTORS];
+    for row in &*rows {
+        highest = std::array::from_fn(|v| simd.max_f32s(row[v], highest[v]));
+    }
+    let mut sums = [simd.splat_f32s(0.0); VECTORS];
+    for row in rows {
+        for v in 0..VECTORS {
+            row[v] = simd.sub_f32s(row[v], highest[v]);
+            let powers: &mut [f32] = bytemuck::cast_slice_mut(&mut row[v..=v]);
+            powers.iter_mut().for_each(|power| *power = exp(*power));
+            sums[v] = simd.add_f32s(sums[v], row[v]);
+        }
+    }
+    sums.map(|sum| simd.div_f32s(simd.splat_f32s(1.0), sum))
 }
 
 /// Attention with candle's own operations. Neighbouring sequences of the same length form a batch.

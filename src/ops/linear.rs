@@ -8,7 +8,8 @@ use candle_core::{Device, Result, Tensor};
 use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
-use super::{Activation, LayerNorm, cpu_slice};
+use super::tile::{multiply_tile, pack, panel_width, with_tile};
+use super::{Activation, LayerNorm, cpu_slice, vectorised};
 
 /// Number of rows of one task. With 900 columns they fit into the second-level cache.
 const BLOCK_ROWS: usize = 96;
@@ -42,13 +43,12 @@ impl Linear {
         let (outputs, inputs) = weight.dims2()?;
         let weights = match weight.device() {
             Device::Cpu => {
-                let width = pulp::Arch::new().dispatch(PanelWidth);
                 let bias = match bias {
                     Some(bias) => bias.to_vec1()?,
                     None => vec![0.0; outputs],
                 };
                 let weight = weight.contiguous()?;
-                let panels = pack(&cpu_slice(&weight)?, inputs, width);
+                let panels = pack(&cpu_slice(&weight)?, inputs, panel_width());
                 Weights::Packed { panels, bias }
             }
             _ => Weights::OnDevice { transposed: weight.t()?.contiguous()?, bias: bias.cloned() },
@@ -122,7 +122,7 @@ impl Linear {
             row.iter_mut().zip(bias).for_each(|(y, b)| *y += b);
         }
         let (inputs, outputs) = (self.inputs, self.outputs);
-        pulp::Arch::new().dispatch(Multiply { strips, input, inputs, panels, out, outputs });
+        vectorised(Multiply { strips, input, inputs, panels, out, outputs });
     }
 }
 
@@ -171,48 +171,6 @@ impl Mlp {
     }
 }
 
-/// Packs rows `[outputs, inputs]` into panels `[outputs / width, inputs, width]`, padded with zeros.
-fn pack(rows: &[f32], inputs: usize, width: usize) -> Vec<f32> {
-    let mut panels = vec![0f32; (rows.len() / inputs).div_ceil(width) * width * inputs];
-    panels.par_chunks_mut(inputs * width).zip(rows.par_chunks(inputs * width)).for_each(
-        |(panel, rows)| {
-            for (column, row) in rows.chunks_exact(inputs).enumerate() {
-                for (i, &w) in row.iter().enumerate() {
-                    panel[i * width + column] = w;
-                }
-            }
-        },
-    );
-    panels
-}
-
-/// Calls a function with the tile size that fits the vector registers. A tile uses 24 of 32 registers with AVX-512, 12
-/// of 16 with AVX2, and 12 of 32 with NEON. The last argument says whether the processor has a fused multiply-add.
-macro_rules! with_tile {
-    ($lanes:expr, $call:ident($($argument:expr),*)) => {
-        match $lanes {
-            16 => $call::<12, 32, true>($($argument),*),
-            8 => $call::<6, 16, true>($($argument),*),
-            4 => $call::<6, 8, true>($($argument),*),
-            _ => $call::<4, 4, false>($($argument),*),
-        }
-    };
-}
-
-struct PanelWidth;
-
-impl WithSimd for PanelWidth {
-    type Output = usize;
-
-    #[inline(always)]
-    fn with_simd<S: Simd>(self, _: S) -> usize {
-        fn width<const ROWS: usize, const COLUMNS: usize, const FUSED: bool>() -> usize {
-            COLUMNS
-        }
-        with_tile!(S::F32_LANES, width())
-    }
-}
-
 /// `out += input * panels` for one block of rows.
 struct Multiply<'a> {
     /// Scratch memory.
@@ -228,15 +186,15 @@ impl WithSimd for Multiply<'_> {
     type Output = ();
 
     #[inline(always)]
-    fn with_simd<S: Simd>(self, _: S) {
-        with_tile!(S::F32_LANES, multiply(self))
+    fn with_simd<S: Simd>(self, simd: S) {
+        with_tile!(simd, multiply(self))
     }
 }
 
 #[inline(always)]
-fn multiply<const ROWS: usize, const COLUMNS: usize, const FUSED: bool>(task: Multiply) {
+fn multiply<S: Simd, const ROWS: usize, const VECTORS: usize>(simd: S, task: Multiply) {
     let Multiply { strips, input, inputs, panels, out, outputs } = task;
-    let rows = input.len() / inputs;
+    let (rows, width) = (input.len() / inputs, VECTORS * S::F32_LANES);
     for start in (0..inputs).step_by(DEPTH) {
         let depth = DEPTH.min(inputs - start);
         // Interleave ROWS rows of the input, so that a tile reads them in order too.
@@ -248,42 +206,37 @@ fn multiply<const ROWS: usize, const COLUMNS: usize, const FUSED: bool>(task: Mu
                 column[r % ROWS] = value;
             }
         }
-        for (p, panel) in panels.chunks_exact(inputs * COLUMNS).enumerate() {
-            let panel = &panel[start * COLUMNS..][..depth * COLUMNS];
-            let columns = p * COLUMNS..outputs.min((p + 1) * COLUMNS);
+        for (p, panel) in panels.chunks_exact(inputs * width).enumerate() {
+            let panel = &panel[start * width..][..depth * width];
+            let columns = p * width..outputs.min((p + 1) * width);
             for (s, strip) in strips.chunks_exact(ROWS * depth).enumerate() {
-                let tile = multiply_tile::<ROWS, COLUMNS, FUSED>(strip, panel);
+                let tile = multiply_tile::<S, ROWS, VECTORS>(simd, strip, panel);
                 for (r, values) in tile.iter().enumerate().take(rows - s * ROWS) {
                     let target = &mut out[(s * ROWS + r) * outputs..][columns.clone()];
-                    target.iter_mut().zip(values).for_each(|(o, v)| *o += v);
+                    add_row(simd, target, values);
                 }
             }
         }
     }
 }
 
-/// One tile of the product, kept in registers over the whole depth.
+/// Adds a row of a tile, which may be wider than `target`.
 #[inline(always)]
-fn multiply_tile<const ROWS: usize, const COLUMNS: usize, const FUSED: bool>(
-    strip: &[f32],
-    panel: &[f32],
-) -> [[f32; COLUMNS]; ROWS] {
-    let mut tile = [[0f32; COLUMNS]; ROWS];
-    for (x, w) in strip.as_chunks::<ROWS>().0.iter().zip(panel.as_chunks::<COLUMNS>().0) {
-        for r in 0..ROWS {
-            for c in 0..COLUMNS {
-                // Without hardware support, a fused multiply-add is a slow library call.
-                tile[r][c] =
-                    if FUSED { x[r].mul_add(w[c], tile[r][c]) } else { x[r] * w[c] + tile[r][c] };
-            }
-        }
+fn add_row<S: Simd>(simd: S, target: &mut [f32], values: &[S::f32s]) {
+    let (vectors, rest) = S::as_mut_simd_f32s(target);
+    for (target, value) in vectors.iter_mut().zip(values) {
+        *target = simd.add_f32s(*target, *value);
     }
-    tile
+    if let Some(value) = values.get(vectors.len()) {
+        let sum = simd.add_f32s(simd.partial_load_f32s(rest), *value);
+        simd.partial_store_f32s(rest, sum);
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ops::tile::PanelWidth;
 
     fn random(shape: (usize, usize), seed: u32) -> Tensor {
         let mut state = seed;
@@ -343,15 +296,14 @@ mod tests {
         let expected = x.matmul(&w.t().unwrap()).unwrap();
         let input = x.flatten_all().unwrap().to_vec1::<f32>().unwrap();
         let rows_of_w = w.flatten_all().unwrap().to_vec1::<f32>().unwrap();
-        for (lanes, width) in [(16, 32), (8, 16), (4, 8), (1, 4)] {
-            let panels = pack(&rows_of_w, inputs, width);
+        for arch in crate::ops::simd::all() {
+            let panels = pack(&rows_of_w, inputs, arch.dispatch(PanelWidth));
             let mut out = vec![0f32; rows * outputs];
             let strips = &mut Vec::new();
-            let task =
-                Multiply { strips, input: &input, inputs, panels: &panels, out: &mut out, outputs };
-            with_tile!(lanes, multiply(task));
+            let (input, panels) = (&input, &panels);
+            arch.dispatch(Multiply { strips, input, inputs, panels, out: &mut out, outputs });
             let out = Tensor::from_vec(out, (rows, outputs), &Device::Cpu).unwrap();
-            assert!(largest_difference(&out, &expected) < 1e-5);
+            assert!(largest_difference(&out, &expected) < 1e-5, "{arch:?}");
         }
     }
 

@@ -8,6 +8,8 @@ mod attention;
 mod convolution;
 mod linear;
 mod nearest;
+mod simd;
+mod tile;
 
 use std::ops::Deref;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -20,6 +22,8 @@ pub(crate) use attention::{AttentionMask, attention};
 pub(crate) use convolution::{Convolution, Depthwise, relu6};
 pub(crate) use linear::{Linear, Mlp};
 pub(crate) use nearest::{Highest, HighestOfColumns};
+pub(crate) use simd::instructions;
+use simd::vectorised;
 
 /// Multiplications and additions so far, on the processor: of products, attention and convolutions.
 static OPERATIONS: AtomicU64 = AtomicU64::new(0);
@@ -130,12 +134,6 @@ impl CpuNorm {
     }
 }
 
-/// Runs a task with the widest vectors of the processor. A task is a struct and not a closure. A closure that is not
-/// inlined is compiled for the oldest processors.
-fn vectorised<T: WithSimd>(task: T) -> T::Output {
-    pulp::Arch::new().dispatch(task)
-}
-
 /// A tensor on the CPU with a function applied to it, part by part.
 fn mapped(x: &Tensor, function: impl Fn(&mut [f32]) + Send + Sync) -> Result<Tensor> {
     let x = x.contiguous()?;
@@ -204,42 +202,6 @@ fn sum(values: &[f32], f: impl Fn(f32) -> f32) -> f32 {
         }
     }
     lanes.iter().sum::<f32>() + rest.iter().map(|&x| f(x)).sum::<f32>()
-}
-
-/// Softmax of each row of a matrix, in place. A row has `keys` values. Under a causal mask, the first row sees `seen`
-/// keys, and each further row sees one more. The values of the other keys become 0.
-struct Softmax<'a> {
-    rows: &'a mut [f32],
-    keys: usize,
-    seen: Option<usize>,
-}
-
-impl WithSimd for Softmax<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn with_simd<S: Simd>(self, _: S) {
-        for (i, row) in self.rows.chunks_exact_mut(self.keys).enumerate() {
-            let seen = self.seen.map_or(self.keys, |seen| seen + i);
-            softmax(&mut row[..seen]);
-            for value in &mut row[seen..] {
-                *value = 0.0;
-            }
-        }
-    }
-}
-
-/// Softmax of one row in place.
-#[inline(always)]
-fn softmax(row: &mut [f32]) {
-    let max = row.iter().fold(f32::NEG_INFINITY, |m, &x| if x > m { x } else { m });
-    for x in row.iter_mut() {
-        *x = exp(*x - max);
-    }
-    let scale = 1.0 / sum(row, |x| x);
-    for x in row {
-        *x *= scale;
-    }
 }
 
 /// e^x within 2 units in the last place: 2^n times a polynomial (Cephes' expf). It has no branches, so that it
