@@ -7,11 +7,12 @@ use std::time::Instant;
 use candle_core::{Device, Tensor};
 use rayon::prelude::*;
 
-use crate::detect::Detector;
+use crate::detect::{Detector, Finding, PIXELS_AT_ONCE};
 use crate::error::Result;
 use crate::image::{BitDepth, Photo};
 use crate::ops::{Linear, operations};
 use crate::prompt::Product;
+use crate::stats::rank_correlation;
 
 /// How long the stages of one photo took, in milliseconds.
 #[derive(Clone, Copy, Debug, Default)]
@@ -71,14 +72,21 @@ pub fn photos_per_second(
         let (sender, receiver) = sync_channel(at_once);
         scope.spawn(move || {
             for path in photos {
-                let ready = Photo::open(path, depth).map(|photo| detector.prepare(&photo));
-                if sender.send(ready).is_err() {
+                let photo = Photo::open(path, depth);
+                let pixels = photo.as_ref().map_or(0, |photo| photo.width() * photo.height());
+                let ready = photo.map(|photo| detector.prepare(&photo));
+                if sender.send((pixels, ready)).is_err() {
                     return;
                 }
             }
         });
         loop {
-            let batch: Vec<_> = (0..at_once).map_while(|_| receiver.recv().ok()).collect();
+            let (mut batch, mut pixels) = (Vec::new(), 0);
+            while batch.len() < at_once && pixels < PIXELS_AT_ONCE {
+                let Ok((more, ready)) = receiver.recv() else { break };
+                pixels += more;
+                batch.push(ready);
+            }
             if batch.is_empty() {
                 return Ok(photos.len() as f64 / start.elapsed().as_secs_f64());
             }
@@ -110,6 +118,75 @@ pub fn product_rate() -> Result<f64> {
         best = best.min(start.elapsed().as_secs_f64());
     }
     Ok(2.0 * (SIDE * SIDE * SIDE) as f64 / best)
+}
+
+/// The name of the vector instructions that the kernels use: `avx512`, `avx2`, `neon` or `none`.
+///
+/// # Errors
+/// [`crate::Error::Setting`] if the variable `BLEMISH_SIMD` asks for instructions that this processor does not have.
+pub fn instructions() -> Result<&'static str> {
+    crate::ops::instructions()
+}
+
+/// How far two results of each photo are apart.
+#[derive(Debug, Default)]
+pub struct Differences {
+    scores: Vec<[f32; 2]>,
+    map_max: f32,
+    map_mean: f64,
+    map_ranks: Vec<f64>,
+}
+
+/// The summary of [`Differences`].
+#[derive(Clone, Copy, Debug, serde::Serialize)]
+pub struct Difference {
+    /// Number of photos.
+    pub photos: usize,
+    /// The largest difference of a score.
+    pub score_max: f32,
+    /// The mean difference of scores.
+    pub score_mean: f64,
+    /// Spearman's rank correlation of the scores. None for fewer than two photos, or equal scores.
+    pub score_rank: Option<f64>,
+    /// The largest difference of a value of a map.
+    pub map_max: f32,
+    /// The mean difference of the values of the maps.
+    pub map_mean: f64,
+    /// Spearman's rank correlation within a map, the mean of all photos.
+    pub map_rank: Option<f64>,
+}
+
+impl Differences {
+    /// Adds two results of the same photo.
+    pub fn add(&mut self, a: &Finding, b: &Finding) {
+        self.scores.push([a.score, b.score]);
+        // Values outside a region are NaN.
+        let pairs = a.map.values.iter().zip(&b.map.values);
+        let (a, b): (Vec<f32>, Vec<f32>) =
+            pairs.filter(|(a, b)| !a.is_nan() && !b.is_nan()).unzip();
+        let differences = || a.iter().zip(&b).map(|(a, b)| (a - b).abs());
+        self.map_max = differences().fold(self.map_max, f32::max);
+        self.map_mean += differences().map(f64::from).sum::<f64>() / a.len().max(1) as f64;
+        self.map_ranks.extend(rank_correlation(&a, &b));
+    }
+
+    /// The summary of all photos.
+    pub fn summary(&self) -> Difference {
+        let photos = self.scores.len();
+        let mean = |sum: f64, count: usize| sum / count.max(1) as f64;
+        let differences = || self.scores.iter().map(|[a, b]| (a - b).abs());
+        let (a, b): (Vec<f32>, Vec<f32>) = self.scores.iter().map(|[a, b]| (*a, *b)).unzip();
+        let ranks = &self.map_ranks;
+        Difference {
+            photos,
+            score_max: differences().fold(0.0, f32::max),
+            score_mean: mean(differences().map(f64::from).sum(), photos),
+            score_rank: rank_correlation(&a, &b),
+            map_max: self.map_max,
+            map_mean: mean(self.map_mean, photos),
+            map_rank: (!ranks.is_empty()).then(|| mean(ranks.iter().sum(), ranks.len())),
+        }
+    }
 }
 
 /// The most memory that this process has used, in bytes. None where the system does not say.

@@ -79,6 +79,8 @@ pub struct Record {
     pub adapter: Option<AdapterRow>,
     /// Side of the model's square input in pixels.
     pub size: usize,
+    /// How the model multiplied: `f32` or `fast`.
+    pub precision: &'static str,
     /// How the photo was made square.
     pub fit: String,
     /// Time of the model and the method, in milliseconds.

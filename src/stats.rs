@@ -84,6 +84,28 @@ pub(crate) fn signed_expm1(x: f32) -> f32 {
     x.signum() * x.abs().exp_m1()
 }
 
+/// Spearman's rank correlation, -1..1. None if all values of a list are equal. Equal values share the mean of their
+/// ranks.
+pub(crate) fn rank_correlation(a: &[f32], b: &[f32]) -> Option<f64> {
+    let (a, b) = (centred_ranks(a), centred_ranks(b));
+    let products = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
+    let spread = (products(&a, &a) * products(&b, &b)).sqrt();
+    (spread > 0.0).then(|| products(&a, &b) / spread)
+}
+
+/// The rank of each value, minus the mean rank.
+fn centred_ranks(values: &[f32]) -> Vec<f64> {
+    let mut order: Vec<usize> = (0..values.len()).collect();
+    order.sort_by(|a, b| values[*a].total_cmp(&values[*b]));
+    let (mut ranks, mut first) = (vec![0.0; values.len()], 0);
+    for equal in order.chunk_by(|a, b| values[*a] == values[*b]) {
+        let rank = first as f64 + (equal.len() - 1) as f64 / 2.0;
+        equal.iter().for_each(|i| ranks[*i] = rank - (values.len() - 1) as f64 / 2.0);
+        first += equal.len();
+    }
+    ranks
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -119,5 +141,15 @@ mod tests {
     fn the_first_of_equal_values_is_the_highest() {
         let values = [0.1, 0.7, 0.7];
         assert_eq!(highest(values.into_iter().enumerate()), (1, 0.7));
+    }
+
+    #[test]
+    fn rank_correlation_is_that_of_scipy() {
+        let (a, b) = ([1.0, 2.0, 2.0, 5.0, 4.0], [1.0, 3.0, 2.0, 4.0, 4.0]);
+        // scipy.stats.spearmanr(a, b)
+        assert!((rank_correlation(&a, &b).unwrap() - 0.947_368_421_052_631_5).abs() < 1e-12);
+        assert_eq!(rank_correlation(&[1.0, 2.0], &[2.0, 1.0]), Some(-1.0));
+        assert_eq!(rank_correlation(&[1.0, 1.0], &[2.0, 1.0]), None);
+        assert_eq!(rank_correlation(&[], &[]), None);
     }
 }

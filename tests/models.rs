@@ -65,6 +65,18 @@ fn weights_that_do_not_fit_are_named() {
         std::fs::write(&file, &bytes[..bytes.len() / 2]).unwrap();
     });
     assert!(cut.contains("model.safetensors") && cut.contains("damaged"), "{cut}");
+    assert!(cut.contains("not as long as its header says"), "{cut}");
+
+    // Of several parts, the damaged one is named.
+    let part = refusal(hf, |folder| {
+        let parts = ["model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"];
+        std::fs::rename(folder.join("model.safetensors"), folder.join(parts[0])).unwrap();
+        std::fs::write(folder.join(parts[1]), [9, 0, 0]).unwrap();
+        let index = serde_json::json!({"weight_map": {"a": parts[0], "b": parts[1]}});
+        std::fs::write(folder.join("model.safetensors.index.json"), index.to_string()).unwrap();
+    });
+    assert!(part.contains("model-00002-of-00002.safetensors"), "{part}");
+    assert!(part.contains("ends inside its header"), "{part}");
 
     let pickle = refusal("clip/gelu/open_clip", |folder| {
         std::fs::remove_file(folder.join("open_clip_model.safetensors")).unwrap();

@@ -51,6 +51,7 @@ enum Command {
 
 pub fn run() -> anyhow::Result<ExitCode> {
     terminal::handle_stop()?;
+    blemish::performance::instructions()?;
     let matches = Cli::command().try_get_matches().unwrap_or_else(|error| refuse(error));
     terminal::know_flags(flags(&matches));
     match Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit()).command {

@@ -143,6 +143,7 @@ mod tests {
             model_sha256: "00".into(),
             adapter: None,
             size: 240,
+            precision: "f32",
             fit: "squash".into(),
             milliseconds: 1.5,
             overlay: Some("out/b.png".into()),

@@ -1,5 +1,6 @@
 //! Reads the tensors of a checkpoint, in the layout of Hugging Face or open_clip.
 
+use std::fmt::Display;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 
@@ -8,10 +9,11 @@ use candle_core::{DType, Device, Tensor};
 use candle_nn::VarBuilder;
 
 use super::files::{Files, Manifest, Weights, embedded, shards};
+use super::weights::TensorFiles;
 use crate::error::catch_panic;
 use crate::error::{Error, Result};
 use crate::files::{files_sha256, sha256};
-use crate::ops::{LayerNorm, Linear, Mlp};
+use crate::ops::{LayerNorm, Linear, Mlp, Precision};
 use crate::pickle::{Limits, archive, object};
 
 /// The tensor names of one layout. The names of a block's tensors are `{blocks}.{number of the block}.{part}`.
@@ -95,10 +97,17 @@ pub(super) struct Checkpoint {
     tensors: VarBuilder<'static>,
     layout: &'static NameLayout,
     file: PathBuf,
+    precision: Precision,
 }
 
 impl Checkpoint {
-    pub fn open(files: &Files, manifest: &Manifest, device: &Device) -> Result<Self> {
+    /// `precision`: of the image tower's blocks.
+    pub fn open(
+        files: &Files,
+        manifest: &Manifest,
+        device: &Device,
+        precision: Precision,
+    ) -> Result<Self> {
         let (paths, file) = weight_paths(files, manifest)?;
         let opened = match (files, &manifest.weights) {
             (Files::Embedded, _) => {
@@ -110,13 +119,15 @@ impl Checkpoint {
                 let opened = catch_panic(|| VarBuilder::from_pth(&paths[0], DType::F32, device));
                 opened.ok_or_else(|| Error::model(file.display(), "damaged; fetch it again"))?
             }
-            // SAFETY: the mapped file must not change while it is read. Checkpoints are not written in place: the hub's
-            // cache names files by their content.
-            _ => unsafe { VarBuilder::from_mmaped_safetensors(&paths, DType::F32, device) },
+            _ => {
+                let tensors = TensorFiles::open(&paths);
+                let tensors = tensors.map_err(|(file, why)| damaged(&file, why))?;
+                Ok(VarBuilder::from_backend(Box::new(tensors), DType::F32, device.clone()))
+            }
         };
-        let tensors = opened.map_err(|e| damaged(&file, e))?;
+        let tensors = opened.map_err(|e| damaged(&file, without_backtrace(e)))?;
         let layout = if manifest.is_open_clip() { &OPEN_CLIP } else { &HUGGING_FACE };
-        Ok(Self { tensors, layout, file })
+        Ok(Self { tensors, layout, file, precision })
     }
 
     fn fail(&self, why: String) -> Error {
@@ -135,7 +146,7 @@ impl Checkpoint {
         }
         let tensor = catch_panic(|| self.tensors.get_unchecked(name));
         let tensor = tensor.ok_or_else(|| self.fail(format!("tensor {name} is damaged")))?;
-        let tensor = tensor.map_err(|e| damaged(&self.file, e))?;
+        let tensor = tensor.map_err(|e| damaged(&self.file, without_backtrace(e)))?;
         if tensor.dims() != shape {
             return Err(self.fail(format!(
                 "tensor {name} has shape {:?} where the configuration asks for {shape:?}",
@@ -153,10 +164,16 @@ impl Checkpoint {
         Ok(tensor)
     }
 
-    fn linear(&self, name: &str, inputs: usize, outputs: usize) -> Result<Linear> {
+    fn linear(
+        &self,
+        precision: Precision,
+        name: &str,
+        inputs: usize,
+        outputs: usize,
+    ) -> Result<Linear> {
         let weight = self.tensor(&format!("{name}.weight"), &[outputs, inputs])?;
         let bias = self.tensor(&format!("{name}.bias"), &[outputs])?;
-        Ok(Linear::new(&weight, Some(&bias))?)
+        Ok(Linear::at(precision, &weight, Some(&bias))?)
     }
 
     fn norm(&self, name: &str, width: usize, eps: f64) -> Result<LayerNorm> {
@@ -202,7 +219,15 @@ impl Checkpoint {
         eps: f64,
     ) -> Result<(LayerNorm, Linear)> {
         let norm = self.norm(&format!("{EMBEDDINGS}.trunk_norm"), channels, eps)?;
-        Ok((norm, self.linear(&format!("{EMBEDDINGS}.trunk_projection"), channels, width)?))
+        Ok((
+            norm,
+            self.linear(
+                Precision::F32,
+                &format!("{EMBEDDINGS}.trunk_projection"),
+                channels,
+                width,
+            )?,
+        ))
     }
 
     /// `[width]`.
@@ -226,7 +251,8 @@ impl Checkpoint {
         if !self.tensors.contains_tensor(NAME) {
             return Ok(100.0);
         }
-        let tensor = self.tensors.get_unchecked(NAME).map_err(|e| damaged(&self.file, e))?;
+        let tensor = self.tensors.get_unchecked(NAME);
+        let tensor = tensor.map_err(|e| damaged(&self.file, without_backtrace(e)))?;
         let scale = tensor.flatten_all()?.to_vec1::<f32>()?.first().map_or(f32::NAN, |s| s.exp());
         if !scale.is_finite() {
             return Err(self.fail(format!("{NAME} is no number; fetch the file again")));
@@ -284,9 +310,10 @@ impl Checkpoint {
     ) -> Result<BlockParts> {
         let layout = self.layout;
         let (width, eps) = (shape.width, shape.norm_eps);
-        let blocks = match tower {
-            Tower::Vision => layout.vision_blocks,
-            Tower::Text => layout.text_blocks,
+        let (blocks, precision) = match tower {
+            Tower::Vision => (layout.vision_blocks, self.precision),
+            // A text is encoded once per product. So its rounding would save little time.
+            Tower::Text => (layout.text_blocks, Precision::F32),
         };
         let name = |part: &str| format!("{blocks}.{index}.{part}");
         let (q, kv) = if layout.is_open_clip {
@@ -294,7 +321,7 @@ impl Checkpoint {
             let bias = self.tensor(&name("attn.in_proj_bias"), &[3 * width])?;
             let rows = |start, length| {
                 let bias = bias.narrow(0, start, length)?;
-                Linear::new(&weight.narrow(0, start, length)?, Some(&bias))
+                Linear::at(precision, &weight.narrow(0, start, length)?, Some(&bias))
             };
             (rows(0, width)?, rows(width, 2 * width)?)
         } else {
@@ -306,20 +333,20 @@ impl Checkpoint {
             let kv_weight = Tensor::cat(&[weight("k")?, weight("v")?], 0)?;
             let kv_bias = Tensor::cat(&[bias("k")?, bias("v")?], 0)?;
             (
-                Linear::new(&weight("q")?, Some(&bias("q")?))?,
-                Linear::new(&kv_weight, Some(&kv_bias))?,
+                Linear::at(precision, &weight("q")?, Some(&bias("q")?))?,
+                Linear::at(precision, &kv_weight, Some(&kv_bias))?,
             )
         };
         Ok(BlockParts {
             norm_1: self.norm(&name(layout.norm_1), width, eps)?,
             q,
             kv,
-            out: self.linear(&name(layout.attention_out), width, width)?,
+            out: self.linear(precision, &name(layout.attention_out), width, width)?,
             mlp: Mlp {
                 norm: self.norm(&name(layout.norm_2), width, eps)?,
-                inner: self.linear(&name(layout.mlp_in), width, shape.mlp_width)?,
+                inner: self.linear(precision, &name(layout.mlp_in), width, shape.mlp_width)?,
                 activation: shape.activation,
-                outer: self.linear(&name(layout.mlp_out), shape.mlp_width, width)?,
+                outer: self.linear(precision, &name(layout.mlp_out), shape.mlp_width, width)?,
             },
         })
     }
@@ -397,8 +424,16 @@ fn check_pickle(path: &Path) -> Result<(), String> {
     Ok(())
 }
 
-fn damaged(file: &Path, error: candle_core::Error) -> Error {
-    Error::model(file.display(), format!("damaged or not a checkpoint; fetch it again ({error})"))
+fn damaged(file: &Path, why: impl Display) -> Error {
+    Error::model(file.display(), format!("damaged or not a checkpoint; fetch it again ({why})"))
+}
+
+/// With `RUST_BACKTRACE=1`, candle's errors hold many lines.
+fn without_backtrace(error: candle_core::Error) -> candle_core::Error {
+    match error {
+        candle_core::Error::WithBacktrace { inner, .. } => without_backtrace(*inner),
+        error => error,
+    }
 }
 
 /// The weight files in order, and the file that error messages name.

@@ -17,6 +17,7 @@ mod transformer;
 mod trunk;
 mod trunk_config;
 mod vision;
+mod weights;
 
 use candle_core::{Device, Tensor};
 
@@ -29,7 +30,7 @@ use text::TextTower;
 use tokenizer::Tokenizer;
 use vision::VisionTower;
 
-pub use crate::ops::Activation;
+pub use crate::ops::{Activation, Precision};
 #[cfg(feature = "hub")]
 pub use hub::{Download, pull};
 pub use locate::is_cached;
@@ -47,13 +48,15 @@ pub struct ModelOptions {
     pub size: Option<usize>,
     /// Nonlinearity of both towers. Default: the checkpoint's own.
     pub activation: Option<Activation>,
+    /// How the products of the image tower are computed. Text embeddings do not depend on it.
+    pub precision: Precision,
     /// The device that computes.
     pub device: Device,
 }
 
 impl Default for ModelOptions {
     fn default() -> Self {
-        Self { size: None, activation: None, device: Device::Cpu }
+        Self { size: None, activation: None, precision: Precision::F32, device: Device::Cpu }
     }
 }
 
@@ -97,6 +100,7 @@ pub struct Clip {
     sha256: String,
     shape: Shape,
     activation: Activation,
+    precision: Precision,
     logit_scale: f32,
     text_shape: String,
     normalisation: Normalisation,
@@ -120,7 +124,8 @@ impl Clip {
     /// Opens a model by name, with other settings than its own.
     ///
     /// # Errors
-    /// As [`Clip::load`], and [`Error::Setting`] for a size that the model cannot use.
+    /// As [`Clip::load`], and [`Error::Setting`] for a size that the model cannot use, or for [`Precision::Fast`] on
+    /// another device than the processor.
     pub fn open(name: &str, options: &ModelOptions) -> Result<Self> {
         let files = locate::find(name)?;
         let (manifest, mut config, normalisation) = configuration(name, &files)?;
@@ -130,13 +135,19 @@ impl Clip {
         }
         let size = options.size.unwrap_or(config.image_size);
         check_size(size, config.patch_size)?;
-        let device = &options.device;
+        let (device, precision) = (&options.device, options.precision);
+        if precision == Precision::Fast && !device.is_cpu() {
+            return Err(Error::setting(
+                "precision fast",
+                "is for the processor alone; leave out `--device`",
+            ));
+        }
         // Hashing a large file takes about as long as loading it, so both run at the same time.
         std::thread::scope(|scope| {
             let sha256 = scope.spawn(|| checkpoint::weights_sha256(&files, &manifest));
             let tokenizer =
                 Tokenizer::open(&files, &manifest.tokenizer, config.context, config.vocabulary)?;
-            let checkpoint = Checkpoint::open(&files, &manifest, device)?;
+            let checkpoint = Checkpoint::open(&files, &manifest, device, precision)?;
             let vision = VisionTower::open(&checkpoint, &config, &normalisation, size, device)?;
             let text = TextTower::open(&checkpoint, &config, device)?;
             let sha256 =
@@ -146,6 +157,7 @@ impl Clip {
                 sha256,
                 shape: config.shape(),
                 activation: config.vision.activation,
+                precision,
                 logit_scale: checkpoint.logit_scale()?,
                 text_shape: format!("{:?} {}", config.text, config.context),
                 normalisation,
@@ -176,6 +188,11 @@ impl Clip {
         self.activation
     }
 
+    /// How the products of the image tower are computed.
+    pub fn precision(&self) -> Precision {
+        self.precision
+    }
+
     /// The trained factor on the cosines (logit scale).
     pub fn logit_scale(&self) -> f32 {
         self.logit_scale
@@ -184,7 +201,9 @@ impl Clip {
     /// Identifies everything that text embeddings depend on, except the texts.
     pub(crate) fn text_identity(&self) -> String {
         let device = self.device().location();
-        format!("{} {} {} {device:?}", self.sha256, self.tokenizer.sha256(), self.text_shape)
+        let arithmetic = crate::ops::arithmetic();
+        let tokenizer = self.tokenizer.sha256();
+        format!("{} {tokenizer} {} {device:?} {arithmetic}", self.sha256, self.text_shape)
     }
 
     /// The device that computes.

@@ -7,7 +7,7 @@ use rayon::prelude::*;
 use super::checkpoint::Checkpoint;
 use super::trunk_config::{TrunkBlock, TrunkConfig};
 use crate::image::{Normalisation, enlarge};
-use crate::ops::{Convolution, Depthwise, Linear, cpu_slice, relu6};
+use crate::ops::{Convolution, Depthwise, Linear, cpu_slice};
 
 pub(super) struct Trunk {
     stem: Convolution,
@@ -69,7 +69,7 @@ impl Trunk {
         for (plane, (scale, offset)) in planes.chunks_exact_mut(size * size).zip(self.input) {
             plane.iter_mut().for_each(|value| *value = *value * scale + offset);
         }
-        let mut x = relu6(&self.stem.forward(&planes, size, &self.device)?)?;
+        let mut x = self.stem.forward(&planes, size, &self.device)?;
         let mut side = size.div_ceil(self.stem_stride);
         let mut kept = Vec::with_capacity(2);
         for (i, block) in self.blocks.iter().enumerate() {
@@ -113,7 +113,7 @@ impl Block {
     /// The output of `[side^2, channels]`, and its side.
     fn forward(&self, x: &Tensor, side: usize) -> Result<(Tensor, usize)> {
         let inner = match &self.expand {
-            Some(expand) => relu6(&expand.forward(x, None)?)?,
+            Some(expand) => expand.forward_relu6(x)?,
             None => x.clone(),
         };
         let inner = self.depthwise.forward(&inner, side)?;

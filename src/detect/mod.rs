@@ -218,6 +218,9 @@ pub struct EncodedPhoto {
     pub(crate) placement: Placement,
 }
 
+/// So many pixels are opened at the same time ([`Detector::photos_at_once`]), but at least one photo.
+pub const PIXELS_AT_ONCE: usize = 16 << 20;
+
 /// A model with a method. It finds defects in photos.
 pub struct Detector {
     encoder: Arc<dyn Encoder>,

@@ -6,22 +6,12 @@ use candle_core::{Device, Result, Tensor};
 use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
-use super::{Linear, Map, cpu_slice, mapped, vectorised};
+use super::{Linear, cpu_slice, vectorised};
 
 /// The output side, and the number of zeros above and to the left: TensorFlow's "SAME" padding.
 fn same_padding(side: usize, kernel: usize, stride: usize) -> (usize, usize) {
     let out = side.div_ceil(stride);
     (out, ((out - 1) * stride + kernel).saturating_sub(side) / 2)
-}
-
-/// `min(max(x, 0), 6)`.
-pub(crate) fn relu6(x: &Tensor) -> Result<Tensor> {
-    match x.device().is_cpu() {
-        true => {
-            mapped(x, |values| vectorised(Map { values, function: |x: f32| x.clamp(0.0, 6.0) }))
-        }
-        false => x.clamp(0f32, 6f32),
-    }
 }
 
 /// A convolution of each channel with its own kernel, then ReLU6.
@@ -90,7 +80,7 @@ impl Depthwise {
             let part = x.index_select(&at(i / kernel)?, 0)?.index_select(&at(i % kernel)?, 1)?;
             sum = (sum + part.broadcast_mul(&self.weight.get(i)?)?)?;
         }
-        relu6(&sum.reshape((out * out, channels))?)
+        sum.reshape((out * out, channels))?.clamp(0f32, 6f32)
     }
 }
 
@@ -137,7 +127,7 @@ impl WithSimd for DepthwiseRow<'_> {
     }
 }
 
-/// A full convolution, as a product with the patches under the kernel.
+/// A full convolution, as a product with the patches under the kernel, then ReLU6.
 #[derive(Clone, Debug)]
 pub(crate) struct Convolution {
     linear: Linear,
@@ -159,21 +149,23 @@ impl Convolution {
         let (out, before) = same_padding(side, self.kernel, self.stride);
         let (kernel, stride) = (self.kernel, self.stride);
         let width = self.channels * kernel * kernel;
+        let inside = before..side + before;
         let mut patches = vec![0f32; out * out * width];
         patches.par_chunks_mut(out * width).enumerate().for_each(|(row, patches)| {
             for (column, patch) in patches.chunks_exact_mut(width).enumerate() {
-                for (i, value) in patch.iter_mut().enumerate() {
-                    let (plane, ky, kx) = (i / (kernel * kernel), i / kernel % kernel, i % kernel);
-                    let (y, x) = (row * stride + ky, column * stride + kx);
-                    let inside = before..side + before;
-                    if inside.contains(&y) && inside.contains(&x) {
-                        *value = planes[(plane * side + y - before) * side + x - before];
+                for (line, values) in patch.chunks_exact_mut(kernel).enumerate() {
+                    let (plane, y) = (line / kernel, row * stride + line % kernel);
+                    for (kx, value) in values.iter_mut().enumerate() {
+                        let x = column * stride + kx;
+                        if inside.contains(&y) && inside.contains(&x) {
+                            *value = planes[(plane * side + y - before) * side + x - before];
+                        }
                     }
                 }
             }
         });
         let patches = Tensor::from_vec(patches, (out * out, width), device)?;
-        self.linear.forward(&patches, None)
+        self.linear.forward_relu6(&patches)
     }
 }
 
@@ -218,7 +210,7 @@ mod tests {
             let layer = Depthwise::new(&weight, &bias, stride).unwrap();
             let rows = planes.flatten(1, 2).unwrap().t().unwrap().contiguous().unwrap();
             let expected = by_candle(&planes, &weight.unsqueeze(1).unwrap(), stride, channels);
-            let expected = relu6(&expected.broadcast_add(&bias).unwrap()).unwrap();
+            let expected = expected.broadcast_add(&bias).unwrap().clamp(0f32, 6f32).unwrap();
             for found in [layer.forward(&rows, side), layer.on_device(&rows, side)] {
                 let difference = largest_difference(&found.unwrap(), &expected);
                 assert!(difference < 1e-5, "{side} {channels} {kernel} {stride}: {difference}");
@@ -235,6 +227,7 @@ mod tests {
             let values = planes.flatten_all().unwrap().to_vec1::<f32>().unwrap();
             let found = layer.forward(&values, side, &Device::Cpu).unwrap();
             let expected = by_candle(&planes, &weight, stride, 1).broadcast_add(&bias).unwrap();
+            let expected = expected.clamp(0f32, 6f32).unwrap();
             assert!(largest_difference(&found, &expected) < 1e-5);
         }
     }

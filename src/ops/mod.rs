@@ -8,6 +8,7 @@ mod attention;
 mod convolution;
 mod linear;
 mod nearest;
+mod quantised;
 mod simd;
 mod tile;
 
@@ -19,11 +20,11 @@ use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
 pub(crate) use attention::{AttentionMask, attention};
-pub(crate) use convolution::{Convolution, Depthwise, relu6};
+pub(crate) use convolution::{Convolution, Depthwise};
 pub(crate) use linear::{Linear, Mlp};
-pub(crate) use nearest::{Highest, HighestOfColumns};
-pub(crate) use simd::instructions;
+pub(crate) use nearest::{Compared, Highest, HighestOfColumns};
 use simd::vectorised;
+pub(crate) use simd::{arithmetic, instructions};
 
 /// Multiplications and additions so far, on the processor: of products, attention and convolutions.
 static OPERATIONS: AtomicU64 = AtomicU64::new(0);
@@ -35,6 +36,29 @@ pub(crate) fn operations() -> u64 {
 
 fn count(operations: usize) {
     OPERATIONS.fetch_add(operations as u64, Ordering::Relaxed);
+}
+
+/// How the products of the image tower's blocks are computed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Precision {
+    /// In float32.
+    #[default]
+    F32,
+    /// Weights and inputs are rounded to 8 bits. Everything else stays float32.
+    Fast,
+}
+
+impl Precision {
+    /// All precisions.
+    pub const ALL: [Self; 2] = [Self::F32, Self::Fast];
+
+    /// The name on the command line and in results.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::F32 => "f32",
+            Self::Fast => "fast",
+        }
+    }
 }
 
 /// The MLP's nonlinearity.
@@ -225,7 +249,30 @@ fn exp(x: f32) -> f32 {
 
 /// Scales each row to unit length.
 pub(crate) fn unit_rows(rows: &Tensor) -> Result<Tensor> {
-    rows.broadcast_div(&rows.sqr()?.sum_keepdim(D::Minus1)?.sqrt()?)
+    if !rows.device().is_cpu() {
+        return rows.broadcast_div(&rows.sqr()?.sum_keepdim(D::Minus1)?.sqrt()?);
+    }
+    let (width, rows) = (rows.dim(D::Minus1)?, rows.contiguous()?);
+    let mut values = cpu_slice(&rows)?.to_vec();
+    vectorised(UnitRows { values: &mut values, width });
+    Tensor::from_vec(values, rows.shape(), rows.device())
+}
+
+struct UnitRows<'a> {
+    values: &'a mut [f32],
+    width: usize,
+}
+
+impl WithSimd for UnitRows<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) {
+        for row in self.values.chunks_exact_mut(self.width) {
+            let length = sum(row, |x| x * x).sqrt();
+            row.iter_mut().for_each(|value| *value /= length);
+        }
+    }
 }
 
 /// Adds `weight` times the logistic function of each value to its sum.

@@ -13,9 +13,17 @@ const VARIABLE: &str = "BLEMISH_SIMD";
 /// Runs a task with the chosen vector instructions. A task is a struct and not a closure. A closure that is not
 /// inlined is compiled for the oldest processors.
 pub(super) fn vectorised<T: WithSimd>(task: T) -> T::Output {
+    chosen().dispatch(task)
+}
+
+fn chosen() -> Arch {
     static CHOSEN: OnceLock<Arch> = OnceLock::new();
-    let chosen = *CHOSEN.get_or_init(|| wanted().ok().flatten().unwrap_or_else(Arch::new));
-    chosen.dispatch(task)
+    *CHOSEN.get_or_init(|| wanted().ok().flatten().unwrap_or_default())
+}
+
+/// Identifies what the last bits of results depend on, for caches. The number grows when a kernel gives other bits.
+pub(crate) fn arithmetic() -> String {
+    format!("1 {}", name(chosen()))
 }
 
 /// The name of the vector instructions in use.
@@ -23,7 +31,7 @@ pub(super) fn vectorised<T: WithSimd>(task: T) -> T::Output {
 /// # Errors
 /// [`Error::Setting`] if `BLEMISH_SIMD` has another value, or names what this processor does not have.
 pub(crate) fn instructions() -> Result<&'static str> {
-    Ok(name(wanted()?.unwrap_or_else(Arch::new)))
+    Ok(name(wanted()?.unwrap_or_default()))
 }
 
 /// The choice of the variable, if it is set.
@@ -37,7 +45,8 @@ fn wanted() -> Result<Option<Arch>> {
     }
     let names: Vec<&str> = all.iter().map(|arch| name(*arch)).collect();
     let setting = format!("{VARIABLE}={}", value.display());
-    Err(Error::setting(setting, format!("this processor has {}", names.join(", "))))
+    let why = format!("unknown here; take one of {}, or unset the variable", names.join(", "));
+    Err(Error::setting(setting, why))
 }
 
 /// What this processor has, the narrowest first.

@@ -3,6 +3,8 @@
 //!
 //! Every element of a product is summed in the order of the inner dimension, whatever tile it is in.
 
+use std::ops::Range;
+
 use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
@@ -50,6 +52,26 @@ impl WithSimd for PanelWidth {
             VECTORS * S::F32_LANES
         }
         with_tile!(simd, width())
+    }
+}
+
+/// Interleaves ROWS rows at a time, so that a tile reads them in order: `[rows / ROWS, depth, ROWS]`, padded with zeros.
+/// Only the columns of `depth` are taken.
+#[inline(always)]
+pub(super) fn fill_strips<const ROWS: usize>(
+    strips: &mut Vec<f32>,
+    rows: &[f32],
+    width: usize,
+    depth: Range<usize>,
+) {
+    let count = rows.len() / width;
+    strips.clear();
+    strips.resize(count.div_ceil(ROWS) * ROWS * depth.len(), 0f32);
+    for (r, row) in rows.chunks_exact(width).enumerate() {
+        let strip = strips[r / ROWS * ROWS * depth.len()..].as_chunks_mut::<ROWS>().0;
+        for (column, &value) in strip.iter_mut().zip(&row[depth.clone()]) {
+            column[r % ROWS] = value;
+        }
     }
 }
 

@@ -192,6 +192,7 @@ impl EnrollOptions<'_> {
             model_sha256: clip.sha256().into(),
             size: clip.size(),
             activation: clip.activation().name().into(),
+            precision: clip.precision().name().into(),
             fit: self.fit,
             bit_depth: self.depth.bits(),
             method: self.method.name.into(),

@@ -20,7 +20,7 @@ use crate::detect::{AnomalyMap, Detector, FewShotMethod};
 use crate::detect::{FittedFewShot, Fusion};
 use crate::error::{Error, Result};
 use crate::image::{BitDepth, Fit};
-use crate::ops::Activation;
+use crate::ops::{Activation, Precision};
 use crate::prompt::Product;
 use crate::prompt::{Prompt, Role};
 use crate::reference::{Layers, Places, RegionAbout, places_of};
@@ -59,6 +59,9 @@ pub struct ProfileAbout {
     pub size: usize,
     /// The model's nonlinearity.
     pub activation: String,
+    /// How the model multiplied. Without it in the file: `f32`.
+    #[serde(default = "f32_name")]
+    pub precision: String,
     /// How photos are made square.
     pub fit: Fit,
     /// The number of bits that the camera uses in 16-bit files.
@@ -204,6 +207,18 @@ impl Profile {
         Activation::ALL.into_iter().find(|activation| activation.name() == self.about.activation)
     }
 
+    /// How the model must multiply: scores of another precision do not fit the line.
+    ///
+    /// # Errors
+    /// [`Error::Profile`] for a precision that this version does not know.
+    pub fn precision(&self) -> Result<Precision> {
+        let name = &self.about.precision;
+        Precision::ALL.into_iter().find(|known| known.name() == name).ok_or_else(|| {
+            let why = format!("was made with precision {name:?}; it needs a newer blemish");
+            Error::profile(&self.file, why)
+        })
+    }
+
     /// The scores of the good photos that decide the line.
     pub fn calibration(&self) -> Calibration {
         let photos = self.about.references.iter().chain(&self.about.calibration);
@@ -235,6 +250,13 @@ impl Profile {
                 clip.activation().name()
             ));
         }
+        if clip.precision().name() != about.precision {
+            return refuse(format!(
+                "was made with precision {}; the model is open with {}",
+                about.precision,
+                clip.precision().name()
+            ));
+        }
         let places = self.region.as_ref().map_or(Places::default(), |r| places_of(r, clip.grid()));
         let fusion = about.fusion.clone();
         let factors = &about.reference_factors;
@@ -249,6 +271,10 @@ impl Profile {
         let references = crate::reference::reference_method(&self.about.reference_method)?;
         Ok(FewShotMethod::new(prompts, references, self.about.reference_blocks.clone()))
     }
+}
+
+fn f32_name() -> String {
+    Precision::F32.name().into()
 }
 
 /// The first letters of a hash.

@@ -157,10 +157,11 @@ impl<'a> Store<'a> {
     fn file(&self, item: &Item) -> PathBuf {
         let photos: Vec<&str> = item.photos.iter().map(|i| &*self.hashes[*i]).collect();
         let key = format!(
-            "{} {} {:?} {} {:?} {:?} {}",
+            "{} {} {:?} {:?} {} {:?} {:?} {}",
             env!("CARGO_PKG_VERSION"),
             self.clip.sha256(),
             self.clip.activation(),
+            self.clip.precision(),
             self.clip.size(),
             self.taps,
             self.depth,

@@ -431,9 +431,10 @@ impl Run<'_> {
     fn identity(&self, clip: &Clip, judge: &[usize]) -> String {
         let photos = self.store.hashes().join(" ");
         let text = format!(
-            "{} {:?} {} {:?} {:?} {judge:?} {photos}",
+            "{} {:?} {:?} {} {:?} {:?} {judge:?} {photos}",
             clip.sha256(),
             clip.activation(),
+            clip.precision(),
             clip.size(),
             self.options,
             self.directions,

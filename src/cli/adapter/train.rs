@@ -11,7 +11,7 @@ use blemish::{Adapter, BitDepth, Error, Prompts};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::output::check_new;
-use crate::cli::args::model::ModelArgs;
+use crate::cli::args::model::{ModelArgs, ModelChoice};
 use crate::cli::args::values;
 use crate::cli::inputs::{check_writable, with_suffix};
 use crate::cli::progress::spinner;
@@ -85,6 +85,7 @@ pub struct Args {
 
 pub fn run(args: &Args) -> anyhow::Result<()> {
     let model = args.model.resolve()?;
+    refuse_fast(&model)?;
     let learnt = samples(&args.data, args.layout)?;
     let validation = samples(&args.validation, args.layout)?;
     let prompts = Prompts::open(&args.prompts)?;
@@ -142,6 +143,14 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         say!("wrote {0}, {0}.csv and {0}.png", args.output.display());
     }
     Ok(())
+}
+
+/// Layers trained on rounded features would not fit the others.
+fn refuse_fast(model: &ModelChoice) -> blemish::Result<()> {
+    match model.is_fast() {
+        true => Err(Error::setting("precision fast", "is not for training; leave it out")),
+        false => Ok(()),
+    }
 }
 
 impl Args {

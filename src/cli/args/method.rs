@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use blemish::adapter::Adapter;
+use blemish::clip::Precision;
 use blemish::detect::{Detector, MethodEntry, MethodInputs};
 use blemish::image::{BitDepth, Fit};
 use blemish::prompt::TextCache;
@@ -254,6 +255,14 @@ pub struct OpenModel {
 }
 
 impl OpenModel {
+    /// The same model with another precision.
+    pub fn at(&self, precision: Precision) -> anyhow::Result<Self> {
+        let model = self.model.at(precision);
+        let clip = Arc::new(model.open(self.inputs.adapter.as_deref())?);
+        let Self { entry, fit, quiet, .. } = *self;
+        Ok(Self { clip, inputs: self.inputs.clone(), entry, fit, quiet, model })
+    }
+
     /// The adapter, if the method has one.
     pub fn adapter(&self) -> Option<&Arc<Adapter>> {
         self.inputs.adapter.as_ref()

@@ -1,7 +1,7 @@
 //! The flags for the model and how it runs.
 
 use blemish::adapter::Adapter;
-use blemish::clip::{Activation, ModelOptions};
+use blemish::clip::{Activation, ModelOptions, Precision};
 use blemish::prompt::TextCache;
 use blemish::{Clip, Error, Product, Profile, Prompts};
 use candle_core::Device;
@@ -26,6 +26,10 @@ pub struct ModelArgs {
     /// The model's nonlinearity [default: the adapter's, else the model's own].
     #[arg(long, value_name = "NAME", value_parser = values::activation())]
     activation: Option<Activation>,
+    /// How the model multiplies on the processor. `fast` is for large models: compare both with `blemish bench
+    /// --compare` [default: f32, or a profile's own].
+    #[arg(long, value_name = "NAME", value_parser = values::precision())]
+    precision: Option<Precision>,
     /// The device to run the model on.
     #[arg(long, value_enum, default_value = "cpu")]
     device: DeviceKind,
@@ -45,10 +49,12 @@ enum DeviceKind {
 }
 
 /// The resolved [`ModelArgs`].
+#[derive(Clone)]
 pub struct ModelChoice {
     given: Option<String>,
     size: Option<usize>,
     activation: Option<Activation>,
+    precision: Option<Precision>,
     device: DeviceKind,
     pub quiet: bool,
 }
@@ -61,6 +67,7 @@ impl ModelArgs {
             given: self.name.clone(),
             size: self.size,
             activation: self.activation,
+            precision: self.precision,
             device: self.device,
             quiet: self.quiet,
         })
@@ -77,12 +84,23 @@ impl ModelChoice {
         self.size
     }
 
+    /// Whether `--precision fast` was given.
+    pub fn is_fast(&self) -> bool {
+        self.precision == Some(Precision::Fast)
+    }
+
+    /// The same choice with another precision.
+    pub fn at(&self, precision: Precision) -> Self {
+        Self { precision: Some(precision), ..self.clone() }
+    }
+
     /// Opens the model, and downloads it if needed. The flags decide the size and the nonlinearity, then the adapter.
     pub fn open(&self, adapter: Option<&Adapter>) -> anyhow::Result<Clip> {
         let about = adapter.map(Adapter::about);
         let options = ModelOptions {
             size: self.size.or(about.and_then(|a| a.size)),
             activation: self.activation.or(about.and_then(|a| a.activation)),
+            precision: self.precision.unwrap_or_default(),
             device: self.device()?,
         };
         self.open_with(self.name(), &options)
@@ -99,9 +117,16 @@ impl ModelChoice {
                 return Err(Error::setting(setting, why).into());
             }
         }
+        let precision = profile.precision()?;
+        if let Some(given) = self.precision.filter(|given| *given != precision) {
+            let (setting, own) = (format!("precision {}", given.name()), precision.name());
+            let why = format!("the profile was enrolled with {own}; enroll again to change it");
+            return Err(Error::setting(setting, why).into());
+        }
         let options = ModelOptions {
             size: Some(about.size),
             activation: profile.activation(),
+            precision,
             device: self.device()?,
         };
         self.open_with(self.given.as_deref().unwrap_or(&about.model), &options)

@@ -1,6 +1,6 @@
 //! Flags that take one of a few values. The names come from the library, and the help texts are here.
 
-use blemish::clip::Activation;
+use blemish::clip::{Activation, Precision};
 use blemish::data::Layout;
 use blemish::eval::Curve;
 use blemish::image::Fit;
@@ -32,6 +32,13 @@ pub fn activation() -> impl TypedValueParser<Value = Activation> {
     choice(&[
         (Activation::Gelu, "gelu", "Exact GELU: checkpoints of LAION and DataComp"),
         (Activation::QuickGelu, "quick_gelu", "x * sigmoid(1.702 x): checkpoints of OpenAI"),
+    ])
+}
+
+pub fn precision() -> impl TypedValueParser<Value = Precision> {
+    choice(&[
+        (Precision::F32, "f32", "32 bits: the published numbers"),
+        (Precision::Fast, "fast", "Weights and inputs of the large products are rounded to 8 bits"),
     ])
 }
 
@@ -91,6 +98,7 @@ mod tests {
         }
         check(fit(), Fit::name);
         check(activation(), Activation::name);
+        check(precision(), Precision::name);
         check(curve(), Curve::name);
         check(layout(), Layout::name);
     }

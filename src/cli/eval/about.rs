@@ -1,5 +1,6 @@
 //! What a measurement depends on.
 
+use blemish::clip::Precision;
 use blemish::reference::Layers;
 use serde::{Deserialize, Serialize};
 
@@ -24,12 +25,19 @@ pub struct EvalAbout {
     pub size: Option<usize>,
     pub fit: Option<String>,
     pub activation: Option<String>,
+    #[serde(default = "f32_name")]
+    pub precision: Option<String>,
     pub bit_depth: Option<u8>,
     pub prompts: Option<String>,
     pub adapter: Option<String>,
     pub adapter_sha256: Option<String>,
     pub adapter_training_data: Option<String>,
     pub adapter_licence: Option<String>,
+}
+
+/// Older runs do not say their precision.
+fn f32_name() -> Option<String> {
+    Some(Precision::F32.name().into())
 }
 
 /// What a score depends on besides the photo, the prompts and the model.

@@ -231,6 +231,7 @@ impl Setup<'_> {
             size: Some(model.clip.size()),
             fit: Some(model.fit.name().into()),
             activation: Some(model.clip.activation().name().into()),
+            precision: Some(model.clip.precision().name().into()),
             bit_depth: Some(self.depth.bits()),
             prompts: Some(prompts),
             adapter: adapter.map(|a| a.name().into()),

@@ -60,6 +60,7 @@ fn facts(report: &EvalReport) -> Vec<(String, String)> {
             format!("{} (SHA-256 {})", text(&about.model), text(&about.model_sha256)),
         ),
         ("input".into(), format!("{} pixels, {}", about.size.unwrap_or(0), text(&about.fit))),
+        ("precision".into(), text(&about.precision)),
         ("method".into(), text(&about.method)),
         ("protocol".into(), about.protocol.map_or("-".into(), |p| p.name().to_string())),
         ("prompts".into(), text(&about.prompts)),

@@ -46,7 +46,7 @@ impl EvalReport {
 
     /// What the table is of: the method and the model, or the maps.
     pub fn title(&self) -> String {
-        let EvalAbout { maps, method, reference_method, model, size, .. } = &self.about;
+        let EvalAbout { maps, method, reference_method, model, size, precision, .. } = &self.about;
         if let Some(maps) = maps {
             return format!("the maps in {maps}");
         }
@@ -56,7 +56,11 @@ impl EvalReport {
             None => String::new(),
         };
         let size = size.map_or(String::new(), |size| format!(" at {size} pixels"));
-        format!("{}{with}, {}{size}", name(method), name(model))
+        let precision = match precision.as_deref() {
+            Some("fast") => ", fast",
+            _ => "",
+        };
+        format!("{}{with}, {}{size}{precision}", name(method), name(model))
     }
 
     /// `Some(true)` if the adapter was trained on one of the products.

@@ -2,15 +2,13 @@
 
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
+use blemish::detect::PIXELS_AT_ONCE;
 use blemish::image::Prepared;
 use blemish::{Detector, Photo};
 use rayon::prelude::*;
 
 use super::plan::Plan;
 use super::sink::{PhotoResult, ResultSink};
-
-/// So many pixels are scored at the same time, but at least one photo.
-const MOST_PIXELS: usize = 16 << 20;
 
 /// A photo's place in the plan, and what was read.
 type Ready = (usize, blemish::Result<(Photo, Prepared)>);
@@ -75,7 +73,7 @@ fn read(plan: &Plan, detector: &Detector, sender: &SyncSender<Ready>) {
 /// The next photos: at most `count`, and fewer if they are large. None when all were taken.
 fn batch(receiver: &Receiver<Ready>, count: usize) -> Vec<Ready> {
     let (mut batch, mut pixels) = (Vec::new(), 0);
-    while batch.len() < count && pixels < MOST_PIXELS {
+    while batch.len() < count && pixels < PIXELS_AT_ONCE {
         let Ok((photo, ready)) = receiver.recv() else { break };
         pixels += ready.as_ref().map_or(0, |(photo, _)| photo.width() * photo.height());
         batch.push((photo, ready));

@@ -169,6 +169,7 @@ fn facts(row: &Value) -> Vec<(String, String)> {
         ("method".into(), text("method")),
         ("model".into(), format!("{} (SHA-256 {}…)", text("model"), short("model_sha256"))),
         ("input".into(), format!("{} pixels, {}", row["size"], text("fit"))),
+        ("precision".into(), text("precision")),
     ];
     if row["region"].is_string() {
         facts.push(("region of interest".into(), text("region")));
