@@ -37,6 +37,8 @@ fn a_killed_run_goes_on_to_the_same_bytes() {
     let log = home.join("cut/photos.jsonl");
     let mut child = std::process::Command::new(env!("CARGO_BIN_EXE_blemish"))
         .current_dir(home)
+        // Not the prompts that another build may have left in the user's cache.
+        .env("BLEMISH_CACHE", home.join("cache"))
         .args(["eval", "mvtec", "--method", "winclip", "-q", "--out", "cut"])
         .arg(fixture("tiny/samples"))
         .stdout(Stdio::null())

@@ -108,7 +108,8 @@ impl Early {
             if !goes_on() || bytes > MOST_BYTES {
                 break;
             }
-            let timed = scorer.encode_timed(path, Photo::open(path, depth), &mut early.note);
+            let (timed, note) = scorer.encode_timed(path, Photo::open(path, depth));
+            early.note = early.note.take().or(note);
             bytes += timed.0.as_ref().map_or(0, MutualPhoto::bytes);
             early.encoded.insert(i, timed);
             (watch.progress)(Progress::Encoded);
@@ -130,22 +131,18 @@ impl Early {
 }
 
 impl MutualScorer {
-    /// Encodes a photo. `note` keeps the first note about any photo.
+    /// Encodes a photo. Also returns a note about it.
     pub(super) fn encode_timed(
         &self,
         path: &Path,
         photo: Result<Photo>,
-        note: &mut Option<String>,
-    ) -> Timed {
-        let prepared = photo.and_then(|photo| {
-            if let (Some(said), None) = (photo.note(), &note) {
-                *note = Some(format!("{}: {said}", path.display()));
-            }
-            self.prepare(path, &photo)
-        });
+    ) -> (Timed, Option<String>) {
+        let note = photo.as_ref().ok().and_then(Photo::note);
+        let note = note.map(|note| format!("{}: {note}", path.display()));
+        let prepared = photo.and_then(|photo| self.prepare(path, &photo));
         let start = Instant::now();
         let encoded = prepared.and_then(|prepared| self.encode(&prepared));
-        (encoded, start.elapsed().as_secs_f64() * 1e3)
+        ((encoded, start.elapsed().as_secs_f64() * 1e3), note)
     }
 }
 

@@ -6,9 +6,12 @@ use std::sync::Arc;
 use std::sync::mpsc::sync_channel;
 use std::time::Instant;
 
+use rayon::prelude::*;
+
 use super::hashing::{Early, PhotoHashes};
 use super::scorer::MutualScorer;
 use super::{Progress, Watch};
+use crate::detect::PIXELS_AT_ONCE;
 use crate::error::{Error, Result};
 use crate::files::sha256;
 use crate::image::Photo;
@@ -115,29 +118,51 @@ impl MutualScorer {
         let mut done = EncodedPhotos { note: early.note.take(), ..EncodedPhotos::default() };
         let mut hashes = Vec::new();
         std::thread::scope(|scope| {
-            // The next photo is read while this one is encoded.
+            // The next photos are read while these are encoded.
             let (sender, receiver) = sync_channel(1);
             scope.spawn(move || {
                 unseen.into_iter().all(|path| sender.send(Photo::open(path, depth)).is_ok())
             });
-            for place in chosen {
-                let (encoded, milliseconds) = match early.take(photo(place)) {
-                    Some(timed) => timed,
-                    None if (watch.is_stopped)() => continue,
-                    None => {
-                        let Ok(opened) = receiver.recv() else { return };
-                        (watch.progress)(Progress::Encoded);
-                        self.encode_timed(&photos.paths[photo(place)], opened, &mut done.note)
+            let mut places = chosen.into_iter();
+            loop {
+                let (mut batch, mut pixels) = (Vec::new(), 0);
+                while batch.len() < self.photos_at_once() && pixels < PIXELS_AT_ONCE {
+                    let Some(place) = places.next() else { break };
+                    match early.take(photo(place)) {
+                        Some(timed) => batch.push((place, Ok(timed))),
+                        None if (watch.is_stopped)() => continue,
+                        None => {
+                            let Ok(opened) = receiver.recv() else { return };
+                            pixels += opened.as_ref().map_or(0, |p| p.width() * p.height());
+                            batch.push((place, Err(opened)));
+                            (watch.progress)(Progress::Encoded);
+                        }
+                    }
+                }
+                if batch.is_empty() {
+                    return;
+                }
+                let scorer = &*self;
+                let encode = |(place, ready): (usize, Result<_, _>)| match ready {
+                    Ok(timed) => (place, timed, None),
+                    Err(opened) => {
+                        let path = &photos.paths[photo(place)];
+                        let (timed, note) = scorer.encode_timed(path, opened);
+                        (place, timed, note)
                     }
                 };
-                let start = Instant::now();
-                let added = encoded.and_then(|encoded| self.add(encoded)).map_err(Arc::new);
-                if added.is_ok() {
-                    let adding = start.elapsed().as_secs_f64() * 1e3;
-                    done.milliseconds.push(milliseconds + adding);
-                    hashes.push(&*photos.ring[place].0);
+                let encoded: Vec<_> = batch.into_par_iter().map(encode).collect();
+                for (place, (encoded, milliseconds), note) in encoded {
+                    done.note = done.note.take().or(note);
+                    let start = Instant::now();
+                    let added = encoded.and_then(|encoded| self.add(encoded)).map_err(Arc::new);
+                    if added.is_ok() {
+                        let adding = start.elapsed().as_secs_f64() * 1e3;
+                        done.milliseconds.push(milliseconds + adding);
+                        hashes.push(&*photos.ring[place].0);
+                    }
+                    done.found.insert(place, added.map(|()| hashes.len() - 1));
                 }
-                done.found.insert(place, added.map(|()| hashes.len() - 1));
             }
         });
         done.sha256 = set_sha256(hashes);

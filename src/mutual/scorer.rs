@@ -12,7 +12,9 @@ use crate::detect::{Combined, Detector, KindScore, Method, PatchMap, add_peaks, 
 use crate::error::{Error, Result};
 use crate::image::{BitDepth, Photo, Prepared};
 use crate::prompt::Product;
-use crate::reference::{Distances, FINER, Layers, Musc, MuscOptions, Places, rescored};
+use crate::reference::{
+    Distances, FINER, Layers, Musc, MuscOptions, MuscPatches, Places, rescored,
+};
 
 /// The weight of the prompts. The weight of the other photos is 1. Measured in `docs/measured.md`.
 const PROMPT_WEIGHT: f32 = 0.5;
@@ -57,15 +59,16 @@ impl Method for NoPrompts {
 /// A photo that is encoded but not yet compared with others.
 pub struct MutualPhoto {
     pending: Pending,
-    sources: Vec<Features>,
+    /// For each comparison of the scorer.
+    patches: Vec<MuscPatches>,
 }
 
 impl MutualPhoto {
     /// About how much memory it takes, in bytes.
     pub fn bytes(&self) -> usize {
-        let blocks = self.sources.iter().flat_map(|source| &source.blocks).map(|b| b.elem_count());
         let maps = self.pending.by_prompts.iter().map(|score| score.map.values.len());
-        4 * (blocks.sum::<usize>() + maps.sum::<usize>())
+        let patches = self.patches.iter().map(MuscPatches::bytes);
+        patches.sum::<usize>() + size_of::<f32>() * maps.sum::<usize>()
     }
 }
 
@@ -117,6 +120,11 @@ impl MutualScorer {
         Ok(self.detector.prepare(photo))
     }
 
+    /// How many photos to encode at the same time.
+    pub(super) fn photos_at_once(&self) -> usize {
+        self.detector.photos_at_once()
+    }
+
     /// Encodes a photo for [`MutualScorer::add`]. Nearly all of the time is spent here.
     ///
     /// # Errors
@@ -139,7 +147,9 @@ impl MutualScorer {
         let size = encoded.features.size;
         let image = encoded.features.image.to_vec1()?;
         let pending = Pending { by_prompts, image, placement: encoded.placement, size };
-        Ok(MutualPhoto { pending, sources })
+        let patches = self.comparisons.iter().zip(&sources);
+        let patches = patches.map(|((musc, _), source)| musc.patches_of(source));
+        Ok(MutualPhoto { pending, patches: patches.collect::<Result<_>>()? })
     }
 
     /// Adds an encoded photo and compares it with the photos added shortly before. The results depend on the order of
@@ -148,8 +158,8 @@ impl MutualScorer {
     /// # Errors
     /// [`Error::Tensor`] if a tensor operation fails.
     pub fn add(&mut self, photo: MutualPhoto) -> Result<()> {
-        for ((musc, _), source) in self.comparisons.iter_mut().zip(&photo.sources) {
-            musc.add(source)?;
+        for ((musc, _), patches) in self.comparisons.iter_mut().zip(photo.patches) {
+            musc.add_patches(patches)?;
         }
         self.photos.push(photo.pending);
         Ok(())

@@ -1,12 +1,11 @@
-//! The memory bank and its search. The search multiplies matrices block by block, so it needs a limited amount of
-//! memory.
+//! The memory bank and its search. The search works block by block, so it needs a limited amount of memory.
 
 use candle_core::{Device, Tensor};
 
 use std::ops::Range;
 
 use crate::error::Result;
-use crate::ops::{Highest, HighestOfColumns, cpu_slice, lower_to_distance, unit_rows};
+use crate::ops::{Compared, Highest, HighestOfColumns, cpu_slice, lower_to_distance, unit_rows};
 
 /// Rows of a bank that are compared at once. This limits memory and does not change the result.
 const BLOCK: usize = 8192;
@@ -27,7 +26,10 @@ impl MemoryBank {
     /// For each row of `places`, `[places, width]`, the cosine distance to the nearest row of the bank: 0..2.
     pub fn distances(&self, places: &Tensor) -> Result<Vec<f32>> {
         let places = unit_rows(&places.to_device(self.rows.device())?)?;
-        let best = search(&places, &self.rows, |products, _| Ok(products), None, None)?;
+        let best = match places.device().is_cpu() {
+            true => Compared::new(&places)?.highest_products(&self.rows)?.0,
+            false => search(&places, &self.rows, |products, _| Ok(products), None, None)?,
+        };
         // Because of rounding, equal rows can have a cosine slightly above 1.
         Ok(best.into_iter().map(|best| (1.0 - best.value).max(0.0)).collect())
     }
@@ -46,19 +48,43 @@ pub(super) fn nearest(places: &Tensor, bank: &Tensor) -> Result<(Vec<u32>, Vec<f
     Ok((best.into_iter().map(|best| best.at).collect(), distances))
 }
 
-/// For each row of `a` the Euclidean distance to the nearest row of `b` among its `candidates`. For each row of `b` the
-/// same in the other direction. Infinite if a row has no candidate. `a` and `b` are `[rows, width]`, at unit length.
-pub(super) fn nearest_both_ways(
-    a: &Tensor,
-    b: &Tensor,
-    candidates: &[Vec<Range<usize>>],
-) -> Result<(Vec<f32>, Vec<f32>)> {
-    let mut of_b = HighestOfColumns::new(b.dim(0)?);
-    let of_a = search(a, b, |products, _| Ok(products), Some(candidates), Some(&mut of_b))?;
-    Ok((distances(a, &of_a, b)?, distances(b, &of_b.all(), a)?))
+/// Patches that are compared with those of several other photos: `[rows, width]`, at unit length.
+pub(super) struct Patches {
+    rows: Tensor,
+    /// None if only some rows may be compared, or on another device than the CPU.
+    packed: Option<Compared>,
 }
 
-/// For each row of `a` the most similar row of `b` among its `candidates`. `similarity` turns the products of `a` and a
+impl Patches {
+    /// `all`: whether each row is compared with all rows of the other photos.
+    pub fn new(rows: Tensor, all: bool) -> Result<Self> {
+        let packed = (all && rows.device().is_cpu()).then(|| Compared::new(&rows)).transpose()?;
+        Ok(Self { rows, packed })
+    }
+
+    /// For each row the Euclidean distance to the nearest row of `b` among its `candidates`. For each row of `b` the
+    /// same in the other direction. Infinite if a row has no candidate. `b`: `[rows, width]`, at unit length.
+    pub fn nearest_both_ways(
+        &self,
+        b: &Tensor,
+        candidates: &[Vec<Range<usize>>],
+    ) -> Result<(Vec<f32>, Vec<f32>)> {
+        let a = &self.rows;
+        let (of_a, of_b) = match &self.packed {
+            Some(packed) => packed.highest_products(b)?,
+            None => {
+                let mut of_b = HighestOfColumns::new(b.dim(0)?);
+                let all = |products, _: &Tensor| Ok(products);
+                let of_a = search(a, b, all, Some(candidates), Some(&mut of_b))?;
+                (of_a, of_b.all())
+            }
+        };
+        Ok((distances(a, &of_a, b)?, distances(b, &of_b, a)?))
+    }
+}
+
+/// For patches that [`Compared`] cannot compare: with candidates, with other similarities, and on other devices. For each
+/// row of `a` the most similar row of `b` among its `candidates`. `similarity` turns the products of `a` and a
 /// block of `b` into the values that are compared. `of_b` receives the same result for the rows of `b`.
 fn search(
     a: &Tensor,

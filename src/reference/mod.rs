@@ -31,6 +31,7 @@ pub(crate) use distances::Places;
 use gaussian::Gaussians;
 pub use layers::Layers;
 pub(crate) use layers::{FINER, trunk_features};
+pub(crate) use musc::MuscPatches;
 pub use musc::{Musc, MuscOptions, rescored};
 use padim::Padim;
 use patchcore::PatchCore;

@@ -6,7 +6,7 @@ use std::ops::Range;
 use candle_core::{DType, Tensor};
 use rayon::prelude::*;
 
-use super::bank::nearest_both_ways;
+use super::bank::Patches;
 use super::{Distances, FINER, Places, neighbourhood_means, patches};
 use crate::clip::Features;
 use crate::error::{Error, Result};
@@ -77,6 +77,21 @@ pub struct Musc {
     budget: usize,
 }
 
+/// The patches of a photo that was not added yet.
+pub(crate) struct MuscPatches {
+    /// For each block and degree the patches, `[grid^2, width]`.
+    sets: Vec<Tensor>,
+    /// Grid and input size.
+    shape: (usize, usize),
+}
+
+impl MuscPatches {
+    /// How much memory it takes, in bytes.
+    pub fn bytes(&self) -> usize {
+        self.sets.iter().map(|set| set.elem_count() * set.dtype().size_in_bytes()).sum()
+    }
+}
+
 /// A photo that was added.
 #[derive(Default)]
 struct Member {
@@ -136,24 +151,34 @@ impl Musc {
     /// # Panics
     /// If the photo has no blocks, or another size than the photos before it.
     pub fn add(&mut self, photo: &Features) -> Result<()> {
-        let (grid, size) = (photo.grid, photo.size);
-        assert!(*self.shape.get_or_insert((grid, size)) == (grid, size), "photos of one shape");
-        if self.candidates.is_empty() {
-            self.candidates = candidates(grid, self.options.align, &self.places);
-        }
-        let half = self.half();
+        self.add_patches(self.patches_of(photo)?)
+    }
+
+    /// The patches of a photo, ready to be compared.
+    pub(crate) fn patches_of(&self, photo: &Features) -> Result<MuscPatches> {
         let mut sets = Vec::new();
         for block in &photo.blocks {
             let normal = layer_norm(&patches(block)?)?;
             for &degree in &self.options.degrees {
-                sets.push(unit_rows(&neighbourhood_means(&normal, grid, degree)?)?);
+                sets.push(unit_rows(&neighbourhood_means(&normal, photo.grid, degree)?)?);
             }
         }
         let bytes: usize = sets.iter().map(|set| set.elem_count() * size_of::<f32>()).sum();
-        if bytes.saturating_mul(2 * half + 1) > self.budget {
+        if bytes.saturating_mul(2 * self.half() + 1) > self.budget {
             sets = sets.iter().map(|set| set.to_dtype(DType::F16)).collect::<Result<_, _>>()?;
         }
-        let new = self.members.len();
+        Ok(MuscPatches { sets, shape: (photo.grid, photo.size) })
+    }
+
+    /// Adds the patches of a photo, as [`Musc::add`].
+    pub(crate) fn add_patches(&mut self, photo: MuscPatches) -> Result<()> {
+        let MuscPatches { sets, shape } = photo;
+        assert!(*self.shape.get_or_insert(shape) == shape, "photos of one shape");
+        let grid = shape.0;
+        if self.candidates.is_empty() {
+            self.candidates = candidates(grid, self.options.align, &self.places);
+        }
+        let (half, new) = (self.half(), self.members.len());
         let others = new.saturating_sub(half)..new;
         let found = self.compare(&sets, others.clone())?;
         let lowest = vec![vec![vec![]; grid * grid]; sets.len()];
@@ -215,10 +240,12 @@ impl Musc {
     /// Compares the patches of one photo with the patches of others. For each other photo, block and degree it returns
     /// the distances in both directions.
     fn compare(&self, own: &[Tensor], others: Range<usize>) -> Result<Vec<Vec<BothWays>>> {
-        let own = own.iter().map(full).collect::<Result<Vec<_>>>()?;
+        let all = self.options.align.is_none() && self.places.0.is_none();
+        let own = own.iter().map(|set| Patches::new(full(set)?, all));
+        let own = own.collect::<Result<Vec<_>>>()?;
         let pair = |other: &Member| -> Result<Vec<BothWays>> {
             let sets = own.iter().zip(&other.sets);
-            sets.map(|(a, b)| nearest_both_ways(a, &full(b)?, &self.candidates)).collect()
+            sets.map(|(a, b)| a.nearest_both_ways(&full(b)?, &self.candidates)).collect()
         };
         self.members[others].par_iter().map(pair).collect()
     }
