@@ -88,7 +88,7 @@ with tempfile.TemporaryDirectory() as work:
             folder = work / f"references-{count:g}"
             folder = folder if folder.exists() else make(folder, int(count), 320, 240)
             profile = work / f"{reference_method}-{count:g}.blemish"
-            return run("enroll", folder, "--product", "part", "--reference-method", reference_method, "-o", profile)
+            return run("enroll", "--reference", folder, "--product", "part", "--reference-method", reference_method, "-o", profile)
 
         table(f"`enroll`, {reference_method}", "references", args.references, references)
         table(f"`score` of 20 photos, {reference_method}", "references", args.references,
