@@ -159,14 +159,14 @@ fn compare<S: Simd, const ROWS: usize, const VECTORS: usize>(simd: S, task: Comp
     // The highest value of each row and lane, and the panel that it is in.
     let mut values = vec![[lowest; VECTORS]; rows];
     let mut panels = vec![[simd.splat_u32s(0); VECTORS]; rows];
+    let unused = &mut vec![0f32; columns][..];
     for (p, panel) in compared.panels.chunks_exact(width * columns).enumerate() {
         let own_values = S::as_mut_simd_f32s(&mut own_values[p * columns..][..columns]).0;
         let own_at = S::as_mut_simd_u32s(&mut own_at[p * columns..][..columns]).0;
         // The last panel has columns without a row.
         let used = (compared.rows - p * columns).min(columns);
-        let mut unused = vec![0f32; columns];
         unused[used..].fill(f32::NEG_INFINITY);
-        let unused = S::as_simd_f32s(&unused).0;
+        let unused = S::as_simd_f32s(&*unused).0;
         for (s, strip) in strips.chunks_exact(ROWS * width).enumerate() {
             let tile = multiply_tile::<S, ROWS, VECTORS>(simd, strip, panel);
             for (r, products) in tile.iter().enumerate().take(rows - s * ROWS) {

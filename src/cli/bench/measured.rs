@@ -61,16 +61,12 @@ pub struct Comparison {
 #[derive(Serialize)]
 pub struct On<'a, T> {
     #[serde(flatten)]
-    machine: &'a Machine,
+    pub machine: &'a Machine,
     #[serde(flatten)]
-    value: &'a T,
+    pub value: &'a T,
 }
 
 impl Measured {
-    pub fn with<'a>(&'a self, machine: &'a Machine) -> On<'a, Self> {
-        On { machine, value: self }
-    }
-
     pub fn table(&self, machine: &Machine, out: &mut impl Write) -> Result<()> {
         let Self { model, size, precision, method, photos, rounds, .. } = self;
         let Machine { instructions, threads, product_gflops } = machine;
@@ -102,10 +98,6 @@ impl Measured {
 }
 
 impl Comparison {
-    pub fn with<'a>(&'a self, machine: &'a Machine) -> On<'a, Self> {
-        On { machine, value: self }
-    }
-
     pub fn table(&self, machine: &Machine, out: &mut impl Write) -> Result<()> {
         self.f32.table(machine, out)?;
         self.fast.table(machine, out)?;

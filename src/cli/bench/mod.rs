@@ -20,7 +20,7 @@ use super::args::product::ProductArgs;
 use super::args::values::SummaryFormat;
 use super::inputs::Inputs;
 use super::terminal::{json_line, printed};
-use measured::{Comparison, Machine};
+use measured::{Comparison, Machine, On};
 use work::Work;
 
 /// Without photos, so many are made.
@@ -95,7 +95,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     if !args.compare {
         printed(match args.format {
             SummaryFormat::Table => measured.table(&machine, &mut out),
-            SummaryFormat::Json => json_line(&mut out, &measured.with(&machine)),
+            SummaryFormat::Json => json_line(&mut out, &On { machine: &machine, value: &measured }),
         })?;
         return Ok(ExitCode::SUCCESS);
     }
@@ -109,7 +109,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let comparison = Comparison { f32: measured, fast, difference: differences.summary() };
     printed(match args.format {
         SummaryFormat::Table => comparison.table(&machine, &mut out),
-        SummaryFormat::Json => json_line(&mut out, &comparison.with(&machine)),
+        SummaryFormat::Json => json_line(&mut out, &On { machine: &machine, value: &comparison }),
     })?;
     Ok(ExitCode::SUCCESS)
 }
