@@ -28,9 +28,11 @@
 #![warn(missing_docs, missing_debug_implementations, clippy::too_many_lines)]
 
 pub mod adapter;
+mod checkpoint;
 pub mod clip;
 pub mod data;
 pub mod detect;
+pub mod dino;
 mod error;
 pub mod eval;
 pub mod files;

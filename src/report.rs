@@ -75,6 +75,10 @@ pub struct Record {
     pub model: String,
     /// SHA-256 of the model's weights.
     pub model_sha256: String,
+    /// The model that compared photos, if it was another one.
+    pub reference_model: Option<String>,
+    /// SHA-256 of its weights.
+    pub reference_model_sha256: Option<String>,
     /// The adapter, if the method has one.
     pub adapter: Option<AdapterRow>,
     /// Side of the model's square input in pixels.
@@ -107,6 +111,8 @@ pub struct FolderRow {
     pub against: usize,
     /// The layers whose patches were compared.
     pub blocks: Layers,
+    /// Which of the other photos judged a patch, as shares of them in the order of their distance.
+    pub ranks: [f64; 2],
     /// Sides of the neighbourhoods that patches were averaged over, in patches.
     pub degrees: Vec<usize>,
     /// Only patches at most this many cells away were compared. None: all patches.

@@ -188,7 +188,7 @@ fn known_defects_measure_every_reference_method() {
     let asked = ["--reference", "good", "--bad", "bad", "--false-alarm", "0.2"];
     let summary = json(&enroll(home, &asked).success()).remove(0);
     let on_bad = summary["on_bad"].as_array().unwrap();
-    assert_eq!(on_bad.len(), 7);
+    assert_eq!(on_bad.len(), 9);
     let own = on_bad.iter().find(|on| on["reference_method"] == "april-gan").unwrap();
     assert_eq!((&own["found"], &own["photos"]), (&2.into(), &2.into()));
     assert_eq!(own["image_auroc"], 1.0);
@@ -277,6 +277,27 @@ fn references_that_are_few_unreadable_or_of_other_sizes() {
     ] {
         let asked = ["--reference", "good", "--reference-blocks", layers];
         enroll(home, &[&asked[..], &plain].concat()).code(2).stderr(contains(why));
+    }
+}
+
+/// Each held-out reference is compared with all others. So the time would grow with the square of their number.
+#[test]
+fn of_many_references_only_some_are_held_out() {
+    let home = tempdir().unwrap();
+    let home = home.path();
+    let file = |i: u32| home.join(format!("good/{i}.png"));
+    (0..134).for_each(|i| sized_part(&file(i), i * 977 + 5, None, 40, 40));
+    let model = fixture("clip/gelu/hf");
+    let model = ["--reference", "good", "--model", model.to_str().unwrap()];
+    // A rate of 5 % needs fewer photos than one of 4 %.
+    for (rate, held_out) in [("5%", 128), ("4%", 134)] {
+        let asked = [&model[..], &["--false-alarm", rate]].concat();
+        let summary = json(&enroll(home, &asked).success()).remove(0);
+        let references = summary["references"].as_array().unwrap();
+        let scored = references.iter().filter(|reference| !reference["score"].is_null()).count();
+        assert_eq!((references.len(), scored), (134, held_out));
+        assert_eq!(summary["calibration_photos"], held_out);
+        assert!(summary["threshold"].is_f64());
     }
 }
 

@@ -127,7 +127,7 @@ fn configurations_that_cannot_be_followed_are_refused() {
     }
     let empty = tempfile::tempdir().unwrap();
     let message = Clip::load(empty.path().to_str().unwrap()).err().unwrap().to_string();
-    assert!(message.contains("no CLIP checkpoint here"), "{message}");
+    assert!(message.contains("no checkpoint here"), "{message}");
 }
 
 #[test]

@@ -100,7 +100,12 @@ fn each_photo_meets_its_neighbours_in_the_ring() {
     let mut photos = photos();
     // Of several blocks the lowest may be of different photos.
     photos.iter_mut().for_each(|photo| photo.blocks.truncate(1));
-    let only = |max_neighbors| MuscOptions { max_neighbors, degrees: vec![1], align: None };
+    let only = |max_neighbors| MuscOptions {
+        max_neighbors,
+        degrees: vec![1],
+        align: None,
+        ..MuscOptions::default()
+    };
     let (ring, _) = judged(&photos, only(4));
     let pair = |a: usize, b: usize| {
         let (grids, _) = judged(&[photos[a].clone(), photos[b].clone()], only(4));

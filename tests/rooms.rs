@@ -8,6 +8,8 @@ const FLOORS: &[(&str, &[&str])] = &[
     ("ground", &["error", "stats"]),
     ("files and text", &["files", "pickle", "text"]),
     ("kernels, pictures, data sets", &["data", "image", "metrics", "ops", "text_canvas"]),
+    ("files of a model", &["checkpoint"]),
+    ("patches alone", &["dino"]),
     ("model", &["clip"]),
     ("prompts, layers, references", &["adapter", "prompt", "reference"]),
     ("methods", &["detect"]),

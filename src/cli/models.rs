@@ -39,6 +39,7 @@ enum Command {
 #[derive(Serialize)]
 struct Row {
     name: &'static str,
+    flag: &'static str,
     million_parameters: f32,
     megabytes: u32,
     input: usize,
@@ -64,6 +65,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
 fn list(format: Option<Format>) -> anyhow::Result<()> {
     let rows = blemish::clip::aliases().iter().map(|alias| Row {
         name: alias.name,
+        flag: alias.use_for.flag(),
         million_parameters: alias.million_parameters,
         megabytes: alias.megabytes(),
         input: alias.image_size,
@@ -88,14 +90,15 @@ fn list(format: Option<Format>) -> anyhow::Result<()> {
         Format::Table => {
             writeln!(
                 out,
-                "{:<18} {:>8} {:>8} {:>6} {:<15} {:<7} origin",
-                "name", "params", "download", "input", "licence", "cached"
+                "{:<22} {:<17} {:>8} {:>8} {:>6} {:<15} {:<7} origin",
+                "name", "flag", "params", "download", "input", "licence", "cached"
             )?;
             for row in rows {
                 writeln!(
                     out,
-                    "{:<18} {:>7}M {:>6}MB {:>6} {:<15} {:<7} {}",
+                    "{:<22} {:<17} {:>7}M {:>6}MB {:>6} {:<15} {:<7} {}",
                     row.name,
+                    row.flag,
                     row.million_parameters,
                     row.megabytes,
                     row.input,

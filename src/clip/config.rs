@@ -3,7 +3,7 @@
 use serde::Deserialize;
 
 use super::trunk_config::TrunkConfig;
-use crate::error::{Error, Result};
+use crate::checkpoint::checked_normalisation;
 use crate::image::Normalisation;
 use crate::ops::Activation;
 
@@ -43,6 +43,10 @@ pub(super) struct Config {
 impl Config {
     /// Reads Hugging Face's `config.json` of a `CLIPModel`.
     pub fn from_hugging_face(json: &[u8]) -> Result<Self, String> {
+        let any: serde_json::Value = parse(json)?;
+        if any["model_type"].as_str().is_some_and(|kind| kind.starts_with("dino")) {
+            return Err("is a model without words; give it as the reference model".into());
+        }
         let raw: HfConfig = parse(json)?;
         let (vision, text) = (raw.vision_config, raw.text_config);
         let config = Self {
@@ -159,83 +163,6 @@ impl Config {
         self.trunk.as_ref().map_or(Ok(()), |trunk| trunk.check(self.patch_size))?;
         Ok(self)
     }
-}
-
-/// Mean and standard deviation from Hugging Face's `preprocessor_config.json`, or from the image part of
-/// `processor_config.json` (transformers 5). `None` if that file has no image part.
-pub(super) fn normalisation_from_hugging_face(
-    file: &str,
-    json: &[u8],
-) -> Result<Option<Normalisation>, String> {
-    #[derive(Deserialize)]
-    struct Preprocessor {
-        image_mean: [f32; 3],
-        image_std: [f32; 3],
-        #[serde(default)]
-        resample: Resample,
-        #[serde(default = "byte")]
-        rescale_factor: f64,
-        do_rescale: Option<bool>,
-        do_normalize: Option<bool>,
-    }
-    #[derive(Deserialize)]
-    #[serde(untagged)]
-    enum Resample {
-        Number(u8),
-        Name(String),
-    }
-    impl Default for Resample {
-        fn default() -> Self {
-            Self::Number(BICUBIC)
-        }
-    }
-    const BICUBIC: u8 = 3; // PIL.Image.BICUBIC
-    fn byte() -> f64 {
-        1.0 / 255.0
-    }
-    let mut value: serde_json::Value = parse(json)?;
-    if let Some(part) = value.get_mut("image_processor").map(serde_json::Value::take) {
-        value = part;
-    } else if file.starts_with("processor") {
-        return Ok(None);
-    }
-    let raw: Preprocessor =
-        serde_json::from_value(value).map_err(|e| format!("not CLIP's preprocessing: {e}"))?;
-    match raw.resample {
-        Resample::Number(BICUBIC) => {}
-        Resample::Name(name) if name == "bicubic" => {}
-        Resample::Number(other) => {
-            return Err(format!("resampling filter {other} is not supported (3, bicubic, is)"));
-        }
-        Resample::Name(other) => {
-            return Err(format!("resampling filter {other:?} is not supported (bicubic is)"));
-        }
-    }
-    // Pixels are already divided by 255 here. Another factor is moved into mean and standard deviation.
-    let factor = if raw.do_rescale == Some(false) { 1.0 } else { raw.rescale_factor };
-    if !(factor.is_finite() && factor > 0.0) {
-        return Err(format!("a rescale_factor of {factor} is no positive number"));
-    }
-    let by = factor * 255.0;
-    let scaled = |values: [f32; 3]| match (by - 1.0).abs() < 1e-9 {
-        true => values,
-        false => values.map(|value| (f64::from(value) / by) as f32),
-    };
-    let (mean, std) = match raw.do_normalize {
-        Some(false) => ([0.0; 3], [1.0; 3]),
-        _ => (raw.image_mean, raw.image_std),
-    };
-    checked_normalisation(scaled(mean), scaled(std)).map(Some)
-}
-
-fn checked_normalisation(mean: [f32; 3], std: [f32; 3]) -> Result<Normalisation, String> {
-    if std.iter().any(|s| !s.is_finite() || *s <= 0.0) || mean.iter().any(|m| !m.is_finite()) {
-        return Err(
-            "a standard deviation of the preprocessing is not positive, or a mean is no number"
-                .into(),
-        );
-    }
-    Ok(Normalisation { mean, std })
 }
 
 fn parse<'a, T: Deserialize<'a>>(json: &'a [u8]) -> Result<T, String> {
@@ -439,9 +366,4 @@ impl OpenClipPreprocess {
         let default = Normalisation::default();
         checked_normalisation(self.mean.unwrap_or(default.mean), self.std.unwrap_or(default.std))
     }
-}
-
-/// Adds the name of the file to an error message.
-pub(super) fn in_file<T>(file: impl std::fmt::Display, result: Result<T, String>) -> Result<T> {
-    result.map_err(|why| Error::model(file, why))
 }

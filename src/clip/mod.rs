@@ -3,38 +3,34 @@
 
 mod checkpoint;
 mod config;
-mod files;
-#[cfg(feature = "hub")]
-mod http;
-#[cfg(feature = "hub")]
-mod hub;
-mod locate;
-mod models;
-mod source;
 mod text;
 mod tokenizer;
 mod transformer;
 mod trunk;
 mod trunk_config;
+mod value_path;
 mod vision;
-mod weights;
+
+use std::sync::Arc;
 
 use candle_core::{Device, Tensor};
 
+use crate::checkpoint::{
+    Files, Manifest, find, in_file, normalisation_from_hugging_face, weights_sha256,
+};
+use crate::dino::Dino;
 use crate::error::{Error, Result};
 use crate::image::{Fit, Normalisation, Photo, Prepared};
 use checkpoint::Checkpoint;
 use config::Config;
-use files::{Files, Manifest};
 use text::TextTower;
 use tokenizer::Tokenizer;
 use vision::VisionTower;
 
-pub use crate::ops::{Activation, Precision};
+pub use crate::checkpoint::{Alias, Use, aliases, is_cached};
 #[cfg(feature = "hub")]
-pub use hub::{Download, pull};
-pub use locate::is_cached;
-pub use models::{Alias, aliases};
+pub use crate::checkpoint::{Download, pull};
+pub use crate::ops::{Activation, Precision};
 pub use tokenizer::Tokens;
 pub use trunk::TrunkOutputs;
 pub(crate) use trunk::enlarged_rows;
@@ -82,14 +78,14 @@ pub struct Shape {
 /// # Errors
 /// As [`Clip::load`].
 pub fn shape(name: &str) -> Result<Shape> {
-    let files = locate::find(name)?;
+    let files = find(name)?;
     let (_, config, _) = configuration(name, &files)?;
     Ok(config.shape())
 }
 
 /// The content of another file in the model's folder, if it exists.
 pub(crate) fn companion(name: &str, file: &str) -> Result<Option<std::borrow::Cow<'static, [u8]>>> {
-    let files = locate::find(name)?;
+    let files = find(name)?;
     let is_there = files.names()?.iter().any(|n| n == file);
     is_there.then(|| files.read(file)).transpose()
 }
@@ -107,6 +103,7 @@ pub struct Clip {
     tokenizer: Tokenizer,
     vision: VisionTower,
     text: TextTower,
+    reference: Option<Arc<Dino>>,
 }
 
 impl Clip {
@@ -127,7 +124,7 @@ impl Clip {
     /// As [`Clip::load`], and [`Error::Setting`] for a size that the model cannot use, or for [`Precision::Fast`] on
     /// another device than the processor.
     pub fn open(name: &str, options: &ModelOptions) -> Result<Self> {
-        let files = locate::find(name)?;
+        let files = find(name)?;
         let (manifest, mut config, normalisation) = configuration(name, &files)?;
         if let Some(activation) = options.activation {
             config.vision.activation = activation;
@@ -144,9 +141,9 @@ impl Clip {
         }
         // Hashing a large file takes about as long as loading it, so both run at the same time.
         std::thread::scope(|scope| {
-            let sha256 = scope.spawn(|| checkpoint::weights_sha256(&files, &manifest));
-            let tokenizer =
-                Tokenizer::open(&files, &manifest.tokenizer, config.context, config.vocabulary)?;
+            let sha256 = scope.spawn(|| weights_sha256(&files, &manifest.weights));
+            let words = manifest.words().map_err(|why| Error::model(name, why))?;
+            let tokenizer = Tokenizer::open(&files, words, config.context, config.vocabulary)?;
             let checkpoint = Checkpoint::open(&files, &manifest, device, precision)?;
             let vision = VisionTower::open(&checkpoint, &config, &normalisation, size, device)?;
             let text = TextTower::open(&checkpoint, &config, device)?;
@@ -164,6 +161,7 @@ impl Clip {
                 tokenizer,
                 vision,
                 text,
+                reference: None,
             })
         })
     }
@@ -221,9 +219,46 @@ impl Clip {
         self.vision.grid()
     }
 
-    /// Prepares a photo as input of this model.
+    /// The same model with a reference model: photos are compared with each other by its patches. Words stay with this
+    /// model.
+    pub fn with_reference(self, reference: impl Into<Arc<Dino>>) -> Self {
+        Self { reference: Some(reference.into()), ..self }
+    }
+
+    /// The reference model, if there is one.
+    pub fn reference(&self) -> Option<&Dino> {
+        self.reference.as_deref()
+    }
+
+    /// The shape of the tower whose patches are compared: of the reference model, or the image tower.
+    pub fn compared_shape(&self) -> Shape {
+        self.reference().map_or(self.shape, |dino| Shape {
+            width: dino.width(),
+            embedding: dino.width(),
+            blocks: dino.blocks(),
+            size: dino.size(),
+            patch: dino.patch(),
+            trunk: None,
+        })
+    }
+
+    /// Side of the input of the tower whose patches are compared, in pixels and in patches.
+    pub(crate) fn compared_sides(&self) -> (usize, usize) {
+        let own = (self.size(), self.grid());
+        self.reference().map_or(own, |dino| (dino.size(), dino.size() / dino.patch()))
+    }
+
+    /// Prepares a photo as input of this model, and of the reference model.
     pub fn prepare(&self, photo: &Photo, fit: Fit) -> Prepared {
-        photo.prepare(self.size(), fit, &self.normalisation)
+        let reference = self.reference().map(|dino| dino.prepare(photo, fit));
+        Prepared { reference, ..photo.prepare(self.size(), fit, &self.normalisation) }
+    }
+
+    /// The factors that turn a change of the reference model's pixels into a change of this model's.
+    pub(crate) fn reference_contrast(&self) -> [f32; 3] {
+        let own = self.normalisation.std;
+        let theirs = self.reference().map_or(own, |dino| dino.normalisation().std);
+        std::array::from_fn(|channel| theirs[channel] / own[channel])
     }
 
     /// Checks that the model can compute `taps` at its input size.
@@ -244,6 +279,10 @@ impl Clip {
         if taps.trunk && !self.vision.has_trunk() {
             let why = format!("model {} has no trunk", self.name);
             return Err(Error::setting("the features of a trunk", why));
+        }
+        if taps.reference.is_some() && self.reference.is_none() {
+            let why = format!("model {} has none; open it with one", self.name);
+            return Err(Error::setting("a reference model", why));
         }
         if let Some(block) = taps.blocks.iter().find(|b| **b > self.vision.blocks()) {
             let blocks = self.vision.blocks();
@@ -268,6 +307,20 @@ impl Clip {
         Ok(self.vision.forward(pixels, taps)?)
     }
 
+    /// Encodes a prepared photo, also by the reference model if `taps` ask for it.
+    ///
+    /// # Errors
+    /// As [`Clip::encode_image`], and [`Error::Setting`] for a photo that was prepared without the reference model.
+    pub fn encode(&self, prepared: &Prepared, taps: &Taps) -> Result<Features> {
+        let features = self.encode_image(&prepared.pixels, taps)?;
+        let Some((taps, dino)) = taps.reference.as_deref().zip(self.reference()) else {
+            return Ok(features);
+        };
+        let pixels = prepared.reference.as_deref().unwrap_or_default();
+        let reference = Some(Box::new(features_of(dino, pixels, taps)?));
+        Ok(Features { reference, ..features })
+    }
+
     /// Splits texts into tokens. Each text is cut to the model's context and keeps its end-of-text token.
     ///
     /// # Errors
@@ -287,11 +340,35 @@ impl Clip {
     }
 }
 
+/// The tokens of the reference model as features. Registers are left out.
+fn features_of(dino: &Dino, pixels: &[f32], taps: &Taps) -> Result<Features> {
+    if !taps.windows.is_empty() || taps.trunk || taps.v_v_stages > 0 {
+        let why = "has only blocks and patches; take another method";
+        return Err(Error::setting("reference-model", why));
+    }
+    let tokens = dino.encode(pixels, (dino.size(), dino.size()), &taps.blocks)?;
+    let block = |tokens_of: &Tensor| -> Result<Tensor> {
+        let class = tokens_of.narrow(0, 0, 1)?;
+        Ok(Tensor::cat(&[&class, &tokens.patches(tokens_of)?], 0)?)
+    };
+    Ok(Features {
+        image: tokens.last.get(0)?,
+        windows: vec![],
+        blocks: tokens.blocks.iter().map(block).collect::<Result<_>>()?,
+        patches: taps.patches.then(|| tokens.patches(&tokens.last)).transpose()?,
+        trunk: None,
+        v_v: vec![],
+        reference: None,
+        grid: tokens.grid.0,
+        size: dino.size(),
+    })
+}
+
 fn configuration(name: &str, files: &Files) -> Result<(Manifest, Config, Normalisation)> {
     let manifest = Manifest::choose(&files.names()?).map_err(|why| Error::model(name, why))?;
     let config_file = files.path(&manifest.config);
     let json = files.read(&manifest.config)?;
-    let (config, normalisation) = config::in_file(
+    let (config, normalisation) = in_file(
         config_file.display(),
         if manifest.is_open_clip() {
             Config::from_open_clip(&json)
@@ -300,8 +377,8 @@ fn configuration(name: &str, files: &Files) -> Result<(Manifest, Config, Normali
         },
     )?;
     for file in &manifest.preprocessors {
-        let found = config::normalisation_from_hugging_face(file, &files.read(file)?);
-        if let Some(found) = config::in_file(files.path(file).display(), found)? {
+        let found = normalisation_from_hugging_face(file, &files.read(file)?, true);
+        if let Some(found) = in_file(files.path(file).display(), found)? {
             return Ok((manifest, config, found));
         }
     }

@@ -65,7 +65,7 @@ impl TextTower {
             gather: None,
             pick: Some(index(ends)?),
         };
-        let x = self.blocks.forward(&x, &sequences, |_, _| Ok(()))?;
+        let x = self.blocks.forward(&x, &sequences, None, |_, _| Ok(()))?;
         self.projection.forward(&self.norm_after.forward(&x)?, None)
     }
 }

@@ -10,8 +10,7 @@ use tokenizers::pre_tokenizers::split::{Split, SplitPattern};
 use tokenizers::processors::roberta::RobertaProcessing;
 use tokenizers::{AddedToken, SplitDelimiterBehavior, TruncationParams};
 
-use super::config::in_file;
-use super::files::{Files, Vocabulary};
+use crate::checkpoint::{Files, Vocabulary, in_file};
 use crate::error::catch_panic;
 use crate::error::{Error, Result};
 

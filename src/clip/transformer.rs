@@ -4,6 +4,7 @@ use candle_core::{Result, Tensor};
 
 use super::checkpoint::{BlockParts, Checkpoint, Tower};
 use super::config::Transformer;
+use super::value_path::ValuePath;
 use crate::ops::{AttentionMask, attention};
 
 /// How the rows of a `[tokens, width]` tensor form sequences.
@@ -40,6 +41,10 @@ impl Blocks {
         self.blocks.len()
     }
 
+    pub fn heads(&self) -> usize {
+        self.heads
+    }
+
     /// Runs all blocks. `tap` gets the number of each block, counted from 1, and its output. The output has all rows.
     /// If `sequences` has `pick`, the output of the last block has only the picked rows. Returns the output of the last
     /// block.
@@ -47,26 +52,30 @@ impl Blocks {
         &self,
         x: &Tensor,
         sequences: &Sequences,
+        mut values: Option<&mut ValuePath>,
         mut tap: impl FnMut(usize, &Tensor) -> Result<()>,
     ) -> Result<Tensor> {
         let mut x = x.clone();
-        for (i, block) in self.blocks.iter().enumerate() {
-            let gather = sequences.gather.as_ref().filter(|_| i == 0);
-            let pick = sequences.pick.as_ref().filter(|_| i + 1 == self.blocks.len());
-            x = self.block(block, &x, sequences, gather, pick)?;
+        for i in 0..self.blocks.len() {
+            x = self.block(i, &x, sequences, values.as_deref_mut())?;
             tap(i + 1, &x)?;
+        }
+        if let Some(values) = values {
+            values.see_class(&x)?;
         }
         Ok(x)
     }
 
     fn block(
         &self,
-        block: &BlockParts,
+        index: usize,
         x: &Tensor,
         sequences: &Sequences,
-        gather: Option<&Tensor>,
-        pick: Option<&Tensor>,
+        values: Option<&mut ValuePath>,
     ) -> Result<Tensor> {
+        let block = &self.blocks[index];
+        let gather = sequences.gather.as_ref().filter(|_| index == 0);
+        let pick = sequences.pick.as_ref().filter(|_| index + 1 == self.blocks.len());
         let select = |t: Tensor, rows: Option<&Tensor>| match rows {
             Some(rows) => t.index_select(rows, 0),
             None => Ok(t),
@@ -89,6 +98,11 @@ impl Blocks {
         let width = q.dim(1)?;
         let (k, v) = (kv.narrow(1, 0, width)?, kv.narrow(1, width, width)?);
         let mixed = attention(&q, &k, &v, &sequences.lengths, self.heads, sequences.mask)?;
-        block.mlp.forward(&block.out.forward(&mixed, Some(&x))?)
+        let x = block.out.forward(&mixed, Some(&x))?;
+        if let Some(values) = values {
+            values.see_class(&x)?;
+            values.add(index + 1, block, &v)?;
+        }
+        block.mlp.forward(&x)
     }
 }

@@ -7,7 +7,8 @@ use super::config::Config;
 use super::transformer::{Blocks, Sequences};
 use super::trunk::{Trunk, TrunkOutputs};
 use super::trunk_config::TrunkConfig;
-use crate::image::{Normalisation, resample_table};
+use super::value_path::ValuePath;
+use crate::image::{Normalisation, resample_rows};
 use crate::ops::{AttentionMask, LayerNorm, Linear};
 
 /// What to compute for a photo besides its image embedding.
@@ -21,6 +22,10 @@ pub struct Taps {
     pub patches: bool,
     /// Whether to keep the outputs of the trunk, which only hybrid models have.
     pub trunk: bool,
+    /// Number of stages of CLIP-AD's V-V path (4 in the paper). 0: without it.
+    pub v_v_stages: usize,
+    /// What to compute with the reference model. None: nothing.
+    pub reference: Option<Box<Taps>>,
 }
 
 /// The output of the image tower for one photo.
@@ -37,6 +42,10 @@ pub struct Features {
     pub patches: Option<Tensor>,
     /// If [`Taps::trunk`] is set: the outputs of the trunk.
     pub trunk: Option<TrunkOutputs>,
+    /// For each whole stage of [`Taps::v_v_stages`]: its tokens, class token first, `[1 + grid^2, embedding]`.
+    pub v_v: Vec<Tensor>,
+    /// If [`Taps::reference`] is set: the features of the reference model, on its own grid.
+    pub reference: Option<Box<Features>>,
     /// Number of patches along one side.
     pub grid: usize,
     /// The input's side in pixels.
@@ -127,28 +136,8 @@ impl VisionTower {
         let (x, trunk) = self.embed(pixels)?;
         let x = self.norm_before.forward(&x)?;
 
-        let mut rows: Vec<u32> = (0..tokens as u32).collect();
-        let mut lengths = vec![tokens];
-        for &side in &taps.windows {
-            let windows = window_rows(grid, side);
-            lengths.extend(std::iter::repeat_n(1 + side * side, windows.len() / (1 + side * side)));
-            rows.extend(windows);
-        }
-        let starts: Vec<u32> = lengths
-            .iter()
-            .scan(0, |start, &length| Some(std::mem::replace(start, *start + length as u32)))
-            .collect();
-        let index = |rows: Vec<u32>| Tensor::new(rows, &self.device);
-        // Only the class tokens of the last block are needed, unless its output is kept.
         let last = self.blocks.count();
-        let keeps_last = taps.patches || taps.blocks.contains(&last);
-        let class_rows = index(starts)?;
-        let sequences = Sequences {
-            lengths,
-            mask: AttentionMask::All,
-            gather: (!taps.windows.is_empty()).then(|| index(rows)).transpose()?,
-            pick: (!keeps_last).then(|| class_rows.clone()),
-        };
+        let (sequences, class_rows) = self.sequences(taps)?;
         let mut kept = vec![None; taps.blocks.len()];
         let mut keep = |block: usize, x: &Tensor| -> Result<()> {
             for (slot, _) in kept.iter_mut().zip(&taps.blocks).filter(|(_, b)| **b == block) {
@@ -158,13 +147,21 @@ impl VisionTower {
             Ok(())
         };
         keep(0, &x)?;
-        let x = self.blocks.forward(&x, &sequences, &mut keep)?;
+        let stages = Some(taps.v_v_stages).filter(|stages| *stages > 0);
+        let mut values =
+            stages.map(|stages| ValuePath::new(stages, last, self.blocks.heads(), tokens));
+        let x = self.blocks.forward(&x, &sequences, values.as_mut(), &mut keep)?;
         let patches = match taps.patches {
             true => Some(self.norm_after.forward(&x.narrow(0, 1, tokens - 1)?)?),
             false => None,
         };
-        let class = if keeps_last { x.index_select(&class_rows, 0)? } else { x };
-        let embeddings = self.projection.forward(&self.norm_after.forward(&class)?, None)?;
+        let class = match sequences.pick {
+            None => x.index_select(&class_rows, 0)?,
+            Some(_) => x,
+        };
+        let embed = |x: &Tensor| self.projection.forward(&self.norm_after.forward(x)?, None);
+        let embeddings = embed(&class)?;
+        let v_v = values.map_or(Ok(vec![]), ValuePath::finish)?;
 
         let mut first = 1;
         let mut windows = Vec::new();
@@ -182,9 +179,39 @@ impl VisionTower {
             blocks: blocks.collect::<Result<_>>()?,
             patches,
             trunk: trunk.filter(|_| taps.trunk),
+            v_v: v_v.iter().map(embed).collect::<Result<_>>()?,
+            reference: None,
             grid,
             size: self.size,
         })
+    }
+
+    /// The whole image and all windows as sequences, and the rows of their class tokens.
+    fn sequences(&self, taps: &Taps) -> Result<(Sequences, Tensor)> {
+        let grid = self.grid();
+        let tokens = 1 + grid * grid;
+        let mut rows: Vec<u32> = (0..tokens as u32).collect();
+        let mut lengths = vec![tokens];
+        for &side in &taps.windows {
+            let windows = window_rows(grid, side);
+            lengths.extend(std::iter::repeat_n(1 + side * side, windows.len() / (1 + side * side)));
+            rows.extend(windows);
+        }
+        let starts: Vec<u32> = lengths
+            .iter()
+            .scan(0, |start, &length| Some(std::mem::replace(start, *start + length as u32)))
+            .collect();
+        let index = |rows: Vec<u32>| Tensor::new(rows, &self.device);
+        // Only the class tokens of the last block are needed, unless its output is kept.
+        let keeps_last = taps.patches || taps.blocks.contains(&self.blocks.count());
+        let class_rows = index(starts)?;
+        let sequences = Sequences {
+            lengths,
+            mask: AttentionMask::All,
+            gather: (!taps.windows.is_empty()).then(|| index(rows)).transpose()?,
+            pick: (!keeps_last).then(|| class_rows.clone()),
+        };
+        Ok((sequences, class_rows))
     }
 
     /// Class and patch embeddings plus their position embeddings, `[1 + grid^2, width]`. In a hybrid model a patch's
@@ -232,7 +259,11 @@ fn resize_positions(table: &Tensor, from: usize, to: usize) -> Result<Tensor> {
     }
     let width = table.dim(1)?;
     let values = table.flatten_all()?.to_vec1::<f32>()?;
-    Tensor::from_vec(resample_table(&values, from, to, width), (to * to, width), table.device())
+    Tensor::from_vec(
+        resample_rows(&values, (from, from), (to, to), width),
+        (to * to, width),
+        table.device(),
+    )
 }
 
 #[cfg(test)]

@@ -15,6 +15,8 @@ pub(crate) struct Combined {
     pub prompts: Arc<dyn Method>,
     /// The features that the other method needs.
     pub other: Taps,
+    /// Whether they are those of the reference model.
+    pub by_reference_model: bool,
 }
 
 /// The score comes from the prompts. The features are the union of what both sides need. The blocks for the prompts
@@ -26,16 +28,24 @@ impl Method for Combined {
 
     fn taps(&self) -> Taps {
         let (prompts, other) = (self.prompts.taps(), self.other.clone());
+        if self.by_reference_model {
+            return Taps { reference: Some(Box::new(other)), ..prompts };
+        }
         Taps {
             // If both sides need windows, they need the same ones, WinCLIP's.
             windows: if prompts.windows.is_empty() { other.windows } else { prompts.windows },
             blocks: [prompts.blocks, other.blocks].concat(),
             patches: prompts.patches || other.patches,
             trunk: prompts.trunk || other.trunk,
+            v_v_stages: prompts.v_v_stages.max(other.v_v_stages),
+            reference: None,
         }
     }
 
     fn project(&self, photo: Features) -> Result<Features> {
+        if self.by_reference_model {
+            return self.prompts.project(photo);
+        }
         let trunk = photo.trunk.clone().filter(|_| self.other.trunk);
         let trunk = trunk.map(|outputs| trunk_features(&photo, &outputs)).transpose()?;
         let (own, mut rest) = (self.prompts.taps().blocks.len(), photo.blocks.clone());
@@ -56,8 +66,12 @@ impl Method for Combined {
 
 impl Combined {
     /// The features for the prompts, and the features for the other side: of the blocks, windows and patches that it
-    /// asks for, and of the trunk. The trunk's have a finer grid.
+    /// asks for, and of the trunk. The trunk's have a finer grid. Or those of the reference model, on its own grid.
     pub fn split(&self, photo: &Features) -> (Features, Vec<Features>) {
+        if self.by_reference_model {
+            let sources = photo.reference.iter().map(|features| (**features).clone()).collect();
+            return (Features { reference: None, ..photo.clone() }, sources);
+        }
         let compared = self.other.blocks.len() + usize::from(self.other.trunk);
         let (prompts, rest) = photo.blocks.split_at(photo.blocks.len() - compared);
         let (blocks, trunk) = rest.split_at(self.other.blocks.len());

@@ -55,7 +55,23 @@ impl FewShotMethod {
         layers: impl Into<Layers>,
     ) -> Self {
         let other = references.taps(&layers.into());
-        Self { combined: Combined { prompts: prompts.into(), other }, references }
+        let combined = Combined { prompts: prompts.into(), other, by_reference_model: false };
+        Self { combined, references }
+    }
+
+    /// The same method, but photos are compared by the reference model ([`Clip::with_reference`](crate::Clip)). `yes`:
+    /// whether there is one.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] if the reference method needs another model: only a CLIP model encodes windows of patches, and
+    /// the mask of AnomalyDINO is for DINOv2's patches.
+    pub fn by_reference_model(mut self, yes: bool) -> Result<Self> {
+        if let Some(why) = self.references.refusal(yes) {
+            let setting = format!("reference-method {}", self.references.name);
+            return Err(Error::setting(setting, why));
+        }
+        self.combined.by_reference_model = yes;
+        Ok(self)
     }
 
     /// The method, fitted to at least two reference photos. Encode them with [`Method::taps`] and then project them.
@@ -69,7 +85,8 @@ impl FewShotMethod {
         }
         let places = Places::default();
         let quiet = FitOptions { seed: 0, places: &places, progress: &|_| {} };
-        let (method, _) = FittedFewShot::fit(self.clone(), references, &[], product, quiet)?;
+        let known = Known { photos: references, copies: &[], held_out: references.len() };
+        let (method, _) = FittedFewShot::fit(self.clone(), known, &[], product, quiet)?;
         Ok(Box::new(method))
     }
 
@@ -87,7 +104,8 @@ impl FewShotMethod {
     fn fusion(&self, on: &Measured) -> Fusion {
         let prompts = self.combined.prompts.prompt_weight();
         match (self.combined.name(), self.references.name) {
-            // No paper compares a trunk.
+            // No paper compares a trunk, or joins CLIP's prompts with another model.
+            _ if self.combined.by_reference_model => Fusion::balanced(on),
             _ if self.combined.taps().trunk => Fusion::balanced(on),
             (WinClip::NAME, WinClip::NAME) => Fusion::Mean { prompts, references: 1.0, line: None },
             (AprilGan::NAME, AprilGan::NAME) => Fusion::Mean {
@@ -124,6 +142,17 @@ impl HeldOutScore {
         let side = map.side as f32;
         Self { score: outcome.score, peak, peak_at: (at.0 / side, at.1 / side), median }
     }
+}
+
+/// What a method is fitted to.
+#[derive(Clone, Copy)]
+pub(crate) struct Known<'a> {
+    /// The reference photos.
+    pub photos: &'a [&'a Features],
+    /// Other versions of them that photos are also compared with.
+    pub copies: &'a [Variant],
+    /// So many of the photos are scored as if they were not among the references.
+    pub held_out: usize,
 }
 
 /// Another version of a reference photo. It is held out together with that photo.
@@ -180,27 +209,26 @@ impl Method for FittedFewShot {
 }
 
 impl FittedFewShot {
-    /// Fits the reference method. Scores each reference photo and its variants as if they were not among the
-    /// references.
+    /// Fits the reference method. Scores the first [`Known::held_out`] photos, and all variants, as if they were not among
+    /// the references.
     ///
     /// A single reference photo cannot be held out. Then its variants, which are slightly different views of it, give
     /// the means and spreads, and no scores are returned.
     pub fn fit(
         pair: FewShotMethod,
-        references: &[&Features],
+        known: Known,
         variants: &[Variant],
         product: &Product,
         options: FitOptions,
     ) -> Result<(Self, Vec<HeldOutScore>)> {
-        let (places, grid) = (options.places, references[0].grid);
-        let own = references.iter().copied().enumerate();
+        let (places, grid) = (options.places, known.photos[0].grid);
+        let held_out = known.held_out.min(known.photos.len());
+        let own = known.photos[..held_out].iter().copied().enumerate();
         let others = variants.iter().map(|variant| (variant.of, &variant.features));
         let (of, photos): (Vec<usize>, Vec<&Features>) = own.chain(others).unzip();
-        let is_single = references.len() == 1;
-        let measured =
-            if is_single { 1.min(variants.len())..photos.len() } else { 0..references.len() };
-        let (parts, distances) =
-            fit_parts(&pair, &photos, &of, references.len(), &measured, options)?;
+        let is_single = known.photos.len() == 1;
+        let measured = if is_single { 1.min(variants.len())..photos.len() } else { 0..held_out };
+        let (parts, distances) = fit_parts(&pair, known, (&photos, &of), &measured, options)?;
         let mut by_prompts = pair.score(&photos, product)?;
         by_prompts.iter_mut().for_each(|scores| add_peaks(scores, places, grid));
         let measured = Measured {
@@ -265,36 +293,42 @@ impl FittedFewShot {
 const BLOCKS: &str = "";
 const TRUNK: &str = "trunk.";
 
-/// Fits the reference method to each source of the first `known` of the photos. Returns the distances of all photos,
-/// each compared with a model without its own reference photo. The `measured` photos put the sources on one scale.
+/// Fits the reference method to each source of the references. Returns the distances of the photos, each compared
+/// with a model without its own reference photo (`of`). The `measured` photos put the sources on one scale.
 fn fit_parts(
     pair: &FewShotMethod,
-    photos: &[&Features],
-    of: &[usize],
-    known: usize,
+    known: Known,
+    (photos, of): (&[&Features], &[usize]),
     measured: &Range<usize>,
     options: FitOptions,
 ) -> Result<(Vec<Part>, Vec<Distances>)> {
     let count = pair.sources().len();
-    let mut sources: Vec<Vec<Features>> = vec![vec![]; count];
-    for photo in photos {
-        let split = pair.combined.split(photo).1;
-        sources.iter_mut().zip(split).for_each(|(source, part)| source.push(part));
-    }
+    let grid = known.photos[0].grid;
+    let copies = known.copies.iter().map(|copy| (copy.of, &copy.features));
+    let (owners, references): (Vec<usize>, Vec<&Features>) =
+        known.photos.iter().copied().enumerate().chain(copies).unzip();
+    let split = |photos: &[&Features]| {
+        let mut sources: Vec<Vec<Features>> = vec![vec![]; count];
+        for photo in photos {
+            let split = pair.combined.split(photo).1;
+            sources.iter_mut().zip(split).for_each(|(source, part)| source.push(part));
+        }
+        sources
+    };
     let (mut models, mut means) = (Vec::new(), Vec::new());
     let mut distances = vec![Vec::with_capacity(count); photos.len()];
-    for source in &sources {
-        let places = options.places.at(photos[0].grid, source[0].grid);
+    for (known, source) in split(&references).iter().zip(split(photos)) {
+        let places = options.places.at(grid, known[0].grid);
         let options = FitOptions { places: &places, ..options };
-        let references: Vec<&Features> = source[..known].iter().collect();
-        let model = (pair.references.fit)(&references, options)?;
-        let found = held_out_distances(pair.references, &*model, &references, of, source, options)?;
+        let known: Vec<&Features> = known.iter().collect();
+        let model = (pair.references.fit)(&known, options)?;
+        let known = (&known[..], &owners[..]);
+        let found = held_out_distances(pair.references, &*model, known, (&source, of), options)?;
         means.push(Distances::mean(&found[measured.clone()], &places));
         models.push(model);
         distances.iter_mut().zip(found).for_each(|(all, found)| all.push(found));
     }
     let factors = Distances::factors(&means);
-    let grid = photos[0].grid;
     let sum = |parts: Vec<Distances>| {
         let parts: Vec<_> = parts.into_iter().zip(factors.iter().copied()).collect();
         Distances::sum(&parts, pair.references.by_peak, options.places, grid)
@@ -304,26 +338,25 @@ fn fit_parts(
     Ok((parts.map(|(model, &factor)| Part { model, factor }).collect(), distances))
 }
 
-/// The distances of each photo from a model without its own reference photo. `known`: the reference photos. `of`: for
-/// each photo, the index of its own reference photo.
+/// The distances of each photo from a model without its own reference photo. `known`: all that the model is fitted to.
+/// `owners` and `of`: the index of the reference photo that each belongs to.
 fn held_out_distances(
     entry: &ReferenceEntry,
     model: &dyn ReferenceModel,
-    known: &[&Features],
-    of: &[usize],
-    photos: &[Features],
+    (known, owners): (&[&Features], &[usize]),
+    (photos, of): (&[Features], &[usize]),
     options: FitOptions,
 ) -> Result<Vec<Distances>> {
-    let groups = known.len().min(GROUPS);
+    let groups = owners.iter().max().map_or(0, |last| last + 1).min(GROUPS);
     let mut distances = vec![None; photos.len()];
     for group in 0..groups {
         let rest: Vec<&Features> = known
             .iter()
-            .enumerate()
-            .filter(|(i, _)| i % groups != group)
-            .map(|(_, p)| *p)
+            .zip(owners)
+            .filter(|(_, owner)| *owner % groups != group)
+            .map(|(photo, _)| *photo)
             .collect();
-        let without = match model.without(&|i| i % groups == group)? {
+        let without = match model.without(&|i| owners[i] % groups == group)? {
             None if rest.is_empty() => None,
             None => Some((entry.fit)(&rest, FitOptions { progress: &|_| {}, ..options })?),
             found => found,

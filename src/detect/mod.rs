@@ -1,6 +1,7 @@
 //! From features and prompts to an anomaly map and a score.
 
 mod april_gan;
+mod clip_ad;
 mod combined;
 mod explain;
 mod few_shot;
@@ -22,10 +23,11 @@ pub(crate) use finding::{Outcome, Square};
 
 pub use april_gan::AprilGan;
 pub(crate) use april_gan::layer_weights;
+pub use clip_ad::ClipAd;
 pub(crate) use combined::Combined;
 pub use explain::{Effect, Explanation, PromptPart};
 pub use few_shot::FewShotMethod;
-pub(crate) use few_shot::{FittedFewShot, HeldOutScore, Variant};
+pub(crate) use few_shot::{FittedFewShot, HeldOutScore, Known, Variant};
 pub use finding::{AnomalyMap, Finding, Ignored, KindResult};
 pub use fused::Fused;
 pub(crate) use fused::spread;
@@ -151,6 +153,13 @@ pub const METHODS: &[MethodEntry] = &[
         make: |parts| Ok(Box::new(AprilGan::new(parts.adapter(AprilGan::NAME)?))),
     },
     MethodEntry {
+        name: ClipAd::NAME,
+        about: "CLIP-AD: compares prompts with single patches, without trained layers, in one pass of the model",
+        prompts: "clip-ad",
+        takes_adapter: false,
+        make: |_| Ok(Box::new(ClipAd::default())),
+    },
+    MethodEntry {
         name: Fused::NAME,
         about: "Both, with equal weight",
         prompts: "winclip",
@@ -194,8 +203,8 @@ impl MethodEntry {
 /// The image side of a model. It is a trait so that tests can replace the model.
 trait Encoder: Send + Sync {
     fn prepare(&self, photo: &Photo, fit: Fit) -> Prepared;
-    fn encode(&self, pixels: &[f32], taps: &Taps) -> Result<Features>;
-    /// Width of the patch tokens.
+    fn encode(&self, prepared: &Prepared, taps: &Taps) -> Result<Features>;
+    /// Width of the widest patch tokens.
     fn width(&self) -> usize;
 }
 
@@ -203,11 +212,11 @@ impl Encoder for Clip {
     fn prepare(&self, photo: &Photo, fit: Fit) -> Prepared {
         Clip::prepare(self, photo, fit)
     }
-    fn encode(&self, pixels: &[f32], taps: &Taps) -> Result<Features> {
-        self.encode_image(pixels, taps)
+    fn encode(&self, prepared: &Prepared, taps: &Taps) -> Result<Features> {
+        Clip::encode(self, prepared, taps)
     }
     fn width(&self) -> usize {
-        self.shape().width
+        self.shape().width.max(self.compared_shape().width)
     }
 }
 
@@ -283,7 +292,7 @@ impl Detector {
     /// # Errors
     /// [`Error::Setting`] if the model's input is too small for the method's windows.
     pub fn encode(&self, prepared: &Prepared) -> Result<EncodedPhoto> {
-        let features = self.encoder.encode(&prepared.pixels, &self.method.taps())?;
+        let features = self.encoder.encode(prepared, &self.method.taps())?;
         Ok(EncodedPhoto { features: self.method.project(features)?, placement: prepared.placement })
     }
 
@@ -365,7 +374,7 @@ mod tests {
             photo.prepare(60, fit, &Normalisation::default())
         }
 
-        fn encode(&self, _: &[f32], taps: &Taps) -> Result<Features> {
+        fn encode(&self, _: &Prepared, taps: &Taps) -> Result<Features> {
             let grid = 6;
             let windows = taps.windows.iter().map(|&side| {
                 let n = grid - side + 1;
@@ -384,6 +393,8 @@ mod tests {
                 blocks: vec![],
                 patches: None,
                 trunk: None,
+                v_v: vec![],
+                reference: None,
                 grid,
                 size: 60,
             })

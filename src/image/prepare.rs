@@ -56,6 +56,8 @@ impl Default for Normalisation {
 pub struct Prepared {
     /// `[3, size, size]`: red, green, blue planes, normalised.
     pub pixels: Vec<f32>,
+    /// The same square as input of the reference model, if there is one: at its own size, with its own normalisation.
+    pub reference: Option<Vec<f32>>,
     /// Where the square lies on the photo.
     pub placement: Placement,
 }
@@ -63,10 +65,19 @@ pub struct Prepared {
 impl Prepared {
     /// Fills the pixels outside a region, `[size, size]`, with the mean colour.
     pub(crate) fn blank_outside(&mut self, region: &[bool]) {
-        for plane in self.pixels.chunks_exact_mut(region.len()) {
-            let outside = plane.iter_mut().zip(region).filter(|(_, inside)| !**inside);
-            outside.for_each(|(value, _)| *value = 0.0);
+        blank(&mut self.pixels, region);
+        if let Some(pixels) = &mut self.reference {
+            let (own, size) = (region.len().isqrt(), (pixels.len() / 3).isqrt());
+            let inside = |i: usize| region[(i / size * own / size) * own + i % size * own / size];
+            blank(pixels, &(0..size * size).map(inside).collect::<Vec<_>>());
         }
+    }
+}
+
+fn blank(pixels: &mut [f32], region: &[bool]) {
+    for plane in pixels.chunks_exact_mut(region.len()) {
+        let outside = plane.iter_mut().zip(region).filter(|(_, inside)| !**inside);
+        outside.for_each(|(value, _)| *value = 0.0);
     }
 }
 
@@ -252,7 +263,7 @@ impl Photo {
                 }
             }
         }
-        Prepared { pixels, placement }
+        Prepared { pixels, reference: None, placement }
     }
 
     /// Joins four photos into a 2x2 mosaic, each at the size of the first.

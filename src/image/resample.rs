@@ -176,16 +176,20 @@ fn resize_rows(rgb: &[u8], width: usize, taps: &[(usize, Vec<i32>)]) -> Vec<u8> 
     out
 }
 
-/// Resizes a square table `[from, from, width]` to `[to, to, width]` with the same kernel. This equals PyTorch's
-/// `interpolate(mode="bicubic", antialias=True, align_corners=False)`. open_clip resizes position embeddings in this
-/// way.
-pub(crate) fn resample_table(table: &[f32], from: usize, to: usize, width: usize) -> Vec<f32> {
-    let taps = taps(Filter::Bicubic, from, to, 0..to);
+/// Resizes a table `[rows, columns, width]` with the same kernel. `from` and `to`: rows and columns. This equals PyTorch's
+/// `interpolate(mode="bicubic", antialias=True, align_corners=False)`. open_clip, and DINOv2 with registers, resize
+/// position embeddings in this way.
+pub(crate) fn resample_rows(
+    table: &[f32],
+    from: (usize, usize),
+    to: (usize, usize),
+    width: usize,
+) -> Vec<f32> {
     // Each pass resamples the first axis of [from, rest] and moves it to the end. Two passes restore the order of the
     // axes.
-    let pass = |input: &[f32], rest: usize| -> Vec<f32> {
+    let pass = |input: &[f32], (from, to): (usize, usize), rest: usize| -> Vec<f32> {
         let mut out = vec![0f32; to * rest * width];
-        for (i, t) in taps.iter().enumerate() {
+        for (i, t) in taps(Filter::Bicubic, from, to, 0..to).iter().enumerate() {
             for (x, &w) in t.weights.iter().enumerate() {
                 for r in 0..rest {
                     let source = &input[((t.start + x) * rest + r) * width..][..width];
@@ -198,7 +202,7 @@ pub(crate) fn resample_table(table: &[f32], from: usize, to: usize, width: usize
         }
         out
     };
-    pass(&pass(table, from), to)
+    pass(&pass(table, (from.0, to.0), from.1), (from.1, to.1), to.0)
 }
 
 #[cfg(test)]

@@ -83,16 +83,17 @@ impl MutualScorer {
         product: Product,
         options: MutualOptions,
     ) -> Result<Self> {
-        let default = || Layers::quarters(clip.shape());
+        let default = || Layers::quarters(clip.compared_shape());
         let layers = options.layers.clone().unwrap_or_else(default);
         layers.check("blocks", &clip)?;
         let prompts: Arc<dyn Method> =
             if options.has_prompts(&product) { method.into() } else { Arc::new(NoPrompts) };
-        let combined = Combined { prompts, other: layers.taps() };
+        let by_reference_model = clip.reference().is_some();
+        let combined = Combined { prompts, other: layers.taps(), by_reference_model };
         clip.check(&combined.taps())?;
-        let grid = clip.grid();
+        let (grid, compared) = (clip.grid(), clip.compared_sides().1);
         let comparison = |musc: MuscOptions, finer: usize| -> Result<_> {
-            let places = places_in(&options, grid).at(grid, grid * finer);
+            let places = places_in(&options, grid).at(grid, compared * finer);
             Ok((Musc::new(musc)?.within(places.clone()), places))
         };
         let mut comparisons = Vec::new();

@@ -12,7 +12,7 @@ use rayon::prelude::*;
 
 use super::quantised::{self, Quantised};
 use super::tile::{fill_strips, multiply_tile, pack, panel_width, with_tile};
-use super::{Activation, LayerNorm, Map, Precision, cpu_slice, vectorised};
+use super::{Activation, LayerNorm, Map, Precision, cpu_slice, exp, vectorised};
 
 /// Number of rows of one task. With 900 columns they fit into the second-level cache.
 const BLOCK_ROWS: usize = 96;
@@ -186,8 +186,47 @@ struct Product {
 pub(crate) struct Mlp {
     pub norm: LayerNorm,
     pub inner: Linear,
-    pub activation: Activation,
+    pub hidden: Hidden,
     pub outer: Linear,
+}
+
+/// What stands between the two layers of an MLP.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Hidden {
+    Activation(Activation),
+    /// `silu(a) * b`: the first half of the layer, times its second half (Shazeer 2020, arXiv 2002.05202).
+    SwiGlu,
+}
+
+impl Hidden {
+    /// On `[rows, outputs]`. The gate halves the outputs.
+    fn on_rows(self, values: &mut Vec<f32>, outputs: usize) {
+        match self {
+            Hidden::Activation(activation) => activation.on_slice(values),
+            Hidden::SwiGlu => {
+                let (rows, half) = (values.len() / outputs, outputs / 2);
+                for row in 0..rows {
+                    for j in 0..half {
+                        let (gate, value) =
+                            (values[row * outputs + j], values[row * outputs + half + j]);
+                        // Everything before this place was read.
+                        values[row * half + j] = gate / (1.0 + exp(-gate)) * value;
+                    }
+                }
+                values.truncate(rows * half);
+            }
+        }
+    }
+
+    fn on_tensor(self, x: &Tensor) -> Result<Tensor> {
+        match self {
+            Hidden::Activation(activation) => activation.on_tensor(x),
+            Hidden::SwiGlu => {
+                let half = x.dim(1)? / 2;
+                x.narrow(1, 0, half)?.silu()? * x.narrow(1, half, half)?
+            }
+        }
+    }
 }
 
 impl Mlp {
@@ -195,7 +234,7 @@ impl Mlp {
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
         if !x.device().is_cpu() {
             let hidden = self.inner.on_device(&self.norm.forward(x)?)?;
-            return self.outer.on_device(&self.activation.on_tensor(&hidden)?)? + x;
+            return self.outer.on_device(&self.hidden.on_tensor(&hidden)?)? + x;
         }
         let norm = self.norm.on_cpu()?;
         self.outer.by_blocks(
@@ -209,7 +248,7 @@ impl Mlp {
                 hidden.clear();
                 hidden.resize(rows * self.inner.outputs, 0.0);
                 self.inner.add_block(normed, hidden, product)?;
-                self.activation.on_slice(hidden);
+                self.hidden.on_rows(hidden, self.inner.outputs);
                 out.copy_from_slice(input);
                 self.outer.add_block(hidden, out, product)
             },
@@ -321,7 +360,7 @@ mod tests {
             let mlp = Mlp {
                 norm: norm.clone(),
                 inner: Linear::new(&inner, None).unwrap(),
-                activation,
+                hidden: Hidden::Activation(activation),
                 outer: Linear::new(&outer, None).unwrap(),
             };
             assert!(largest_difference(&mlp.forward(&x).unwrap(), &expected) < 2e-5);

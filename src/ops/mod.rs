@@ -21,7 +21,7 @@ use rayon::prelude::*;
 
 pub(crate) use attention::{AttentionMask, attention};
 pub(crate) use convolution::{Convolution, Depthwise};
-pub(crate) use linear::{Linear, Mlp};
+pub(crate) use linear::{Hidden, Linear, Mlp};
 pub(crate) use nearest::{Compared, Highest, HighestOfColumns};
 use simd::vectorised;
 pub(crate) use simd::{arithmetic, instructions};

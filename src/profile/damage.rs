@@ -56,33 +56,71 @@ pub(super) struct Damage {
 /// How many copies [`damaged_copies`] makes at most.
 pub(super) const COPIES: usize = 2 * DamageKind::ALL.len();
 
-/// Copies of a photo with every kind of damage that can be drawn on it, each clear and slight.
+/// Copies of a photo with every kind of damage that can be drawn on it, each clear and slight. The damage is drawn on
+/// the input of the reference model, if there is one. `contrast`: what its values are in the other model's.
 pub(super) fn damaged_copies<'a>(
     prepared: &'a Prepared,
-    size: usize,
     region: Option<&'a [bool]>,
+    contrast: [f32; 3],
     seed: u64,
 ) -> impl Iterator<Item = (Prepared, Damage)> + 'a {
+    let pixels = prepared.reference.as_ref().unwrap_or(&prepared.pixels);
+    let size = (pixels.len() / 3).isqrt();
+    let region = region.map(|region| at_size(region, size));
     let each = DamageKind::ALL.into_iter().flat_map(|kind| [(kind, false), (kind, true)]);
     each.enumerate().filter_map(move |(number, (kind, is_slight))| {
-        let (copy, at) = damaged(prepared, size, region, (kind, is_slight), seed ^ number as u64)?;
-        Some((copy, Damage { kind, is_slight, at }))
+        let region = region.as_deref();
+        let seed = seed ^ number as u64;
+        let (drawn, at) = damaged(pixels, size, region, (kind, is_slight), seed)?;
+        Some((with_damage(prepared, drawn, contrast), Damage { kind, is_slight, at }))
     })
+}
+
+/// A square region at another size.
+fn at_size(region: &[bool], size: usize) -> Vec<bool> {
+    let own = region.len().isqrt();
+    let from = |i: usize| (i / size * own / size) * own + i % size * own / size;
+    (0..size * size).map(|i| region[from(i)]).collect()
+}
+
+/// The photo with damaged pixels: of its only input, or of the reference model's. Then the other input changes by the
+/// mean of the change over each of its pixels.
+fn with_damage(prepared: &Prepared, drawn: Vec<f32>, contrast: [f32; 3]) -> Prepared {
+    let placement = prepared.placement;
+    let Some(before) = &prepared.reference else {
+        return Prepared { pixels: drawn, reference: None, placement };
+    };
+    let mut pixels = prepared.pixels.clone();
+    let (size, large) = ((pixels.len() / 3).isqrt(), (drawn.len() / 3).isqrt());
+    let range = |i: usize| i * large / size..((i + 1) * large).div_ceil(size);
+    for (channel, plane) in pixels.chunks_exact_mut(size * size).enumerate() {
+        for (i, value) in plane.iter_mut().enumerate() {
+            let (rows, columns) = (range(i / size), range(i % size));
+            let count = rows.len() * columns.len();
+            let at = rows.flat_map(|row| {
+                let row = (channel * large + row) * large;
+                columns.clone().map(move |column| row + column)
+            });
+            let change: f32 = at.map(|at| drawn[at] - before[at]).sum();
+            *value += contrast[channel] * change / count as f32;
+        }
+    }
+    Prepared { pixels, reference: Some(drawn), placement }
 }
 
 /// Damages a photo and says where. At least half of the damage lies in `region`. None if the photo has no piece that
 /// would change something, such as a part on an empty ground.
 fn damaged(
-    prepared: &Prepared,
+    pixels: &[f32],
     size: usize,
     region: Option<&[bool]>,
     (kind, is_slight): (DamageKind, bool),
     seed: u64,
-) -> Option<(Prepared, Rectangle)> {
+) -> Option<(Vec<f32>, Rectangle)> {
     let mut random = ChaCha8Rng::seed_from_u64(seed);
     let area = Rectangle::around(region, size);
     let mut draw = || {
-        let mut canvas = Canvas::new(&prepared.pixels, size);
+        let mut canvas = Canvas::new(pixels, size);
         let random = &mut random;
         let at = match kind {
             DamageKind::Scratch => Some(canvas.scratch(area, is_slight, random)),
@@ -96,35 +134,43 @@ fn damaged(
         (canvas.share_inside(region) >= 0.5).then_some((canvas.after, at))
     };
     let tries = if region.is_some() { 8 } else { 1 };
-    let (pixels, at) = (0..tries).find_map(|_| draw())?;
-    Some((Prepared { pixels, placement: prepared.placement }, at))
+    (0..tries).find_map(|_| draw())
 }
 
 /// How many copies [`moved_copies`] makes.
 pub(super) const MOVES: usize = 4;
 
-/// Copies of a photo, moved by half a patch in each direction.
+/// Copies of a photo, moved by half a patch in each direction. `patch`: of each input, in pixels.
 pub(super) fn moved_copies(
     prepared: &Prepared,
-    size: usize,
-    grid: usize,
+    patches: [usize; 2],
 ) -> impl Iterator<Item = Prepared> + '_ {
-    let half = (size / grid / 2).max(1) as isize;
-    let moves: [(isize, isize); MOVES] = [(half, 0), (-half, 0), (0, half), (0, -half)];
-    moves.into_iter().map(move |by| moved(prepared, size, by))
+    let moves: [(isize, isize); MOVES] = [(1, 0), (-1, 0), (0, 1), (0, -1)];
+    moves.into_iter().map(move |(x, y)| {
+        let [own, other] = patches.map(|patch| {
+            let half = (patch / 2).max(1) as isize;
+            (x * half, y * half)
+        });
+        Prepared {
+            pixels: moved(&prepared.pixels, own),
+            reference: prepared.reference.as_ref().map(|pixels| moved(pixels, other)),
+            placement: prepared.placement,
+        }
+    })
 }
 
-/// The photo, moved by some pixels. The empty border repeats the edge.
-fn moved(prepared: &Prepared, size: usize, by: (isize, isize)) -> Prepared {
+/// The pixels of a square photo, moved. The empty border repeats the edge.
+fn moved(pixels: &[f32], by: (isize, isize)) -> Vec<f32> {
+    let size = (pixels.len() / 3).isqrt();
     let from = |to: usize, by: isize| (to as isize - by).clamp(0, size as isize - 1) as usize;
-    let mut pixels = Vec::with_capacity(prepared.pixels.len());
-    for plane in prepared.pixels.chunks_exact(size * size) {
+    let mut moved = Vec::with_capacity(pixels.len());
+    for plane in pixels.chunks_exact(size * size) {
         for y in 0..size {
             let row = &plane[from(y, by.1) * size..][..size];
-            pixels.extend((0..size).map(|x| row[from(x, by.0)]));
+            moved.extend((0..size).map(|x| row[from(x, by.0)]));
         }
     }
-    Prepared { pixels, placement: prepared.placement }
+    moved
 }
 
 #[cfg(test)]
@@ -147,9 +193,10 @@ mod tests {
         let area = Rectangle::around(Some(&region), size);
         assert_eq!(area, Rectangle { left: 5, top: 10, width: 30, height: 20 });
         for (seed, kind) in (0..6).flat_map(|seed| DamageKind::ALL.map(|kind| (seed, kind))) {
-            let (damaged, at) = damaged(&noise, size, Some(&region), (kind, seed % 2 == 0), seed)
-                .expect("a change");
-            let changed = |i: &usize| damaged.pixels[*i] != noise.pixels[*i];
+            let (damaged, at) =
+                damaged(&noise.pixels, size, Some(&region), (kind, seed % 2 == 0), seed)
+                    .expect("a change");
+            let changed = |i: &usize| damaged[*i] != noise.pixels[*i];
             let changes: Vec<usize> = (0..size * size).filter(changed).collect();
             assert!(!changes.is_empty(), "{kind:?} {seed}");
             for i in changes {
@@ -158,8 +205,8 @@ mod tests {
                 assert!(near, "{kind:?} {seed}");
             }
         }
-        let moved = moved(&noise, size, (3, -2));
-        assert_eq!(moved.pixels[5 * size + 10], noise.pixels[7 * size + 7]);
+        let moved = moved(&noise.pixels, (3, -2));
+        assert_eq!(moved[5 * size + 10], noise.pixels[7 * size + 7]);
     }
 
     /// Half of the bounding box does not count.
@@ -169,13 +216,33 @@ mod tests {
         let noise = prepared(|x, y| ((x + 60 * y) * 31 % 251) as u8, size);
         let region: Vec<bool> = (0..size * size).map(|i| i % size > i / size).collect();
         for (seed, kind) in (0..6).flat_map(|seed| DamageKind::ALL.map(|kind| (seed, kind))) {
-            let (damaged, _) = damaged(&noise, size, Some(&region), (kind, true), seed).unwrap();
-            let change = |i: usize| (damaged.pixels[i] - noise.pixels[i]).abs();
+            let (damaged, _) =
+                damaged(&noise.pixels, size, Some(&region), (kind, true), seed).unwrap();
+            let change = |i: usize| (damaged[i] - noise.pixels[i]).abs();
             let (all, inside): (f32, f32) = (
                 (0..size * size).map(change).sum(),
                 (0..size * size).filter(|i| region[*i]).map(change).sum(),
             );
             assert!(all > 0.0 && inside > 0.45 * all, "{kind:?} {seed}: {inside} of {all}");
+        }
+    }
+
+    #[test]
+    fn damage_is_the_same_in_both_inputs() {
+        let small = prepared(|_, _| 128, 40);
+        let large = prepared(|_, _| 128, 120).pixels;
+        let both = Prepared { reference: Some(large.clone()), ..small.clone() };
+        for (copy, damage) in damaged_copies(&both, None, [2.0, 1.0, 1.0], 3) {
+            let drawn = copy.reference.unwrap();
+            let change = |after: &[f32], before: &[f32]| -> f32 {
+                after.iter().zip(before).map(|(a, b)| a - b).sum::<f32>() / after.len() as f32
+            };
+            let of = |plane: usize, side: usize| plane * side * side..(plane + 1) * side * side;
+            for (plane, contrast) in [2.0, 1.0, 1.0].into_iter().enumerate() {
+                let in_large = change(&drawn[of(plane, 120)], &large[of(plane, 120)]);
+                let in_small = change(&copy.pixels[of(plane, 40)], &small.pixels[of(plane, 40)]);
+                assert!((in_small - contrast * in_large).abs() < 1e-3, "{damage:?} {plane}");
+            }
         }
     }
 
@@ -188,8 +255,9 @@ mod tests {
         let dark = |pixels: &[f32]| pixels[..size * size].iter().filter(|v| **v < 0.0).count();
         assert_eq!(dark(&photo.pixels), 49);
         let after = |kind, seed| {
-            let (damaged, _) = damaged(&photo, size, None, (kind, false), seed).expect("a part");
-            dark(&damaged.pixels)
+            let (damaged, _) =
+                damaged(&photo.pixels, size, None, (kind, false), seed).expect("a part");
+            dark(&damaged)
         };
         let missing: Vec<usize> = (0..4).map(|seed| after(DamageKind::Missing, seed)).collect();
         assert!(missing.iter().all(|dark| *dark < 40), "{missing:?}");
@@ -198,7 +266,7 @@ mod tests {
         // On an empty ground there is no part.
         let empty = prepared(|_, _| 220, size);
         for kind in DamageKind::ALL {
-            let found = damaged(&empty, size, None, (kind, false), 1);
+            let found = damaged(&empty.pixels, size, None, (kind, false), 1);
             let is_of_parts = kind.name().ends_with(" part");
             assert_eq!(found.is_none(), is_of_parts, "{kind:?}");
         }

@@ -3,13 +3,16 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::augment::Augment;
 use super::damage::{COPIES, Damage, MOVES, damaged_copies, moved_copies};
 use super::readiness::{DamagedCopy, flag_odd, readiness, scale};
-use super::{Calibration, KindAbout, Profile, ProfileAbout, Readiness, ReferenceAbout};
+use super::{
+    Calibration, KindAbout, Profile, ProfileAbout, Readiness, ReferenceAbout, ReferenceModelAbout,
+};
 use crate::adapter::Adapter;
 use crate::clip::{Clip, Features};
 use crate::detect::{
-    Detector, EncodedPhoto, FewShotMethod, FittedFewShot, Fusion, HeldOutScore, Method,
+    Detector, EncodedPhoto, FewShotMethod, FittedFewShot, Fusion, HeldOutScore, Known, Method,
     MethodEntry, MethodInputs, Variant, default_method,
 };
 use crate::error::{Error, Result};
@@ -23,6 +26,12 @@ use crate::reference::{
 /// Number of reference photos that get simulated damage: each gets every kind of it, clear and slight.
 const DAMAGED_PHOTOS: usize = 8;
 
+/// At least so many reference photos are held out, if there are more. Each is compared with all others, so holding out
+/// all of them would take time that grows with their square.
+const HELD_OUT: usize = 128;
+/// The number of held-out photos above the line, at least. It sets how many photos a low false-alarm rate needs.
+const ABOVE_LINE: f64 = 6.0;
+
 /// Options for enrolling a product.
 pub struct EnrollOptions<'a> {
     /// The method that compares with prompts.
@@ -33,6 +42,8 @@ pub struct EnrollOptions<'a> {
     pub references: &'static ReferenceEntry,
     /// The layers whose patches the reference method compares. None: the default layers of the method.
     pub layers: Option<Layers>,
+    /// Photos are also compared with these copies of the references.
+    pub augment: &'a [Augment],
     /// How photos are made square.
     pub fit: Fit,
     /// The number of bits that the camera uses in 16-bit files.
@@ -81,6 +92,7 @@ impl Default for EnrollOptions<'_> {
             inputs: MethodInputs::default(),
             references: &REFERENCE_METHODS[0],
             layers: None,
+            augment: &[],
             fit: Fit::default(),
             depth: BitDepth::default(),
             prompts: String::new(),
@@ -103,8 +115,12 @@ impl EnrollOptions<'_> {
             let setting = format!("false-alarm {}", self.false_alarm);
             return Err(Error::setting(setting, "give a share between 0 and 1, such as 0.05"));
         }
+        if self.region.is_some() && self.augment.contains(&Augment::Rotate) {
+            let why = "rotated parts leave the region of interest; leave one of the two out";
+            return Err(Error::setting("augment rotate", why));
+        }
         let Some(layers) = &self.layers else {
-            return Ok(self.references.default_layers(clip.shape()));
+            return Ok(self.references.default_layers(clip.compared_shape()));
         };
         if !self.references.takes_blocks {
             let why = format!("reference method {} takes none", self.references.name);
@@ -129,7 +145,8 @@ pub fn enroll(
 ) -> Result<Enrolled> {
     let layers = options.check(&clip)?;
     let prompts = options.method.make(&options.inputs)?;
-    let pair = FewShotMethod::new(prompts, options.references, layers.clone());
+    let pair = FewShotMethod::new(prompts, options.references, layers.clone())
+        .by_reference_model(clip.reference().is_some())?;
     clip.check(&pair.taps())?;
     let mut enrolment = Enrolment::begin(clip.clone(), &pair, photos.references, options)?;
     let (references, calibration) = enrolment.read(photos);
@@ -142,10 +159,13 @@ pub fn enroll(
         progress: &|share| (options.progress)(options.references.name, share),
     };
     let features: Vec<&Features> = references.iter().map(|photo| &photo.encoded.features).collect();
-    let (method, held_out) = FittedFewShot::fit(pair, &features, &variants, &product, fit)?;
+    let held_out = HELD_OUT.max((ABOVE_LINE / options.false_alarm).ceil() as usize);
+    let copies = copies_of(&references);
+    let known = Known { photos: &features, copies: &copies, held_out };
+    let (method, held_out) = FittedFewShot::fit(pair, known, &variants, &product, fit)?;
     let (fusion, tensors) = (method.fusion.clone(), method.tensors()?);
     let reference_factors = method.factors();
-    let (held_out, damaged) = held_out.split_at(references.len().min(held_out.len()));
+    let (held_out, damaged) = held_out.split_at(held_out.len() - damages.len());
     let damaged: Vec<DamagedCopy> = damages
         .into_iter()
         .zip(damaged)
@@ -160,7 +180,8 @@ pub fn enroll(
     let all: Vec<&HeldOutScore> = held_out.iter().chain(&further).collect();
     let line = Calibration::new(all.iter().map(|held| held.score).collect());
     let line = line.threshold(options.false_alarm);
-    let sides = (clip.size(), clip.size() / clip.grid());
+    let (size, grid) = clip.compared_sides();
+    let sides = (size, size / grid);
     let about = ProfileAbout {
         reference_blocks: layers,
         reference_factors,
@@ -193,6 +214,8 @@ impl EnrollOptions<'_> {
             size: clip.size(),
             activation: clip.activation().name().into(),
             precision: clip.precision().name().into(),
+            reference_model: clip.reference().map(ReferenceModelAbout::of),
+            augment: self.augment.iter().map(|augment| augment.name().into()).collect(),
             fit: self.fit,
             bit_depth: self.depth.bits(),
             method: self.method.name.into(),
@@ -215,7 +238,7 @@ impl EnrollOptions<'_> {
     }
 }
 
-/// Stores the score of each reference photo when it is held out. A single one has no score.
+/// Stores the scores of the reference photos that were held out. The others have none.
 fn note_scores(references: &mut [ReferenceAbout], held_out: &[HeldOutScore]) -> Result<()> {
     for (about, held_out) in references.iter_mut().zip(held_out) {
         if !held_out.score.is_finite() {
@@ -283,8 +306,12 @@ impl<'a> Enrolment<'a> {
         (references, calibration)
     }
 
-    /// Encodes a photo. None if it cannot be read.
-    fn encode(&mut self, file: &PhotoFile) -> Result<Option<EncodedReference>> {
+    /// Encodes a photo, and its copies if it is a reference. None if it cannot be read.
+    fn encode(
+        &mut self,
+        file: &PhotoFile,
+        augment: &[Augment],
+    ) -> Result<Option<EncodedReference>> {
         self.done += 1;
         (self.options.progress)("photos of good parts", self.done as f64 / self.total as f64);
         let fits = |photo: Photo| {
@@ -305,7 +332,12 @@ impl<'a> Enrolment<'a> {
         }
         let prepared = self.detector.prepare(&photo);
         let encoded = self.detector.encode(&prepared)?;
-        Ok(Some(EncodedReference { about: file.about(), prepared: Some(prepared), encoded }))
+        let copies = augment.iter().flat_map(|augment| augment.copies(&photo));
+        let copies = copies
+            .map(|copy| Ok(self.detector.encode(&self.detector.prepare(&copy))?.features))
+            .collect::<Result<_>>()?;
+        let prepared = Some(prepared);
+        Ok(Some(EncodedReference { about: file.about(), prepared, encoded, copies }))
     }
 
     /// Encodes all references that can be read. Some of them, evenly spread, will get simulated damage. Only these keep
@@ -316,7 +348,7 @@ impl<'a> Enrolment<'a> {
             |i: usize| i == 0 || i * DAMAGED_PHOTOS / many != (i - 1) * DAMAGED_PHOTOS / many;
         let mut references = Vec::new();
         for file in files {
-            let Some(mut photo) = self.encode(file)? else { continue };
+            let Some(mut photo) = self.encode(file, self.options.augment)? else { continue };
             if !is_damaged(references.len()) {
                 photo.prepared = None;
             }
@@ -332,7 +364,9 @@ impl<'a> Enrolment<'a> {
 
     /// References with simulated damage, and what the damage is. For a single reference, moved copies of it.
     fn variants(&self, references: &[EncodedReference]) -> Result<(Vec<Variant>, Vec<Damage>)> {
-        let (size, grid) = (self.clip.size(), self.clip.grid());
+        let (own, compared) = ((self.clip.size(), self.clip.grid()), self.clip.compared_sides());
+        let patches = [own, compared].map(|(size, grid)| size / grid);
+        let contrast = self.clip.reference_contrast();
         let pixels = self.region.as_ref().map(|region| &*region.pixels);
         let kept = references.iter().enumerate();
         let kept = kept.filter_map(|(of, photo)| Some((of, photo, photo.prepared.as_ref()?)));
@@ -345,13 +379,13 @@ impl<'a> Enrolment<'a> {
         };
         for (of, photo, prepared) in kept.clone() {
             if references.len() == 1 {
-                moved_copies(prepared, size, grid).try_for_each(|copy| encode(of, copy, MOVES))?;
+                moved_copies(prepared, patches).try_for_each(|copy| encode(of, copy, MOVES))?;
             } else if self.options.simulates_damage {
                 // The seed comes from the photo itself, so other photos do not change its damage.
                 let own = u64::from_str_radix(&photo.about.sha256[..15], 16).unwrap_or(0);
                 let total = kept.clone().count() * COPIES;
                 let seed = self.options.seed ^ own;
-                for (copy, damage) in damaged_copies(prepared, size, pixels, seed) {
+                for (copy, damage) in damaged_copies(prepared, pixels, contrast, seed) {
                     encode(of, copy, total)?;
                     damages.push(damage);
                 }
@@ -369,7 +403,7 @@ impl<'a> Enrolment<'a> {
     ) -> Result<(Vec<ReferenceAbout>, Vec<HeldOutScore>)> {
         let mut scored = Vec::new();
         for file in files {
-            let Some(mut photo) = self.encode(file)? else { continue };
+            let Some(mut photo) = self.encode(file, &[])? else { continue };
             let outcome = method.outcome(&photo.encoded, product)?;
             let score = HeldOutScore::new(&outcome, &self.places, self.clip.grid());
             photo.about.score = Some(score.score);
@@ -390,6 +424,20 @@ struct EncodedReference {
     /// Only for photos that get simulated damage.
     prepared: Option<Prepared>,
     encoded: EncodedPhoto,
+    /// The features of its copies.
+    copies: Vec<Features>,
+}
+
+/// The copies of all references.
+fn copies_of(references: &[EncodedReference]) -> Vec<Variant> {
+    let of = |(of, photo): (usize, &EncodedReference)| {
+        photo
+            .copies
+            .iter()
+            .map(move |features| Variant { of, features: features.clone() })
+            .collect()
+    };
+    references.iter().enumerate().flat_map(|pair| -> Vec<Variant> { of(pair) }).collect()
 }
 
 impl PhotoFile {

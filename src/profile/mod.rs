@@ -1,6 +1,7 @@
 //! The product file, or profile: everything that is needed to score photos of one product, and the line between ok and
 //! ng.
 
+mod augment;
 mod canvas;
 mod damage;
 mod decision;
@@ -18,6 +19,7 @@ use crate::adapter::Adapter;
 use crate::clip::Clip;
 use crate::detect::{AnomalyMap, Detector, FewShotMethod};
 use crate::detect::{FittedFewShot, Fusion};
+use crate::dino::Dino;
 use crate::error::{Error, Result};
 use crate::image::{BitDepth, Fit};
 use crate::ops::{Activation, Precision};
@@ -25,6 +27,7 @@ use crate::prompt::Product;
 use crate::prompt::{Prompt, Role};
 use crate::reference::{Layers, Places, RegionAbout, places_of};
 
+pub use augment::Augment;
 pub use decision::{Calibration, Decision};
 pub use enroll::{EnrollOptions, EnrollPhotos, Enrolled, enroll};
 
@@ -62,6 +65,12 @@ pub struct ProfileAbout {
     /// How the model multiplied. Without it in the file: `f32`.
     #[serde(default = "f32_name")]
     pub precision: String,
+    /// The model that compares photos with the references. None: the model itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reference_model: Option<ReferenceModelAbout>,
+    /// The copies of the references that photos are also compared with.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub augment: Vec<String>,
     /// How photos are made square.
     pub fit: Fit,
     /// The number of bits that the camera uses in 16-bit files.
@@ -100,6 +109,24 @@ pub struct ProfileAbout {
     /// How scores by prompts and by references are joined.
     #[serde(rename = "rule")]
     fusion: Fusion,
+}
+
+/// The reference model of a profile.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ReferenceModelAbout {
+    /// Its name as it was given.
+    pub name: String,
+    /// SHA-256 of its weights.
+    pub sha256: String,
+    /// Side of its square input, in pixels.
+    pub size: usize,
+}
+
+impl ReferenceModelAbout {
+    /// Describes an open model.
+    pub fn of(dino: &Dino) -> Self {
+        Self { name: dino.name().into(), sha256: dino.sha256().into(), size: dino.size() }
+    }
 }
 
 /// The prompts of one kind.
@@ -257,6 +284,7 @@ impl Profile {
                 clip.precision().name()
             ));
         }
+        self.check_reference_model(&clip)?;
         let places = self.region.as_ref().map_or(Places::default(), |r| places_of(r, clip.grid()));
         let fusion = about.fusion.clone();
         let factors = &about.reference_factors;
@@ -265,11 +293,30 @@ impl Profile {
         Ok(Detector::with(clip, Box::new(method), about.fit).with_region(self.region.clone()))
     }
 
+    fn check_reference_model(&self, clip: &Clip) -> Result<()> {
+        let (made, open) = (&self.about.reference_model, clip.reference());
+        let key = |about: &ReferenceModelAbout| (about.sha256.clone(), about.size);
+        let found = open.map(ReferenceModelAbout::of);
+        if made.as_ref().map(key) == found.as_ref().map(key) {
+            return Ok(());
+        }
+        let named = |about: &Option<ReferenceModelAbout>| match about {
+            Some(ReferenceModelAbout { name, sha256, size }) => {
+                format!("reference model {name} (weights {}) at {size} pixels", short(sha256))
+            }
+            None => "no reference model".into(),
+        };
+        let (made, found) = (named(made), named(&found));
+        let why = format!("was made with {made}; {found} is open: use that model or enroll again");
+        Err(Error::profile(&self.file, why))
+    }
+
     fn pair(&self) -> Result<FewShotMethod> {
         let inputs = crate::detect::MethodInputs { adapter: self.adapter.clone() };
         let prompts = crate::detect::method(&self.about.method)?.make(&inputs)?;
         let references = crate::reference::reference_method(&self.about.reference_method)?;
-        Ok(FewShotMethod::new(prompts, references, self.about.reference_blocks.clone()))
+        FewShotMethod::new(prompts, references, self.about.reference_blocks.clone())
+            .by_reference_model(self.about.reference_model.is_some())
     }
 }
 

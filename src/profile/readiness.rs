@@ -15,10 +15,11 @@ pub(super) fn flag_odd(references: &mut [ReferenceAbout], rule: &Fusion) {
         return;
     }
     let distance = |score: f32| rule.spread_out(score);
-    let distances: Vec<f32> = references.iter().filter_map(|r| r.score).map(distance).collect();
-    let MedianMad { median, spread } = MedianMad::of(distances.clone());
-    for (reference, distance) in references.iter_mut().zip(distances) {
-        reference.is_odd = distance - median > SPREADS * spread.max(0.02);
+    let distances = references.iter().filter_map(|r| r.score).map(distance).collect();
+    let MedianMad { median, spread } = MedianMad::of(distances);
+    for reference in references {
+        let distance = reference.score.map(distance);
+        reference.is_odd = distance.is_some_and(|d| d - median > SPREADS * spread.max(0.02));
     }
 }
 

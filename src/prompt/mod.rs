@@ -23,9 +23,10 @@ const KIND: &str = "{kind}";
 const MOST_PROMPTS: usize = 8192;
 
 /// The prompt files in the program. The first is the default.
-const EMBEDDED: [(&str, &str); 3] = [
+const EMBEDDED: [(&str, &str); 4] = [
     ("winclip", include_str!("../../prompts/winclip.toml")),
     ("april-gan", include_str!("../../prompts/april_gan.toml")),
+    ("clip-ad", include_str!("../../prompts/clip_ad.toml")),
     ("inspection", include_str!("../../prompts/inspection.toml")),
 ];
 

@@ -18,6 +18,8 @@ pub(super) struct Association {
 }
 
 impl Association {
+    pub const NAME: &str = "winclip";
+
     pub fn fit(references: &[&Features]) -> Result<Self> {
         let patches: Vec<&Tensor> = references.iter().filter_map(|p| p.patches.as_ref()).collect();
         let scale = |i: usize| {
@@ -90,18 +92,10 @@ impl BlockBanks {
 
     /// The same banks without some reference photos. None if no photo is left.
     pub fn leaving_out(&self, left_out: &dyn Fn(usize) -> bool) -> Result<Option<Self>> {
-        let photos = (0..self.photos).filter(|photo| !left_out(*photo)).count();
-        if photos == 0 {
-            return Ok(None);
-        }
-        let banks = self.banks.iter().map(|bank| {
-            let each = bank.rows.dim(0)? / self.photos;
-            let stays = |row: &u32| !left_out(*row as usize / each);
-            let rows: Vec<u32> = (0..(each * self.photos) as u32).filter(stays).collect();
-            let rows = bank.rows.index_select(&Tensor::new(rows, bank.rows.device())?, 0)?;
-            Ok(MemoryBank { rows })
-        });
-        Ok(Some(Self { banks: banks.collect::<Result<_>>()?, photos }))
+        let banks = self.banks.iter().map(|bank| bank.without(self.photos, left_out));
+        let Some(banks) = banks.collect::<Result<Option<Vec<_>>>>()? else { return Ok(None) };
+        let photos = banks.first().map_or(0, |(_, photos)| *photos);
+        Ok(Some(Self { banks: banks.into_iter().map(|(bank, _)| bank).collect(), photos }))
     }
 }
 

@@ -23,6 +23,24 @@ impl MemoryBank {
         Ok(Self { rows: unit_rows(&Tensor::cat(photos, 0)?)? })
     }
 
+    /// The same bank without some of its `photos`, and the number of those that are left. Each photo has the same number
+    /// of rows. None if no photo is left.
+    pub fn without(
+        &self,
+        photos: usize,
+        left_out: &dyn Fn(usize) -> bool,
+    ) -> Result<Option<(Self, usize)>> {
+        let left = (0..photos).filter(|photo| !left_out(*photo)).count();
+        if left == 0 {
+            return Ok(None);
+        }
+        let each = self.rows.dim(0)? / photos;
+        let stays = |row: &u32| !left_out(*row as usize / each);
+        let rows: Vec<u32> = (0..(each * photos) as u32).filter(stays).collect();
+        let rows = self.rows.index_select(&Tensor::new(rows, self.rows.device())?, 0)?;
+        Ok(Some((Self { rows }, left)))
+    }
+
     /// For each row of `places`, `[places, width]`, the cosine distance to the nearest row of the bank: 0..2.
     pub fn distances(&self, places: &Tensor) -> Result<Vec<f32>> {
         let places = unit_rows(&places.to_device(self.rows.device())?)?;

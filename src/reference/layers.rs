@@ -84,10 +84,11 @@ impl Layers {
 
     /// Refuses layers that the model does not have, and no layers at all. `setting`: where they were asked for.
     pub(crate) fn check(&self, setting: &str, clip: &Clip) -> Result<()> {
-        let shape = clip.shape();
+        let shape = clip.compared_shape();
+        let name = clip.reference().map_or(clip.name(), |dino| dino.name());
         let is_block = |block: &usize| (1..=shape.blocks).contains(block);
         let why = if self.trunk && shape.trunk.is_none() {
-            format!("model {} has no trunk; give numbers of blocks", clip.name())
+            format!("model {name} has no trunk; give numbers of blocks")
         } else if self.is_empty() || !self.blocks.iter().all(is_block) {
             format!("give blocks of the model, from 1 to {}", shape.blocks)
         } else {

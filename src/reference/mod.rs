@@ -1,6 +1,7 @@
 //! Reference photos as features. A photo is compared with them, besides the prompts. All methods use the frozen
 //! features of the image tower. None of them trains it.
 
+mod anomaly_dino;
 mod association;
 mod bank;
 mod components;
@@ -14,15 +15,17 @@ mod patchcore;
 mod region;
 mod shape;
 mod spade;
+mod subspace;
 
 use std::collections::BTreeMap;
 
 use candle_core::{Device, Tensor};
 use rayon::prelude::*;
 
-use crate::clip::{Features, Shape, Taps};
+use crate::clip::{Clip, Features, Shape, Taps};
 use crate::error::{Error, Result};
 use crate::ops::cpu_slice;
+use anomaly_dino::AnomalyDino;
 use association::{Association, BlockBanks};
 use components::Components;
 pub(crate) use coreset::spread_out;
@@ -32,13 +35,14 @@ use gaussian::Gaussians;
 pub use layers::Layers;
 pub(crate) use layers::{FINER, trunk_features};
 pub(crate) use musc::MuscPatches;
-pub use musc::{Musc, MuscOptions, rescored};
+pub use musc::{Musc, MuscOptions, Ranks, rescored};
 use padim::Padim;
 use patchcore::PatchCore;
 pub(crate) use region::places_of;
 pub use region::{Region, RegionAbout};
 pub use shape::{Length, RegionShape};
 use spade::Spade;
+use subspace::Subspace;
 
 /// What a method stores about reference photos.
 pub(crate) trait ReferenceModel: Send + Sync {
@@ -91,7 +95,7 @@ pub struct ReferenceEntry {
 /// All methods that compare a photo with reference photos.
 pub const REFERENCE_METHODS: &[ReferenceEntry] = &[
     ReferenceEntry {
-        name: "winclip",
+        name: Association::NAME,
         about: "nearest patch and nearest windows of 2x2 and 3x3 patches, by cosine",
         source: "Jeong et al. 2023, arXiv 2303.14814, section 4.3",
         takes_blocks: false,
@@ -145,6 +149,33 @@ pub const REFERENCE_METHODS: &[ReferenceEntry] = &[
         from_tensors: |tensors| Ok(Box::new(PatchCore::from_tensors(tensors)?)),
     },
     ReferenceEntry {
+        name: "anomaly-dino",
+        about: "nearest patch after the last norm, by cosine; the score is the mean of the farthest patches",
+        source: "Damm et al. 2025, arXiv 2405.14529",
+        takes_blocks: false,
+        by_peak: false,
+        fit: |references, options| Ok(Box::new(AnomalyDino::fit(references, options, false)?)),
+        from_tensors: |tensors| Ok(Box::new(AnomalyDino::from_tensors(tensors, false)?)),
+    },
+    ReferenceEntry {
+        name: AnomalyDino::MASKED,
+        about: "the same without the ground around a centred part, for DINOv2's patches",
+        source: "Damm et al. 2025, arXiv 2405.14529, section 3.2",
+        takes_blocks: false,
+        by_peak: false,
+        fit: |references, options| Ok(Box::new(AnomalyDino::fit(references, options, true)?)),
+        from_tensors: |tensors| Ok(Box::new(AnomalyDino::from_tensors(tensors, true)?)),
+    },
+    ReferenceEntry {
+        name: "subspace",
+        about: "what sticks out of the subspace of good patches: a small profile",
+        source: "Lendering et al. 2026 (SubspaceAD), arXiv 2602.23013",
+        takes_blocks: true,
+        by_peak: false,
+        fit: |references, options| Ok(Box::new(Subspace::fit(references, options)?)),
+        from_tensors: |tensors| Ok(Box::new(Subspace::from_tensors(tensors)?)),
+    },
+    ReferenceEntry {
         name: "components",
         about: "counts and positions of components, and the nearest patch: for missing, extra and moved parts",
         source: "after Kim et al. 2024 (PSAD), arXiv 2312.13783",
@@ -168,12 +199,31 @@ pub fn reference_method(name: &str) -> Result<&'static ReferenceEntry> {
 }
 
 impl ReferenceEntry {
+    /// Whether the method can be used with this model.
+    pub fn fits(&self, clip: &Clip) -> bool {
+        self.refusal(clip.reference().is_some()).is_none()
+    }
+
+    /// Why the method cannot be used with a reference model, or without one.
+    pub(crate) fn refusal(&self, has_reference_model: bool) -> Option<&'static str> {
+        match has_reference_model {
+            true if self.name == Association::NAME => {
+                Some("compares windows, which a reference model has not; take another")
+            }
+            false if self.name == AnomalyDino::MASKED => {
+                Some("is for the patches of DINOv2; give it as the reference model")
+            }
+            _ => None,
+        }
+    }
+
     /// The features that the method needs from the image tower. `layers`: it compares the patches of these layers.
     pub(crate) fn taps(&self, layers: &Layers) -> Taps {
         if self.takes_blocks {
             layers.taps()
         } else {
-            Taps { windows: WINDOWS.to_vec(), patches: true, ..Taps::default() }
+            let windows = if self.name == Association::NAME { &WINDOWS[..] } else { &[] };
+            Taps { windows: windows.to_vec(), patches: true, ..Taps::default() }
         }
     }
 
@@ -296,6 +346,8 @@ pub(crate) mod tests {
             blocks: vec![block],
             patches: None,
             trunk: None,
+            v_v: vec![],
+            reference: None,
             grid,
             size: grid * 16,
         }
@@ -322,7 +374,12 @@ pub(crate) mod tests {
                 state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
                 (state >> 40) as f32 / (1u64 << 24) as f32 - 0.5
             };
-            let rows: Vec<Vec<f32>> = (0..25).map(|_| (0..6).map(|_| next()).collect()).collect();
+            // Two channels hardly change within a photo.
+            let mut value = |channel: usize| match channel {
+                0..4 => next(),
+                _ => 0.02 * next() + seed as f32 / 10.0,
+            };
+            let rows: Vec<Vec<f32>> = (0..25).map(|_| (0..6).map(&mut value).collect()).collect();
             let mut photo = photo(5, &rows);
             photo.patches = Some(photo.blocks[0].narrow(0, 1, 25).unwrap());
             let window = |n| photo.blocks[0].narrow(0, 1, n).unwrap();

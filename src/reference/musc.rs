@@ -12,8 +12,6 @@ use crate::clip::Features;
 use crate::error::{Error, Result};
 use crate::ops::{cpu_slice, unit_rows};
 
-/// The share of the other photos that must have a similar patch: the paper's interval of 30 % (section 3.2).
-const SHARE: f64 = 0.3;
 /// If the patches to compare with need more bytes than this, they are kept in half precision.
 const BUDGET: usize = 1 << 30;
 
@@ -27,11 +25,43 @@ pub struct MuscOptions {
     pub max_neighbors: usize,
     /// Compare a patch only with patches at most this many cells of the grid away. Use it for aligned parts.
     pub align: Option<usize>,
+    /// Which of the other photos judge a patch.
+    pub ranks: Ranks,
 }
 
 impl Default for MuscOptions {
     fn default() -> Self {
-        Self { degrees: vec![1, 3, 5], max_neighbors: 24, align: None }
+        Self { degrees: vec![1, 3, 5], max_neighbors: 24, align: None, ranks: Ranks::MUSC }
+    }
+}
+
+/// The other photos that judge a patch: a part of them, ordered by the distance of their nearest patch. The mean of
+/// these distances is the patch's score.
+#[derive(Clone, Copy, Debug, PartialEq, serde::Serialize)]
+#[serde(into = "[f64; 2]")]
+pub struct Ranks {
+    /// Where the part begins and ends, 0..1.
+    from: f64,
+    to: f64,
+}
+
+impl Ranks {
+    /// The nearest 30 % (MuSc, section 3.2). A defect that looks alike on more photos counts as normal.
+    pub const MUSC: Self = Self { from: 0.0, to: 0.3 };
+    /// From 20 to 50 %: a defect that looks alike on up to 20 % of the photos is seen in full. So is a harmless variant
+    /// that so few photos share. The numbers were chosen on generated photos (`docs/measured.md`).
+    pub const REPEATS: Self = Self { from: 0.2, to: 0.5 };
+
+    /// The part of so many photos.
+    fn of(self, others: usize) -> Range<usize> {
+        let at = |share: f64| (share * others as f64) as usize;
+        at(self.from)..at(self.to).max(at(self.from) + 1)
+    }
+}
+
+impl From<Ranks> for [f64; 2] {
+    fn from(Ranks { from, to }: Ranks) -> Self {
+        [from, to]
     }
 }
 
@@ -105,11 +135,12 @@ struct Member {
 }
 
 impl Member {
-    /// Computes the mean of the `keep` lowest distances, and drops the patches.
-    fn close(&mut self, keep: usize) {
+    /// Computes the mean of a part of the lowest distances, and drops the patches.
+    fn close(&mut self, part: Range<usize>) {
         let sets = std::mem::take(&mut self.lowest);
         let mean = |lowest: &Vec<f32>| {
-            let lowest = &lowest[..keep.min(lowest.len())];
+            let end = part.end.min(lowest.len());
+            let lowest = &lowest[part.start.min(end.saturating_sub(1))..end];
             lowest.iter().map(|d| f64::from(*d)).sum::<f64>() / lowest.len() as f64
         };
         let patch =
@@ -186,7 +217,7 @@ impl Musc {
         self.note(new, others, found);
         // The first `half` photos stay open: `finish` compares them with the last photos.
         if let Some(old) = new.checked_sub(half).filter(|old| *old >= half) {
-            self.members[old].close(keep(2 * half));
+            self.members[old].close(self.options.ranks.of(2 * half));
         }
         Ok(())
     }
@@ -207,10 +238,10 @@ impl Musc {
             let found = self.compare(&self.members[first].sets, others.clone())?;
             self.note(first, others, found);
         }
-        let others = (2 * half).min(count - 1);
+        let part = self.options.ranks.of((2 * half).min(count - 1));
         let distances = self.members.into_iter().map(|mut member| {
             if member.map.is_empty() {
-                member.close(keep(others));
+                member.close(part.clone());
             }
             let mut map = member.map;
             let patches = map.iter_mut().enumerate();
@@ -252,7 +283,7 @@ impl Musc {
 
     /// Stores the distances on both sides.
     fn note(&mut self, one: usize, others: Range<usize>, found: Vec<Vec<BothWays>>) {
-        let keep = keep(2 * self.half());
+        let keep = self.options.ranks.of(2 * self.half()).end;
         for (other, found) in others.zip(found) {
             for (set, (from_one, from_other)) in found.into_iter().enumerate() {
                 insert(&mut self.members[one].lowest[set], &from_one, keep);
@@ -264,11 +295,6 @@ impl Musc {
 
 /// Distances of one photo's patches to another photo, and in the other direction.
 type BothWays = (Vec<f32>, Vec<f32>);
-
-/// How many of the distances to this many photos count.
-fn keep(others: usize) -> usize {
-    ((SHARE * others as f64) as usize).max(1)
-}
 
 /// Inserts each patch's new distance among its `keep` lowest.
 fn insert(lowest: &mut [Vec<f32>], distances: &[f32], keep: usize) {
@@ -359,6 +385,41 @@ crate::error::opaque_debug!(Musc);
 mod tests {
     use super::super::tests::photo;
     use super::*;
+
+    #[test]
+    fn the_ranks_of_musc_are_the_nearest_three_tenths() {
+        let of = |ranks: Ranks| [2, 3, 5, 24, 35].map(|others| ranks.of(others));
+        assert_eq!(of(Ranks::MUSC), [0..1, 0..1, 0..1, 0..7, 0..10]);
+        assert_eq!(of(Ranks::REPEATS), [0..1, 0..1, 1..2, 4..12, 7..17]);
+    }
+
+    /// Seven of twenty photos have the same odd patch, at the same place.
+    #[test]
+    fn a_repeated_defect_is_seen_by_other_ranks() {
+        let judged = |ranks: Ranks| -> Vec<f32> {
+            let options = MuscOptions { degrees: vec![1], ranks, ..MuscOptions::default() };
+            let mut mutual = Musc::new(options).unwrap();
+            for number in 0..20u32 {
+                let value = |i: u32| ((i * 7919 + number * 31) % 97) as f32 / 970.0;
+                let row = |patch: u32| -> Vec<f32> {
+                    let is_odd = number % 3 == 0 && patch == 4;
+                    let main = if is_odd { 7 } else { patch % 5 };
+                    (0..8).map(|i| value(patch * 8 + i) + f32::from(i == main)).collect()
+                };
+                mutual.add(&photo(3, &(0..9).map(row).collect::<Vec<_>>())).unwrap();
+            }
+            mutual.finish().unwrap().iter().map(|found| found.map[4]).collect()
+        };
+        let worst = |scores: &[f32], odd: bool| {
+            let own = scores.iter().enumerate().filter(|(i, _)| (i % 3 == 0) == odd);
+            own.map(|(_, score)| *score).fold(if odd { f32::INFINITY } else { 0.0 }, |a, b| {
+                if odd { a.min(b) } else { a.max(b) }
+            })
+        };
+        let (before, after) = (judged(Ranks::MUSC), judged(Ranks::REPEATS));
+        assert!(worst(&before, true) < 2.0 * worst(&before, false));
+        assert!(worst(&after, true) > 3.0 * worst(&after, false));
+    }
 
     #[test]
     fn half_precision_is_near_enough() {

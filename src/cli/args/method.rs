@@ -13,6 +13,7 @@ use blemish::{Clip, Error, Product, Prompts};
 use clap::builder::{PossibleValue, PossibleValuesParser};
 
 use super::model::{ModelArgs, ModelChoice};
+use super::reference_model::ReferenceModelChoice;
 use super::values;
 
 /// Which model encodes the photos, and which method scores them.
@@ -200,6 +201,11 @@ impl MethodArgs {
 }
 
 impl MethodChoice {
+    /// The same choice with a model that compares photos.
+    pub fn comparing_by(self, reference: Option<ReferenceModelChoice>) -> Self {
+        Self { model: self.model.comparing_by(reference), ..self }
+    }
+
     /// Opens the model, and the adapter if the method takes one.
     pub fn open(self) -> anyhow::Result<OpenModel> {
         let name = self.model.name();
@@ -295,14 +301,14 @@ impl OpenModel {
         Ok(region)
     }
 
-    /// The reference method of this name. The default is the one of the same paper for `winclip`, else the best one
-    /// measured (`docs/measured.md`).
+    /// The reference method of this name. The default is the one of the same paper for `winclip` and for a reference
+    /// model, else the best one measured (`docs/measured.md`).
     pub fn reference_method(&self, name: Option<&str>) -> blemish::Result<&'static ReferenceEntry> {
-        reference_method(name, self.entry.name)
+        let default = match (self.clip.reference(), self.entry.name) {
+            (Some(_), _) => "anomaly-dino",
+            (None, "winclip") => "winclip",
+            (None, _) => "april-gan",
+        };
+        blemish::reference::reference_method(name.unwrap_or(default))
     }
-}
-
-fn reference_method(name: Option<&str>, method: &str) -> blemish::Result<&'static ReferenceEntry> {
-    let default = if method == "winclip" { "winclip" } else { "april-gan" };
-    blemish::reference::reference_method(name.unwrap_or(default))
 }

@@ -5,5 +5,6 @@ pub mod model;
 pub mod mutual;
 pub mod product;
 pub mod rate;
+pub mod reference_model;
 pub mod shard;
 pub mod values;

@@ -2,11 +2,13 @@
 
 use blemish::adapter::Adapter;
 use blemish::clip::{Activation, ModelOptions, Precision};
+use blemish::dino::{Dino, DinoOptions};
 use blemish::prompt::TextCache;
 use blemish::{Clip, Error, Product, Profile, Prompts};
 use candle_core::Device;
 use clap::ValueEnum;
 
+use super::reference_model::ReferenceModelChoice;
 use super::values;
 use crate::cli::progress::spinner;
 use crate::cli::pull::pull;
@@ -56,6 +58,8 @@ pub struct ModelChoice {
     activation: Option<Activation>,
     precision: Option<Precision>,
     device: DeviceKind,
+    /// The model that compares photos. None: this one, or a profile's.
+    reference: Option<ReferenceModelChoice>,
     pub quiet: bool,
 }
 
@@ -69,6 +73,7 @@ impl ModelArgs {
             activation: self.activation,
             precision: self.precision,
             device: self.device,
+            reference: None,
             quiet: self.quiet,
         })
     }
@@ -89,6 +94,11 @@ impl ModelChoice {
         self.precision == Some(Precision::Fast)
     }
 
+    /// The same choice with a model that compares photos.
+    pub fn comparing_by(self, reference: Option<ReferenceModelChoice>) -> Self {
+        Self { reference, ..self }
+    }
+
     /// The same choice with another precision.
     pub fn at(&self, precision: Precision) -> Self {
         Self { precision: Some(precision), ..self.clone() }
@@ -103,7 +113,7 @@ impl ModelChoice {
             precision: self.precision.unwrap_or_default(),
             device: self.device()?,
         };
-        self.open_with(self.name(), &options)
+        self.open_with(self.name(), &options, self.reference.clone())
     }
 
     /// Opens the model of a profile. `--model` can say where that model is.
@@ -129,12 +139,32 @@ impl ModelChoice {
             precision,
             device: self.device()?,
         };
-        self.open_with(self.given.as_deref().unwrap_or(&about.model), &options)
+        let given = self.reference.as_ref().map(|reference| reference.name.clone());
+        let own = about.reference_model.as_ref().map(|own| ReferenceModelChoice {
+            name: given.clone().unwrap_or(own.name.clone()),
+            size: Some(own.size),
+        });
+        if own.is_none() && given.is_some() {
+            let why = "the profile was enrolled without one; enroll again to change it";
+            return Err(Error::setting("reference-model", why).into());
+        }
+        self.open_with(self.given.as_deref().unwrap_or(&about.model), &options, own)
     }
 
-    fn open_with(&self, name: &str, options: &ModelOptions) -> anyhow::Result<Clip> {
+    fn open_with(
+        &self,
+        name: &str,
+        options: &ModelOptions,
+        reference: Option<ReferenceModelChoice>,
+    ) -> anyhow::Result<Clip> {
         self.pull(name)?;
-        Ok(Clip::open(name, options)?)
+        let Some(ReferenceModelChoice { name: other, size }) = reference else {
+            return Ok(Clip::open(name, options)?);
+        };
+        self.pull(&other)?;
+        let precision = options.precision;
+        let dino = Dino::open(&other, &DinoOptions { size, precision, ..DinoOptions::default() })?;
+        Ok(Clip::open(name, options)?.with_reference(dino))
     }
 
     /// Downloads a model that is not on this machine.

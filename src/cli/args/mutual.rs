@@ -2,7 +2,7 @@
 
 use blemish::Product;
 use blemish::mutual::{MutualOptions, MutualSetup};
-use blemish::reference::{Layers, MuscOptions};
+use blemish::reference::{Layers, MuscOptions, Ranks};
 
 use super::method::{MethodChoice, OpenModel, ScoringMode};
 
@@ -24,6 +24,11 @@ pub struct MutualArgs {
     /// Compare a patch only with patches at most R grid cells away. Use it for parts that always lie in the same place.
     #[arg(long, value_name = "R")]
     align: Option<usize>,
+    /// Find defects that look alike on many photos. The nearest 30 % of the other photos judge a patch, so a defect on
+    /// more photos counts as normal. With this flag, the photos from 20 to 50 % judge. Then a harmless variant that less
+    /// than 20 % of the photos share counts as a defect.
+    #[arg(long)]
+    repeats: bool,
     /// Average the score of each photo with the scores of the most similar photos (MuSc's RsCIN).
     #[arg(long)]
     rescore: bool,
@@ -39,6 +44,7 @@ impl MutualArgs {
             ("against", self.against.is_some()),
             ("degrees", self.degrees.is_some()),
             ("align", self.align.is_some()),
+            ("repeats", self.repeats),
             ("rescore", self.rescore),
             ("seed", self.seed.is_some()),
         ];
@@ -52,6 +58,7 @@ impl MutualArgs {
             degrees: self.degrees.clone().unwrap_or(default.degrees),
             max_neighbors: self.against.unwrap_or(default.max_neighbors),
             align: self.align,
+            ranks: if self.repeats { Ranks::REPEATS } else { Ranks::MUSC },
         };
         musc.check()?;
         Ok(MutualOptions {
@@ -88,10 +95,11 @@ pub fn as_text(options: &MutualOptions) -> String {
     let MutualOptions { musc, layers, rescore, seed, .. } = options;
     let layers = layers.as_ref().map_or("the default".into(), Layers::to_string);
     format!(
-        "at most {} others, layers: {layers}, degrees {:?}, {}{}seed {seed}",
+        "at most {} others, layers: {layers}, degrees {:?}, {}{}{}seed {seed}",
         musc.max_neighbors,
         musc.degrees,
         musc.align.map_or(String::new(), |cells| format!("within {cells} cells, ")),
+        if musc.ranks == Ranks::REPEATS { "repeats, " } else { "" },
         if *rescore { "rescored, " } else { "" },
     )
 }

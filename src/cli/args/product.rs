@@ -12,7 +12,7 @@ pub struct ProductArgs {
     /// a name.
     #[arg(id = "product", long = "product", value_name = "NAME")]
     names: Vec<String>,
-    /// A prompt file, - for standard input, or the name of an embedded file: winclip, april-gan, inspection [default:
+    /// A prompt file, - for standard input, or the name of an embedded file: winclip, april-gan, clip-ad, inspection [default:
     /// the method's].
     #[arg(long, value_name = "FILE")]
     prompts: Option<PathBuf>,

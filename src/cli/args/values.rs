@@ -4,6 +4,7 @@ use blemish::clip::{Activation, Precision};
 use blemish::data::Layout;
 use blemish::eval::Curve;
 use blemish::image::Fit;
+use blemish::profile::Augment;
 use clap::ValueEnum;
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 
@@ -39,6 +40,13 @@ pub fn precision() -> impl TypedValueParser<Value = Precision> {
     choice(&[
         (Precision::F32, "f32", "32 bits: the published numbers"),
         (Precision::Fast, "fast", "Weights and inputs of the large products are rounded to 8 bits"),
+    ])
+}
+
+pub fn augment() -> impl TypedValueParser<Value = Augment> {
+    choice(&[
+        (Augment::Rotate, "rotate", "Rotated by all multiples of 45 degrees (7 copies)"),
+        (Augment::Light, "light", "Darker, brighter, warmer and cooler (4 copies)"),
     ])
 }
 

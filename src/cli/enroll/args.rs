@@ -3,12 +3,14 @@
 use std::path::PathBuf;
 
 use blemish::Error;
+use blemish::profile::Augment;
 use blemish::reference::{Layers, RegionShape};
 
 use crate::cli::args::method::{MethodArgs, reference_methods};
 use crate::cli::args::product::ProductArgs;
 use crate::cli::args::rate;
-use crate::cli::args::values::SummaryFormat;
+use crate::cli::args::reference_model::ReferenceModelArgs;
+use crate::cli::args::values::{self, SummaryFormat};
 use crate::cli::inputs::with_suffix;
 use crate::cli::marks::Marks;
 
@@ -60,7 +62,8 @@ pub struct Args {
     /// A few photos with known defects. Every reference method is measured on them. They do not change the profile.
     #[arg(long, value_name = "PHOTOS", num_args = 1..)]
     pub bad: Vec<PathBuf>,
-    /// How to compare with the reference photos [default: winclip with --method winclip, else april-gan].
+    /// How to compare with the reference photos [default: anomaly-dino with --reference-model, winclip with --method
+    /// winclip, else april-gan].
     #[arg(long, value_name = "METHOD",
           value_parser = reference_methods())]
     pub reference_method: Option<String>,
@@ -68,6 +71,10 @@ pub struct Args {
     /// [default: the middle block, the last but one, and the trunk].
     #[arg(long, value_name = "N,...")]
     pub reference_blocks: Option<Layers>,
+    /// Also compare with copies of the references: rotated, for parts that lie in any direction, or in other light. Time
+    /// and size grow with the copies.
+    #[arg(long, value_name = "NAME,...", value_delimiter = ',', value_parser = values::augment())]
+    pub augment: Vec<Augment>,
     /// The share of good parts that may be marked ng, such as 0.05 or 5%. 0.05 needs 19 good photos, 0.01 needs 99.
     /// `score` and `decide` can change it.
     #[arg(long, value_name = "RATE", default_value = "0.05", value_parser = rate::parse)]
@@ -90,6 +97,8 @@ pub struct Args {
     pub format: Option<SummaryFormat>,
     #[command(flatten)]
     pub method: MethodArgs,
+    #[command(flatten)]
+    pub reference_model: ReferenceModelArgs,
 }
 
 impl Args {

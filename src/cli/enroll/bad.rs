@@ -35,7 +35,7 @@ pub fn measure(
     }
     let bar = progress_bar(REFERENCE_METHODS.len() + bad.len(), model.quiet);
     let (mut judges, mut failed) = (Vec::new(), 0);
-    for references in REFERENCE_METHODS {
+    for references in REFERENCE_METHODS.iter().filter(|entry| entry.fits(&model.clip)) {
         judges.push(Judge::new(references, photos, model, (options, own))?);
         bar.inc(1);
     }

@@ -28,6 +28,7 @@ const SOME: usize = 24;
 
 pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let method = args.method.resolve_per_photo()?;
+    let method = method.comparing_by(args.reference_model.resolve());
     check_rate(args.false_alarm)?;
     if args.limit == Some(0) {
         let why = "take at least 1 reference";
@@ -51,6 +52,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
         inputs: model.inputs.clone(),
         references: model.reference_method(args.reference_method.as_deref())?,
         layers: args.reference_blocks.clone(),
+        augment: &args.augment,
         fit: model.fit,
         depth,
         prompts: choice.file,

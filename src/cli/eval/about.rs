@@ -1,6 +1,7 @@
 //! What a measurement depends on.
 
 use blemish::clip::Precision;
+use blemish::profile::ReferenceModelAbout;
 use blemish::reference::Layers;
 use serde::{Deserialize, Serialize};
 
@@ -22,6 +23,9 @@ pub struct EvalAbout {
     pub calibration: Option<String>,
     pub model: Option<String>,
     pub model_sha256: Option<String>,
+    /// The model that compared photos, if it was another one, and its input size.
+    #[serde(default)]
+    pub reference_model: Option<ReferenceModelAbout>,
     pub size: Option<usize>,
     pub fit: Option<String>,
     pub activation: Option<String>,

@@ -10,7 +10,7 @@ use blemish::eval::{EvalPrediction, Run, RunAbout, evaluate};
 use blemish::files::files_sha256;
 use blemish::image::BitDepth;
 use blemish::mutual::{MutualOptions, MutualResults, UniquePhotos, Watch};
-use blemish::profile::{EnrollOptions, EnrollPhotos, enroll};
+use blemish::profile::{EnrollOptions, EnrollPhotos, ReferenceModelAbout, enroll};
 use blemish::prompt::TextCache;
 use blemish::reference::ReferenceEntry;
 use blemish::{Detector, Error, Photo, Product, Prompts};
@@ -218,7 +218,7 @@ impl Setup<'_> {
             neighbours: self.mutual.as_ref().map(as_text),
             reference_method: self.reference.map(|entry| entry.name.into()),
             reference_blocks: self.reference.map(|entry| {
-                let default = || entry.default_layers(model.clip.shape());
+                let default = || entry.default_layers(model.clip.compared_shape());
                 self.args.reference_blocks.clone().unwrap_or_else(default)
             }),
             references: self.args.profile_from.unwrap_or(0),
@@ -228,6 +228,7 @@ impl Setup<'_> {
                 .map(|_| "the references, each held out in turn".into()),
             model: Some(model.clip.name().into()),
             model_sha256: Some(model.clip.sha256().into()),
+            reference_model: model.clip.reference().map(ReferenceModelAbout::of),
             size: Some(model.clip.size()),
             fit: Some(model.fit.name().into()),
             activation: Some(model.clip.activation().name().into()),

@@ -30,6 +30,8 @@ pub fn resolve(args: &RunArgs, layout: Layout) -> anyhow::Result<Plan<'_>> {
         return Err(Error::setting("false-alarm", "needs --profile").into());
     }
     let mut method = args.method.resolve(default_mode(args, layout))?;
+    let compares = method.mode != ScoringMode::PerPhoto || args.profile_from.is_some();
+    args.reference_model.check(compares, "needs --profile-from, or --method mutual or auto")?;
     let mut mutual = match (method.mode, args.mutual.given()) {
         (ScoringMode::PerPhoto, Some(flag)) => {
             return Err(Error::setting(flag, "is for --method mutual and auto").into());
@@ -76,6 +78,7 @@ pub fn resolve(args: &RunArgs, layout: Layout) -> anyhow::Result<Plan<'_>> {
         check_writable("out", folder)?;
         mark_results(std::slice::from_ref(folder), &paths_of(&samples))?;
     }
+    let method = method.comparing_by(args.reference_model.resolve());
     let file = args.prompts.clone().unwrap_or(method.entry.prompts.into());
     let prompts = Prompts::open(&file)?;
     let prompt_file = file.display().to_string();

@@ -63,6 +63,7 @@ struct Verdicts {
 
 pub fn run(args: &RunArgs, file: &Path, layout: Layout) -> anyhow::Result<ExitCode> {
     let choice = args.method.resolve_for_profile()?;
+    let choice = choice.comparing_by(args.reference_model.resolve());
     let profile = Profile::open(file)?;
     let false_alarm = args.false_alarm.unwrap_or(profile.about().false_alarm);
     check_rate(false_alarm)?;

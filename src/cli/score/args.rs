@@ -10,6 +10,7 @@ use super::table::Order;
 use crate::cli::args::method::MethodArgs;
 use crate::cli::args::mutual::{HEADING, MutualArgs};
 use crate::cli::args::product::ProductArgs;
+use crate::cli::args::reference_model::ReferenceModelArgs;
 use crate::cli::args::{rate, shard};
 use crate::cli::printer::Format;
 
@@ -95,6 +96,8 @@ pub struct Args {
     pub top: Option<usize>,
     #[command(flatten)]
     pub method: MethodArgs,
+    #[command(flatten)]
+    pub reference_model: ReferenceModelArgs,
     #[command(flatten)]
     pub mutual: MutualArgs,
     /// If the folder seems to hold two products, compare each photo only with photos of the same product.

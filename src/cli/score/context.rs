@@ -135,6 +135,7 @@ impl ScoreContext {
         let enrolled = self.enrolled.as_ref();
         let about = enrolled.map(|e| e.profile.about());
         let photos = enrolled.map(|e| e.calibration.photos());
+        let compared_by = self.clip.reference().filter(|_| enrolled.is_some() || folder.is_some());
         let p_value = enrolled.and_then(|e| e.calibration.p_value(finding.score));
         let verdict = enrolled.map(|e| match p_value {
             Some(p) => Decision::new(p, e.calibration.photos(), e.false_alarm),
@@ -173,6 +174,8 @@ impl ScoreContext {
             profile_sha256: enrolled.map(|e| e.profile.sha256().to_string()),
             model: self.clip.name().to_string(),
             model_sha256: self.clip.sha256().to_string(),
+            reference_model: compared_by.map(|dino| dino.name().to_string()),
+            reference_model_sha256: compared_by.map(|dino| dino.sha256().to_string()),
             adapter: self.adapter.as_ref().map(|a| self.adapter_row(a, path)),
             size: self.clip.size(),
             precision: self.clip.precision().name(),

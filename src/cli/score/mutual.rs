@@ -194,6 +194,7 @@ fn folder_row(
         sha256: part.encoded.sha256.clone(),
         against: part.results.neighbors(),
         blocks: part.results.layers().clone(),
+        ranks: options.musc.ranks.into(),
         degrees: options.musc.degrees.clone(),
         align: options.musc.align,
         rescored: options.rescore,

@@ -239,6 +239,7 @@ fn check_table(args: &Args) -> blemish::Result<()> {
 
 fn by_profile(args: &Args, file: PathBuf) -> anyhow::Result<ByProfile> {
     let model = args.method.resolve_for_profile()?;
+    let model = model.comparing_by(args.reference_model.resolve());
     if let Some(flag) = mutual_flag(args) {
         return Err(refuse_alone(flag));
     }
@@ -259,6 +260,7 @@ fn comparison(args: &Args) -> anyhow::Result<(MethodChoice, Option<MutualOptions
         return Err(Error::setting(*flag, why).into());
     }
     let method = args.method.resolve(ScoringMode::Auto)?;
+    let method = method.comparing_by(args.reference_model.resolve());
     if args.resume.is_some() && method.mode != ScoringMode::PerPhoto {
         let why = "each score depends on the other photos; add --profile, or --method april-gan";
         return Err(Error::setting("resume", why).into());
@@ -272,6 +274,7 @@ fn comparison(args: &Args) -> anyhow::Result<(MethodChoice, Option<MutualOptions
         ScoringMode::Mutual => false,
         ScoringMode::Auto => args.shard.is_some(),
     };
+    args.reference_model.check(!is_alone, ALONE)?;
     let mutual = match (is_alone, mutual_flag(args)) {
         (true, Some(flag)) => return Err(refuse_alone(flag)),
         (true, None) => None,
@@ -300,9 +303,10 @@ fn mutual_flag(args: &Args) -> Option<&'static str> {
     args.mutual.given().or(args.apart.then_some("apart"))
 }
 
+const ALONE: &str = "is for --method mutual and auto, without --profile and --shard";
+
 fn refuse_alone(flag: &str) -> anyhow::Error {
-    let why = "is for --method mutual and auto, without --profile and --shard";
-    Error::setting(flag, why).into()
+    Error::setting(flag, ALONE).into()
 }
 
 /// For each photo, the path of its pictures without extension. None without `--out`.

@@ -18,7 +18,7 @@ const USUAL_JSON: u64 = 1 << 16;
 const SLOWEST: u64 = 4096;
 
 /// A client of one hub.
-pub(super) struct Client {
+pub(crate) struct Client {
     agent: Agent,
     endpoint: String,
     token: Option<String>,
@@ -27,13 +27,13 @@ pub(super) struct Client {
 }
 
 /// An answer: the headers of all redirects and of the last response, and the body of the last response.
-pub(super) struct Answer {
+pub(crate) struct Answer {
     hops: Vec<HeaderMap>,
     body: Body,
 }
 
 /// Why a request failed.
-pub(super) struct Failure {
+pub(crate) struct Failure {
     pub why: String,
     /// Whether a retry may help.
     pub may_pass: bool,

@@ -14,9 +14,9 @@ use std::time::Duration;
 use hf_hub::{Cache, CacheRepo, Repo, RepoType};
 use sha1::{Digest, Sha1};
 
-use super::config::normalisation_from_hugging_face;
 use super::files::{Files, Manifest, Weights, shards};
 use super::http::{Client, Failure};
+use super::preprocessing::normalisation_from_hugging_face;
 use super::source::{Repository, Source, parse};
 use crate::error::{Error, Result};
 use crate::files::{below, files_sha256, hex};
@@ -58,7 +58,7 @@ pub fn pull(name: &str, progress: &mut dyn FnMut(Download)) -> Result<()> {
 }
 
 /// The folder of a repository's cached snapshot, if it has all files that the model needs.
-pub(super) fn cached(repository: &Repository) -> Option<PathBuf> {
+pub(crate) fn cached(repository: &Repository) -> Option<PathBuf> {
     let repo = cache_repo(repository)?;
     let refs = cache_dir()?.join(repo_of(repository).folder_name()).join("refs");
     let snapshot = match crate::files::read(&refs.join(&repository.revision), 1024) {
@@ -76,14 +76,16 @@ pub(super) fn cached(repository: &Repository) -> Option<PathBuf> {
     // used, and they may be wrong.
     let says_colours = |file: &String| {
         let json = files.read(file).ok();
-        json.is_some_and(|json| !matches!(normalisation_from_hugging_face(file, &json), Ok(None)))
+        json.is_some_and(|json| {
+            !matches!(normalisation_from_hugging_face(file, &json, true), Ok(None))
+        })
     };
     let complete = manifest.is_open_clip() || manifest.preprocessors.iter().any(says_colours);
     (complete && needed.iter().all(|file| snapshot.join(file).is_file())).then_some(snapshot)
 }
 
 /// Downloads the missing files of a repository. Returns its snapshot folder.
-pub(super) fn download(
+pub(crate) fn download(
     repository: &Repository,
     progress: &mut dyn FnMut(Download),
 ) -> Result<PathBuf> {

@@ -7,7 +7,7 @@ use crate::error::{Error, Result};
 
 /// What a model's name stands for.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Source {
+pub(crate) enum Source {
     Embedded,
     Folder(std::path::PathBuf),
     Repository(Repository),
@@ -15,7 +15,7 @@ pub(super) enum Source {
 
 /// A Hugging Face repository at a branch, tag or commit.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Repository {
+pub(crate) struct Repository {
     pub id: String,
     pub revision: String,
 }
@@ -30,7 +30,7 @@ impl std::fmt::Display for Repository {
 }
 
 /// Tries short names first, then folders, then repository ids.
-pub(super) fn parse(name: &str) -> Result<Source> {
+pub(crate) fn parse(name: &str) -> Result<Source> {
     if let Some(alias) = by_name(name) {
         return Ok(match alias.repository {
             None => Source::Embedded,

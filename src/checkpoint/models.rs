@@ -5,8 +5,10 @@ use super::files::embedded;
 /// A published checkpoint under a short name.
 #[derive(Clone, Copy, Debug)]
 pub struct Alias {
-    /// The name that `--model` takes.
+    /// The name that `--model` takes, or `--reference-model`.
     pub name: &'static str,
+    /// What the model is for.
+    pub use_for: Use,
     /// The Hugging Face repository. `None` for the embedded model.
     pub repository: Option<&'static str>,
     /// Parameters in millions.
@@ -17,6 +19,25 @@ pub struct Alias {
     pub licence: &'static str,
     /// Who trained it, or on which data.
     pub origin: &'static str,
+}
+
+/// What a model is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Use {
+    /// Prompts and photos: `--model`.
+    Words,
+    /// Photos alone: `--reference-model`.
+    References,
+}
+
+impl Use {
+    /// The flag that takes such a model.
+    pub fn flag(self) -> &'static str {
+        match self {
+            Self::Words => "--model",
+            Self::References => "--reference-model",
+        }
+    }
 }
 
 impl Alias {
@@ -40,11 +61,29 @@ const fn alias(
         true => (None, "MIT, Apache-2.0"),
         false => (Some(repository), "MIT"),
     };
-    Alias { name, repository, million_parameters, image_size, licence, origin }
+    Alias { name, use_for: Use::Words, repository, million_parameters, image_size, licence, origin }
+}
+
+/// A DINOv2 model. `image_size`: the default input of blemish. Its weights are licensed by Meta under Apache-2.0.
+const fn dinov2(
+    name: &'static str,
+    repository: &'static str,
+    million_parameters: f32,
+    origin: &'static str,
+) -> Alias {
+    Alias {
+        name,
+        use_for: Use::References,
+        repository: Some(repository),
+        million_parameters,
+        image_size: 448,
+        licence: "Apache-2.0",
+        origin,
+    }
 }
 
 /// Only timm's copy of OpenAI's 336 pixel checkpoint has safetensors.
-const ALIASES: [Alias; 9] = [
+const ALIASES: [Alias; 14] = [
     alias(
         "tiny",
         "",
@@ -66,19 +105,34 @@ const ALIASES: [Alias; 9] = [
     alias("ViT-B-16-laion2b", "laion/CLIP-ViT-B-16-laion2B-s34B-b88K", 149.6, 224, "LAION-2B"),
     alias("ViT-L-14-datacomp", "laion/CLIP-ViT-L-14-DataComp.XL-s13B-b90K", 427.6, 224, "DataComp"),
     alias("ViT-H-14-laion2b", "laion/CLIP-ViT-H-14-laion2B-s32B-b79K", 986.1, 224, "LAION-2B"),
+    dinov2(
+        "dinov2-small",
+        "facebook/dinov2-small",
+        22.1,
+        "Meta; the model of AnomalyDINO's published numbers",
+    ),
+    dinov2("dinov2-base", "facebook/dinov2-base", 86.6, "Meta"),
+    dinov2("dinov2-large", "facebook/dinov2-large", 304.4, "Meta"),
+    dinov2("dinov2-giant", "facebook/dinov2-giant", 1136.5, "Meta"),
+    dinov2(
+        "dinov2-giant-registers",
+        "facebook/dinov2-with-registers-giant",
+        1136.5,
+        "Meta; the model of SubspaceAD's published numbers",
+    ),
 ];
 
-/// All short names that `--model` takes.
+/// All short names that `--model` and `--reference-model` take.
 pub fn aliases() -> &'static [Alias] {
     &ALIASES
 }
 
-pub(super) fn by_name(name: &str) -> Option<&'static Alias> {
+pub(crate) fn by_name(name: &str) -> Option<&'static Alias> {
     ALIASES.iter().find(|a| a.name.eq_ignore_ascii_case(name))
 }
 
 /// The short names that are most similar to `name`, best first.
-pub(super) fn nearest(name: &str) -> Vec<&'static str> {
+pub(crate) fn nearest(name: &str) -> Vec<&'static str> {
     let name = name.to_lowercase();
     let mut scored: Vec<(f64, &str)> = ALIASES
         .iter()

@@ -16,7 +16,7 @@ use safetensors::tensor::{Metadata, TensorInfo, TensorView};
 const LONGEST_HEADER: u64 = 100_000_000;
 
 /// The tensors of some files, by name.
-pub(super) struct TensorFiles {
+pub(crate) struct TensorFiles {
     files: Vec<Mutex<File>>,
     places: HashMap<String, Place>,
 }

@@ -7,7 +7,7 @@ use super::source::{Source, parse};
 use crate::error::Result;
 
 /// The files of a model. Downloads them if they are not cached.
-pub(super) fn find(name: &str) -> Result<Files> {
+pub(crate) fn find(name: &str) -> Result<Files> {
     match parse(name)? {
         Source::Embedded => Ok(Files::Embedded),
         Source::Folder(folder) => Ok(Files::Folder(folder)),
@@ -35,7 +35,7 @@ pub fn is_cached(name: &str) -> bool {
 mod hub {
     use std::path::PathBuf;
 
-    use crate::clip::source::Repository;
+    use crate::checkpoint::source::Repository;
     use crate::error::{Error, Result};
 
     pub fn cached(_: &Repository) -> Option<PathBuf> {

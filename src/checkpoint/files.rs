@@ -19,7 +19,7 @@ const MOST_BYTES: u64 = 256 << 20;
 
 /// The files of a checkpoint: in a folder, or embedded in the program.
 #[derive(Clone, Debug)]
-pub(super) enum Files {
+pub(crate) enum Files {
     Embedded,
     Folder(PathBuf),
 }
@@ -62,23 +62,24 @@ impl Files {
 }
 
 /// The bytes of a file of the embedded model. The caller takes `name` from the list, so the file always exists.
-pub(super) fn embedded(name: &str) -> &'static [u8] {
+pub(crate) fn embedded(name: &str) -> &'static [u8] {
     EMBEDDED.iter().find(|(n, _)| *n == name).map_or(&[], |(_, bytes)| bytes)
 }
 
 /// The files of a folder or repository that make up the model.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Manifest {
+pub(crate) struct Manifest {
     pub config: String,
     pub weights: Weights,
-    pub tokenizer: Vocabulary,
+    /// None for a model without words.
+    pub tokenizer: Option<Vocabulary>,
     /// Hugging Face's preprocessing files: `processor_config.json` of transformers 5, then `preprocessor_config.json`
     /// of earlier versions. Empty for open_clip, which has the preprocessing in its configuration.
     pub preprocessors: Vec<String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Weights {
+pub(crate) enum Weights {
     Safetensors(String),
     /// The index of a checkpoint in several files.
     Sharded(String),
@@ -86,7 +87,7 @@ pub(super) enum Weights {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Vocabulary {
+pub(crate) enum Vocabulary {
     TokenizerJson,
     VocabAndMerges,
 }
@@ -117,23 +118,33 @@ impl Manifest {
                 if has("pytorch_model.bin.index.json") {
                     return "a checkpoint in several .bin files is not read; save it as safetensors";
                 }
-                "no CLIP checkpoint here: config.json with model.safetensors (or .index.json, or \
+                "no checkpoint here: config.json with model.safetensors (or .index.json, or \
                  pytorch_model.bin), or open_clip_config.json with open_clip_model.safetensors (or \
                  open_clip_pytorch_model.bin), is needed"
             })?;
         let tokenizer = if has("tokenizer.json") {
-            Vocabulary::TokenizerJson
+            Some(Vocabulary::TokenizerJson)
         } else if has("vocab.json") && has("merges.txt") {
-            Vocabulary::VocabAndMerges
+            Some(Vocabulary::VocabAndMerges)
         } else {
-            let why = "no tokenizer here; copy tokenizer.json of its repository into this folder (or vocab.json and \
-                       merges.txt). Models of OpenAI and open_clip share that of openai/clip-vit-large-patch14";
-            return Err(why.into());
+            None
         };
         let preprocessors = ["processor_config.json", "preprocessor_config.json"];
         let is_read = |name: &&str| config == HUGGING_FACE && has(name);
         let preprocessors = preprocessors.into_iter().filter(is_read).map(String::from).collect();
         Ok(Self { config, weights, tokenizer, preprocessors })
+    }
+
+    /// The tokenizer of a model with words.
+    ///
+    /// # Errors
+    /// A message that says what is missing.
+    pub fn words(&self) -> Result<&Vocabulary, String> {
+        self.tokenizer.as_ref().ok_or_else(|| {
+            "no tokenizer here; copy tokenizer.json of its repository into this folder (or vocab.json and \
+             merges.txt). Models of OpenAI and open_clip share that of openai/clip-vit-large-patch14"
+                .into()
+        })
     }
 
     pub fn is_open_clip(&self) -> bool {
@@ -147,8 +158,9 @@ impl Manifest {
             Weights::Safetensors(name) | Weights::Sharded(name) | Weights::Pickle(name) => name,
         };
         let tokenizer: &[&str] = match self.tokenizer {
-            Vocabulary::TokenizerJson => &["tokenizer.json"],
-            Vocabulary::VocabAndMerges => &["vocab.json", "merges.txt"],
+            Some(Vocabulary::TokenizerJson) => &["tokenizer.json"],
+            Some(Vocabulary::VocabAndMerges) => &["vocab.json", "merges.txt"],
+            None => &[],
         };
         let mut files = vec![self.config.as_str()];
         files.extend(self.preprocessors.iter().map(String::as_str));
@@ -159,7 +171,7 @@ impl Manifest {
 }
 
 /// The weight files that an index names, each once, in order of name.
-pub(super) fn shards(index: &[u8]) -> Result<Vec<String>, String> {
+pub(crate) fn shards(index: &[u8]) -> Result<Vec<String>, String> {
     #[derive(serde::Deserialize)]
     struct Index {
         weight_map: std::collections::BTreeMap<String, String>,
@@ -200,8 +212,8 @@ mod tests {
         assert!(
             choose(&["config.json", "tokenizer.json"]).unwrap_err().contains("model.safetensors")
         );
-        let no_words = choose(&["config.json", "model.safetensors", "vocab.json"]);
-        assert!(no_words.unwrap_err().contains("merges.txt"));
+        let no_words = choose(&["config.json", "model.safetensors", "vocab.json"]).unwrap();
+        assert!(no_words.words().unwrap_err().contains("merges.txt"));
     }
 
     #[test]
