@@ -83,6 +83,8 @@ pub struct Record {
     pub adapter: Option<AdapterRow>,
     /// Side of the model's square input in pixels.
     pub size: usize,
+    /// Tiles along each side of the photo, if there are any.
+    pub tiles: Option<usize>,
     /// How the model multiplied: `f32` or `fast`.
     pub precision: &'static str,
     /// How the photo was made square.

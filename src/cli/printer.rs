@@ -145,6 +145,7 @@ mod tests {
             reference_model_sha256: None,
             adapter: None,
             size: 240,
+            tiles: None,
             precision: "f32",
             fit: "squash".into(),
             milliseconds: 1.5,

@@ -21,6 +21,7 @@ use crate::checkpoint::{
 use crate::dino::Dino;
 use crate::error::{Error, Result};
 use crate::image::{Fit, Normalisation, Photo, Prepared};
+use crate::ops::{Layout, Tiling, shrunk};
 use checkpoint::Checkpoint;
 use config::Config;
 use text::TextTower;
@@ -30,7 +31,7 @@ use vision::VisionTower;
 pub use crate::checkpoint::{Alias, Use, aliases, is_cached};
 #[cfg(feature = "hub")]
 pub use crate::checkpoint::{Download, pull};
-pub use crate::ops::{Activation, Precision};
+pub use crate::ops::{Activation, Precision, TileCount, Tiles};
 pub use tokenizer::Tokens;
 pub use trunk::TrunkOutputs;
 pub(crate) use trunk::enlarged_rows;
@@ -46,13 +47,21 @@ pub struct ModelOptions {
     pub activation: Option<Activation>,
     /// How the products of the image tower are computed. Text embeddings do not depend on it.
     pub precision: Precision,
+    /// Tiles for photos that are larger than the input.
+    pub tiles: Option<Tiles>,
     /// The device that computes.
     pub device: Device,
 }
 
 impl Default for ModelOptions {
     fn default() -> Self {
-        Self { size: None, activation: None, precision: Precision::F32, device: Device::Cpu }
+        Self {
+            size: None,
+            activation: None,
+            precision: Precision::F32,
+            tiles: None,
+            device: Device::Cpu,
+        }
     }
 }
 
@@ -103,6 +112,7 @@ pub struct Clip {
     tokenizer: Tokenizer,
     vision: VisionTower,
     text: TextTower,
+    tiling: Option<Tiling>,
     reference: Option<Arc<Dino>>,
 }
 
@@ -132,6 +142,7 @@ impl Clip {
         }
         let size = options.size.unwrap_or(config.image_size);
         check_size(size, config.patch_size)?;
+        let tiles = options.tiles.map(|tiles| tiles.tiling(size, config.patch_size)).transpose()?;
         let (device, precision) = (&options.device, options.precision);
         if precision == Precision::Fast && !device.is_cpu() {
             return Err(Error::setting(
@@ -161,6 +172,7 @@ impl Clip {
                 tokenizer,
                 vision,
                 text,
+                tiling: tiles.flatten(),
                 reference: None,
             })
         })
@@ -209,14 +221,32 @@ impl Clip {
         self.vision.device()
     }
 
-    /// Side of the square input, in pixels.
-    pub fn size(&self) -> usize {
+    /// Side of the square input, in pixels. With tiles: of one tile.
+    pub fn input_size(&self) -> usize {
         self.vision.size()
     }
 
-    /// Number of patches along one side of the input.
+    /// Side of the square that is seen, in pixels: the input, or all tiles.
+    pub fn size(&self) -> usize {
+        self.grid() * self.shape.patch
+    }
+
+    /// Number of patches along one side of that square.
     pub fn grid(&self) -> usize {
-        self.vision.grid()
+        self.tiling.as_ref().map_or(self.vision.grid(), Tiling::side)
+    }
+
+    /// The tiles of larger photos, with their number and overlap. None without tiles.
+    pub fn tiles(&self) -> Option<Tiles> {
+        self.tiling.as_ref().map(Tiling::tiles)
+    }
+
+    /// Whether one photo is too little work for all threads.
+    pub(crate) fn is_small(&self) -> bool {
+        const SMALL: usize = 256;
+        let is_tiled =
+            self.tiling.is_some() || self.reference().is_some_and(|dino| dino.tiles().is_some());
+        !is_tiled && self.shape.width.max(self.compared_shape().width) <= SMALL
     }
 
     /// The same model with a reference model: photos are compared with each other by its patches. Words stay with this
@@ -304,7 +334,24 @@ impl Clip {
             return Err(Error::setting("pixels", format!("are not 3 planes of {side}x{side}")));
         }
         self.check(taps)?;
-        Ok(self.vision.forward(pixels, taps)?)
+        match &self.tiling {
+            Some(tiling) => self.encode_tiles(tiling, pixels, taps),
+            None => Ok(self.vision.forward(pixels, taps)?),
+        }
+    }
+
+    /// The tokens of all tiles in one grid. The image embedding and the class tokens are those of the whole photo.
+    fn encode_tiles(&self, tiling: &Tiling, pixels: &[f32], taps: &Taps) -> Result<Features> {
+        let of_whole = Taps { windows: vec![], patches: false, trunk: false, ..taps.clone() };
+        let whole = self.vision.forward(&shrunk(pixels, self.input_size()), &of_whole)?;
+        let tiles_at_once = if self.shape.width <= 256 { 4 } else { 1 };
+        let encode = |tile: &[f32]| -> Result<Vec<(Layout, Tensor)>> {
+            self.vision.forward(tile, taps)?.parts()
+        };
+        let how = (self.shape.patch, tiles_at_once);
+        let parts = tiling.encode(pixels, self.size(), how, &encode)?;
+        let parts = parts.into_iter().map(|part| Ok(part.to_device(self.device())?));
+        whole.with_parts(parts.collect::<Result<_>>()?, taps, tiling.side(), self.size())
     }
 
     /// Encodes a prepared photo, also by the reference model if `taps` ask for it.
@@ -346,7 +393,7 @@ fn features_of(dino: &Dino, pixels: &[f32], taps: &Taps) -> Result<Features> {
         let why = "has only blocks and patches; take another method";
         return Err(Error::setting("reference-model", why));
     }
-    let tokens = dino.encode(pixels, (dino.size(), dino.size()), &taps.blocks)?;
+    let tokens = dino.encode_square(pixels, &taps.blocks)?;
     let block = |tokens_of: &Tensor| -> Result<Tensor> {
         let class = tokens_of.narrow(0, 0, 1)?;
         Ok(Tensor::cat(&[&class, &tokens.patches(tokens_of)?], 0)?)

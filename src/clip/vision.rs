@@ -9,7 +9,7 @@ use super::trunk::{Trunk, TrunkOutputs};
 use super::trunk_config::TrunkConfig;
 use super::value_path::ValuePath;
 use crate::image::{Normalisation, resample_rows};
-use crate::ops::{AttentionMask, LayerNorm, Linear};
+use crate::ops::{AttentionMask, LayerNorm, Layout, Linear};
 
 /// What to compute for a photo besides its image embedding.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -51,6 +51,55 @@ pub struct Features {
     /// The input's side in pixels.
     pub size: usize,
 }
+
+impl Features {
+    /// All tokens of places, without class tokens.
+    pub(super) fn parts(&self) -> crate::error::Result<Vec<(Layout, Tensor)>> {
+        let cells = |finer: usize| Layout::Cells { finer };
+        let mut parts = Vec::new();
+        for tokens in self.blocks.iter().chain(&self.v_v) {
+            parts.push((cells(1), tokens.narrow(0, 1, tokens.dim(0)? - 1)?));
+        }
+        parts.extend(self.patches.iter().map(|patches| (cells(1), patches.clone())));
+        if let Some(TrunkOutputs { fine, coarse }) = &self.trunk {
+            parts.extend([(cells(FINER), fine.clone()), (cells(1), coarse.clone())]);
+        }
+        for windows in &self.windows {
+            let side = self.grid + 1 - windows.dim(0)?.isqrt();
+            parts.push((Layout::Windows { side }, windows.clone()));
+        }
+        Ok(parts)
+    }
+
+    /// The features of a larger photo: the image embedding and class tokens of these, and the tokens of places from
+    /// `parts`, in the order of [`Features::parts`].
+    pub(super) fn with_parts(
+        self,
+        parts: Vec<Tensor>,
+        taps: &Taps,
+        grid: usize,
+        size: usize,
+    ) -> crate::error::Result<Self> {
+        let mut parts = parts.into_iter();
+        let mut joined = |own: Vec<Tensor>| -> Result<Vec<Tensor>> {
+            let pairs = own.into_iter().zip(parts.by_ref());
+            pairs.map(|(own, part)| Tensor::cat(&[&own.narrow(0, 0, 1)?, &part], 0)).collect()
+        };
+        let blocks = joined(self.blocks)?;
+        let v_v = joined(self.v_v)?;
+        let patches = if taps.patches { parts.next() } else { None };
+        let mut trunk = None;
+        if taps.trunk {
+            trunk = parts.next().zip(parts.next());
+        }
+        let trunk = trunk.map(|(fine, coarse)| TrunkOutputs { fine, coarse });
+        let windows = parts.collect();
+        Ok(Self { blocks, v_v, patches, trunk, windows, grid, size, ..self })
+    }
+}
+
+/// The trunk's finer output has so many places along a side of a patch.
+const FINER: usize = 2;
 
 pub(super) struct VisionTower {
     patch_size: usize,

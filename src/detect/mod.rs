@@ -77,10 +77,10 @@ pub struct KindScore {
     pub adds_peak: bool,
 }
 
-/// Adds the highest values of the maps where scores ask for it. `places`: what counts of `grid`^2 patches.
+/// Adds the peaks of the maps ([`Places::peak`]) where scores ask for it. `places`: what counts of `grid`^2 patches.
 pub(crate) fn add_peaks(scores: &mut [KindScore], places: &Places, grid: usize) {
     for kind in scores.iter_mut().filter(|kind| kind.adds_peak) {
-        let (_, peak) = places.at(grid, kind.map.side).farthest(&kind.map.values);
+        let peak = places.at(grid, kind.map.side).peak(&kind.map.values);
         kind.score = logistic(log_odds(kind.score) + log_odds(peak));
         kind.adds_peak = false;
     }
@@ -204,8 +204,8 @@ impl MethodEntry {
 trait Encoder: Send + Sync {
     fn prepare(&self, photo: &Photo, fit: Fit) -> Prepared;
     fn encode(&self, prepared: &Prepared, taps: &Taps) -> Result<Features>;
-    /// Width of the widest patch tokens.
-    fn width(&self) -> usize;
+    /// Whether one photo is too little work for all threads.
+    fn is_small(&self) -> bool;
 }
 
 impl Encoder for Clip {
@@ -215,8 +215,8 @@ impl Encoder for Clip {
     fn encode(&self, prepared: &Prepared, taps: &Taps) -> Result<Features> {
         Clip::encode(self, prepared, taps)
     }
-    fn width(&self) -> usize {
-        self.shape().width.max(self.compared_shape().width)
+    fn is_small(&self) -> bool {
+        Clip::is_small(self)
     }
 }
 
@@ -279,9 +279,8 @@ impl Detector {
     /// How many photos to encode at the same time. The layers of a small model are too small to keep all threads busy
     /// with one photo. A large model would only need more memory.
     pub fn photos_at_once(&self) -> usize {
-        const SMALL: usize = 256;
         const MOST: usize = 4;
-        match self.encoder.width() <= SMALL {
+        match self.encoder.is_small() {
             true => rayon::current_num_threads().min(MOST),
             false => 1,
         }
@@ -367,8 +366,8 @@ mod tests {
     }
 
     impl Encoder for OneBadPatch {
-        fn width(&self) -> usize {
-            1024
+        fn is_small(&self) -> bool {
+            false
         }
         fn prepare(&self, photo: &Photo, fit: Fit) -> Prepared {
             photo.prepare(60, fit, &Normalisation::default())

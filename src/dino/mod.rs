@@ -13,7 +13,7 @@ use crate::checkpoint::{
 };
 use crate::error::{Error, Result};
 use crate::image::{Fit, Normalisation, Photo};
-use crate::ops::Precision;
+use crate::ops::{Layout, Precision, Tiles, Tiling, shrunk};
 use config::Config;
 use tower::Tower;
 
@@ -25,6 +25,8 @@ pub struct DinoOptions {
     /// Side of the square input in pixels, a multiple of the patch size. Default: the largest one up to 448, as in
     /// AnomalyDINO.
     pub size: Option<usize>,
+    /// Tiles for larger photos.
+    pub tiles: Option<Tiles>,
     /// How the products of the blocks are computed.
     pub precision: Precision,
     /// How position embeddings are resized to other input sizes.
@@ -62,6 +64,7 @@ pub struct Dino {
     precision: Precision,
     positions: Positions,
     size: usize,
+    tiling: Option<Tiling>,
     tower: Tower,
 }
 
@@ -88,6 +91,7 @@ impl Dino {
             let why = format!("must be a multiple of the patch size {patch} and at most {LARGEST}");
             return Err(Error::setting(format!("reference-size {size}"), why));
         }
+        let tiling = options.tiles.map(|tiles| tiles.tiling(size, config.patch)).transpose()?;
         let mut normalisation = IMAGENET;
         for file in &manifest.preprocessors {
             let found = normalisation_from_hugging_face(file, &files.read(file)?, false);
@@ -105,7 +109,8 @@ impl Dino {
                 sha256.join().map_err(|_| Error::model(name, "hashing the weights failed"))??;
             let DinoOptions { precision, positions, .. } = *options;
             let name = name.to_string();
-            Ok(Self { name, sha256, normalisation, precision, positions, size, tower })
+            let tiling = tiling.flatten();
+            Ok(Self { name, sha256, normalisation, precision, positions, size, tiling, tower })
         })
     }
 
@@ -129,9 +134,19 @@ impl Dino {
         self.positions
     }
 
-    /// Side of the square input, in pixels.
-    pub fn size(&self) -> usize {
+    /// Side of the square input, in pixels. With tiles: of one tile.
+    pub fn input_size(&self) -> usize {
         self.size
+    }
+
+    /// Side of the square that is seen, in pixels: the input, or all tiles.
+    pub fn size(&self) -> usize {
+        self.tiling.as_ref().map_or(self.size, |tiling| tiling.side() * self.patch())
+    }
+
+    /// The tiles of larger photos, with their number and overlap. None without tiles.
+    pub fn tiles(&self) -> Option<Tiles> {
+        self.tiling.as_ref().map(Tiling::tiles)
     }
 
     /// Mean and standard deviation of the pixels.
@@ -141,7 +156,7 @@ impl Dino {
 
     /// Prepares a photo as square input, `[3, size, size]`.
     pub fn prepare(&self, photo: &Photo, fit: Fit) -> Vec<f32> {
-        photo.prepare(self.size, fit, &self.normalisation).pixels
+        photo.prepare(self.size(), fit, &self.normalisation).pixels
     }
 
     /// Side of a patch, in pixels.
@@ -157,6 +172,35 @@ impl Dino {
     /// Width of the tokens.
     pub fn width(&self) -> usize {
         self.tower.config().width
+    }
+
+    /// Encodes a square picture ([`Dino::prepare`]), in tiles if there are any: then class token and registers are those of
+    /// the whole picture at the input's size. `blocks`: as in [`Dino::encode`].
+    ///
+    /// # Errors
+    /// As [`Dino::encode`].
+    pub fn encode_square(&self, pixels: &[f32], blocks: &[usize]) -> Result<Tokens> {
+        let (input, side) = (self.size, self.size());
+        let Some(tiling) = &self.tiling else {
+            return self.encode(pixels, (input, input), blocks);
+        };
+        if pixels.len() != 3 * side * side {
+            return Err(Error::setting("pixels", format!("are not 3 planes of {side}x{side}")));
+        }
+        let whole = self.encode(&shrunk(pixels, input), (input, input), blocks)?;
+        let encode = |tile: &[f32]| -> Result<Vec<(Layout, Tensor)>> {
+            let tokens = self.encode(tile, (input, input), blocks)?;
+            let parts = tokens.blocks.iter().chain([&tokens.last]);
+            parts.map(|part| Ok((Layout::Cells { finer: 1 }, tokens.patches(part)?))).collect()
+        };
+        let stitched = tiling.encode(pixels, side, (self.patch(), 1), &encode)?;
+        let of_whole = whole.blocks.iter().chain([&whole.last]);
+        let mut all = of_whole.zip(stitched).map(|(own, patches)| {
+            Ok(Tensor::cat(&[&own.narrow(0, 0, whole.others)?, &patches], 0)?)
+        });
+        let blocks = all.by_ref().take(blocks.len()).collect::<Result<Vec<_>>>()?;
+        let last = all.next().unwrap_or(Ok(whole.last.clone()))?;
+        Ok(Tokens { blocks, last, grid: (tiling.side(), tiling.side()), ..whole.clone() })
     }
 
     /// Encodes a picture. `pixels`: `[3, height, width]`, normalised. What is left of it at the right and below, less

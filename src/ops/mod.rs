@@ -11,6 +11,7 @@ mod nearest;
 mod quantised;
 mod simd;
 mod tile;
+mod tiles;
 
 use std::ops::Deref;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -25,6 +26,8 @@ pub(crate) use linear::{Hidden, Linear, Mlp};
 pub(crate) use nearest::{Compared, Highest, HighestOfColumns};
 use simd::vectorised;
 pub(crate) use simd::{arithmetic, instructions};
+pub(crate) use tiles::{Layout, Tiling, shrunk};
+pub use tiles::{TileCount, Tiles};
 
 /// Multiplications and additions so far, on the processor: of products, attention and convolutions.
 static OPERATIONS: AtomicU64 = AtomicU64::new(0);

@@ -8,6 +8,7 @@ use super::damage::{COPIES, Damage, MOVES, damaged_copies, moved_copies};
 use super::readiness::{DamagedCopy, flag_odd, readiness, scale};
 use super::{
     Calibration, KindAbout, Profile, ProfileAbout, Readiness, ReferenceAbout, ReferenceModelAbout,
+    TilesAbout,
 };
 use crate::adapter::Adapter;
 use crate::clip::{Clip, Features};
@@ -211,7 +212,8 @@ impl EnrollOptions<'_> {
             product_english: product.english().into(),
             model: clip.name().into(),
             model_sha256: clip.sha256().into(),
-            size: clip.size(),
+            size: clip.input_size(),
+            tiles: TilesAbout::of(clip.tiles()),
             activation: clip.activation().name().into(),
             precision: clip.precision().name().into(),
             reference_model: clip.reference().map(ReferenceModelAbout::of),

@@ -22,7 +22,7 @@ use crate::detect::{FittedFewShot, Fusion};
 use crate::dino::Dino;
 use crate::error::{Error, Result};
 use crate::image::{BitDepth, Fit};
-use crate::ops::{Activation, Precision};
+use crate::ops::{Activation, Precision, TileCount, Tiles};
 use crate::prompt::Product;
 use crate::prompt::{Prompt, Role};
 use crate::reference::{Layers, Places, RegionAbout, places_of};
@@ -68,6 +68,9 @@ pub struct ProfileAbout {
     /// The model that compares photos with the references. None: the model itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reference_model: Option<ReferenceModelAbout>,
+    /// The tiles of larger photos.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tiles: Option<TilesAbout>,
     /// The copies of the references that photos are also compared with.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub augment: Vec<String>,
@@ -111,6 +114,32 @@ pub struct ProfileAbout {
     fusion: Fusion,
 }
 
+/// The tiles of a profile.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TilesAbout {
+    /// Tiles along each side.
+    pub count: usize,
+    /// How much of a tile is around the part that is taken from it, in patches.
+    pub overlap: usize,
+}
+
+impl TilesAbout {
+    /// Describes the tiles of an open model.
+    pub fn of(tiles: Option<Tiles>) -> Option<Self> {
+        match tiles {
+            Some(Tiles { count: TileCount::Number(count), overlap: Some(overlap) }) => {
+                Some(Self { count, overlap })
+            }
+            _ => None,
+        }
+    }
+
+    /// The tiles, to open a model with.
+    pub fn tiles(self) -> Tiles {
+        Tiles { count: TileCount::Number(self.count), overlap: Some(self.overlap) }
+    }
+}
+
 /// The reference model of a profile.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ReferenceModelAbout {
@@ -120,12 +149,20 @@ pub struct ReferenceModelAbout {
     pub sha256: String,
     /// Side of its square input, in pixels.
     pub size: usize,
+    /// Its tiles of larger photos.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tiles: Option<TilesAbout>,
 }
 
 impl ReferenceModelAbout {
     /// Describes an open model.
     pub fn of(dino: &Dino) -> Self {
-        Self { name: dino.name().into(), sha256: dino.sha256().into(), size: dino.size() }
+        Self {
+            name: dino.name().into(),
+            sha256: dino.sha256().into(),
+            size: dino.input_size(),
+            tiles: TilesAbout::of(dino.tiles()),
+        }
     }
 }
 
@@ -268,14 +305,17 @@ impl Profile {
                 short(clip.sha256())
             ));
         }
-        if (clip.size(), clip.activation().name()) != (about.size, &about.activation) {
+        if (clip.input_size(), clip.activation().name()) != (about.size, &about.activation) {
             return refuse(format!(
                 "was made at {} pixels with {}; the model is open at {} with {}",
                 about.size,
                 about.activation,
-                clip.size(),
+                clip.input_size(),
                 clip.activation().name()
             ));
+        }
+        if TilesAbout::of(clip.tiles()) != about.tiles {
+            return refuse("was made with other tiles than the model is open with".into());
         }
         if clip.precision().name() != about.precision {
             return refuse(format!(
@@ -295,13 +335,13 @@ impl Profile {
 
     fn check_reference_model(&self, clip: &Clip) -> Result<()> {
         let (made, open) = (&self.about.reference_model, clip.reference());
-        let key = |about: &ReferenceModelAbout| (about.sha256.clone(), about.size);
+        let key = |about: &ReferenceModelAbout| (about.sha256.clone(), about.size, about.tiles);
         let found = open.map(ReferenceModelAbout::of);
         if made.as_ref().map(key) == found.as_ref().map(key) {
             return Ok(());
         }
         let named = |about: &Option<ReferenceModelAbout>| match about {
-            Some(ReferenceModelAbout { name, sha256, size }) => {
+            Some(ReferenceModelAbout { name, sha256, size, .. }) => {
                 format!("reference model {name} (weights {}) at {size} pixels", short(sha256))
             }
             None => "no reference model".into(),

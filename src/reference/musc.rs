@@ -12,6 +12,8 @@ use crate::clip::Features;
 use crate::error::{Error, Result};
 use crate::ops::{cpu_slice, unit_rows};
 
+/// So many patches are scored by their peak ([`Places::peak`]), as tiles are.
+const MANY: usize = 2000;
 /// If the patches to compare with need more bytes than this, they are kept in half precision.
 const BUDGET: usize = 1 << 30;
 
@@ -247,7 +249,7 @@ impl Musc {
             let patches = map.iter_mut().enumerate();
             patches.filter(|(i, _)| !self.places.holds(*i)).for_each(|(_, value)| *value = 0.0);
             let mut distances = self.places.distances(map);
-            if self.places.0.is_none() {
+            if self.places.0.is_none() && distances.map.len() < MANY {
                 // MuSc takes the highest value of the enlarged map. It may be lower than the highest value of the grid.
                 distances.score = distances.map_at(size).into_iter().fold(0.0, f32::max);
             }

@@ -4,9 +4,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use blemish::adapter::Adapter;
-use blemish::clip::Precision;
+use blemish::clip::{Precision, Tiles};
 use blemish::detect::{Detector, MethodEntry, MethodInputs};
 use blemish::image::{BitDepth, Fit};
+use blemish::profile::TilesAbout;
 use blemish::prompt::TextCache;
 use blemish::reference::{Layers, ReferenceEntry, Region, RegionShape};
 use blemish::{Clip, Error, Product, Prompts};
@@ -206,6 +207,11 @@ impl MethodChoice {
         Self { model: self.model.comparing_by(reference), ..self }
     }
 
+    /// The same choice with tiles for large photos.
+    pub fn tiled(self, tiles: Option<Tiles>) -> Self {
+        Self { model: self.model.tiled(tiles), ..self }
+    }
+
     /// Opens the model, and the adapter if the method takes one.
     pub fn open(self) -> anyhow::Result<OpenModel> {
         let name = self.model.name();
@@ -230,6 +236,13 @@ impl MethodChoice {
         let clip = self.model.open(inputs.adapter.as_deref())?;
         if let Some(adapter) = &inputs.adapter {
             adapter.check(&clip)?;
+        }
+        if let (Some(tiles), false) = (TilesAbout::of(clip.tiles()), self.quiet) {
+            let (count, input) = (tiles.count, clip.input_size());
+            say!(
+                "note: {count}x{count} tiles of {input} pixels a photo: about {} times the work",
+                count * count
+            );
         }
         let (entry, fit, model) = (self.entry, self.fit, self.model);
         Ok(OpenModel { clip: Arc::new(clip), inputs, entry, fit, quiet: self.quiet, model })

@@ -7,4 +7,5 @@ pub mod product;
 pub mod rate;
 pub mod reference_model;
 pub mod shard;
+pub mod tiles;
 pub mod values;

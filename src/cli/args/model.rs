@@ -1,8 +1,9 @@
 //! The flags for the model and how it runs.
 
 use blemish::adapter::Adapter;
-use blemish::clip::{Activation, ModelOptions, Precision};
-use blemish::dino::{Dino, DinoOptions};
+use blemish::clip::{Activation, ModelOptions, Precision, Tiles};
+use blemish::dino::{Dino, DinoOptions, Positions};
+use blemish::profile::TilesAbout;
 use blemish::prompt::TextCache;
 use blemish::{Clip, Error, Product, Profile, Prompts};
 use candle_core::Device;
@@ -60,6 +61,8 @@ pub struct ModelChoice {
     device: DeviceKind,
     /// The model that compares photos. None: this one, or a profile's.
     reference: Option<ReferenceModelChoice>,
+    /// The tiles of large photos. None: one, or a profile's.
+    tiles: Option<Tiles>,
     pub quiet: bool,
 }
 
@@ -74,6 +77,7 @@ impl ModelArgs {
             precision: self.precision,
             device: self.device,
             reference: None,
+            tiles: None,
             quiet: self.quiet,
         })
     }
@@ -99,6 +103,11 @@ impl ModelChoice {
         Self { reference, ..self }
     }
 
+    /// The same choice with tiles for large photos.
+    pub fn tiled(self, tiles: Option<Tiles>) -> Self {
+        Self { tiles, ..self }
+    }
+
     /// The same choice with another precision.
     pub fn at(&self, precision: Precision) -> Self {
         Self { precision: Some(precision), ..self.clone() }
@@ -111,6 +120,7 @@ impl ModelChoice {
             size: self.size.or(about.and_then(|a| a.size)),
             activation: self.activation.or(about.and_then(|a| a.activation)),
             precision: self.precision.unwrap_or_default(),
+            tiles: self.tiles,
             device: self.device()?,
         };
         self.open_with(self.name(), &options, self.reference.clone())
@@ -137,12 +147,14 @@ impl ModelChoice {
             size: Some(about.size),
             activation: profile.activation(),
             precision,
+            tiles: about.tiles.map(TilesAbout::tiles),
             device: self.device()?,
         };
         let given = self.reference.as_ref().map(|reference| reference.name.clone());
         let own = about.reference_model.as_ref().map(|own| ReferenceModelChoice {
             name: given.clone().unwrap_or(own.name.clone()),
             size: Some(own.size),
+            tiles: own.tiles.map(TilesAbout::tiles),
         });
         if own.is_none() && given.is_some() {
             let why = "the profile was enrolled without one; enroll again to change it";
@@ -158,12 +170,13 @@ impl ModelChoice {
         reference: Option<ReferenceModelChoice>,
     ) -> anyhow::Result<Clip> {
         self.pull(name)?;
-        let Some(ReferenceModelChoice { name: other, size }) = reference else {
+        let Some(ReferenceModelChoice { name: other, size, tiles }) = reference else {
             return Ok(Clip::open(name, options)?);
         };
         self.pull(&other)?;
-        let precision = options.precision;
-        let dino = Dino::open(&other, &DinoOptions { size, precision, ..DinoOptions::default() })?;
+        let (precision, positions) = (options.precision, Positions::default());
+        let tiles = tiles.or(self.tiles);
+        let dino = Dino::open(&other, &DinoOptions { size, precision, tiles, positions })?;
         Ok(Clip::open(name, options)?.with_reference(dino))
     }
 

@@ -1,6 +1,7 @@
 //! The flags for a second model that compares photos.
 
 use blemish::Error;
+use blemish::clip::Tiles;
 
 /// A model whose patches are compared, in place of the first model's.
 #[derive(clap::Args)]
@@ -25,12 +26,14 @@ pub struct ReferenceModelArgs {
 pub struct ReferenceModelChoice {
     pub name: String,
     pub size: Option<usize>,
+    /// The tiles of a profile. None: those of the run.
+    pub tiles: Option<Tiles>,
 }
 
 impl ReferenceModelArgs {
     pub fn resolve(&self) -> Option<ReferenceModelChoice> {
         let size = self.size;
-        self.name.clone().map(|name| ReferenceModelChoice { name, size })
+        self.name.clone().map(|name| ReferenceModelChoice { name, size, tiles: None })
     }
 
     /// Refuses the flag if no photos are compared.

@@ -10,6 +10,7 @@ use crate::cli::args::method::{MethodArgs, reference_methods};
 use crate::cli::args::product::ProductArgs;
 use crate::cli::args::rate;
 use crate::cli::args::reference_model::ReferenceModelArgs;
+use crate::cli::args::tiles::TileArgs;
 use crate::cli::args::values::{self, SummaryFormat};
 use crate::cli::inputs::with_suffix;
 use crate::cli::marks::Marks;
@@ -99,6 +100,8 @@ pub struct Args {
     pub method: MethodArgs,
     #[command(flatten)]
     pub reference_model: ReferenceModelArgs,
+    #[command(flatten)]
+    pub tiles: TileArgs,
 }
 
 impl Args {

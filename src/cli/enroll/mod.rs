@@ -40,7 +40,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let quiet = method.quiet;
     let choice = args.product.resolve(method.entry)?;
     let depth = method.depth;
-    let model = method.open()?;
+    let model = method.tiled(args.tiles.resolve(&files.references)).open()?;
     let product = model.product(&choice.names, &choice.prompts, &TextCache::from_env())?;
     let mined = match args.mine.is_empty() {
         true => None,

@@ -1,7 +1,7 @@
 //! What a measurement depends on.
 
 use blemish::clip::Precision;
-use blemish::profile::ReferenceModelAbout;
+use blemish::profile::{ReferenceModelAbout, TilesAbout};
 use blemish::reference::Layers;
 use serde::{Deserialize, Serialize};
 
@@ -27,6 +27,8 @@ pub struct EvalAbout {
     #[serde(default)]
     pub reference_model: Option<ReferenceModelAbout>,
     pub size: Option<usize>,
+    #[serde(default)]
+    pub tiles: Option<TilesAbout>,
     pub fit: Option<String>,
     pub activation: Option<String>,
     #[serde(default = "f32_name")]

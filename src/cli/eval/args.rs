@@ -10,6 +10,7 @@ use clap::ValueEnum;
 use crate::cli::args::method::{MethodArgs, reference_methods};
 use crate::cli::args::mutual::MutualArgs;
 use crate::cli::args::reference_model::ReferenceModelArgs;
+use crate::cli::args::tiles::TileArgs;
 use crate::cli::args::values::{self, SummaryFormat};
 use crate::cli::args::{rate, shard};
 
@@ -80,7 +81,7 @@ pub struct RunArgs {
     pub marks: Option<PathBuf>,
     /// Measure this profile of `enroll`: what its line finds, what it misses, and its false alarms.
     #[arg(long, value_name = "FILE", conflicts_with_all = ["product", "prompts", "profile_from", "resume", "shard",
-          "allow_leak", "adapter", "blocks", "fit", "size", "activation", "bit_depth", "against", "degrees", "rescore",
+          "allow_leak", "adapter", "blocks", "fit", "size", "activation", "bit_depth", "tiles", "tile_overlap", "against", "degrees", "rescore",
           "align", "repeats", "mutual_seed", "reference_method", "reference_blocks", "names"])]
     pub profile: Option<PathBuf>,
     /// Replace the profile's false-alarm rate, such as 0.05 or 5%.
@@ -116,6 +117,8 @@ pub struct RunArgs {
     pub method: MethodArgs,
     #[command(flatten)]
     pub reference_model: ReferenceModelArgs,
+    #[command(flatten)]
+    pub tiles: TileArgs,
     #[command(flatten)]
     pub mutual: MutualArgs,
 }

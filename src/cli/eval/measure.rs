@@ -10,7 +10,7 @@ use blemish::eval::{EvalPrediction, Run, RunAbout, evaluate};
 use blemish::files::files_sha256;
 use blemish::image::BitDepth;
 use blemish::mutual::{MutualOptions, MutualResults, UniquePhotos, Watch};
-use blemish::profile::{EnrollOptions, EnrollPhotos, ReferenceModelAbout, enroll};
+use blemish::profile::{EnrollOptions, EnrollPhotos, ReferenceModelAbout, TilesAbout, enroll};
 use blemish::prompt::TextCache;
 use blemish::reference::ReferenceEntry;
 use blemish::{Detector, Error, Photo, Product, Prompts};
@@ -229,7 +229,8 @@ impl Setup<'_> {
             model: Some(model.clip.name().into()),
             model_sha256: Some(model.clip.sha256().into()),
             reference_model: model.clip.reference().map(ReferenceModelAbout::of),
-            size: Some(model.clip.size()),
+            size: Some(model.clip.input_size()),
+            tiles: TilesAbout::of(model.clip.tiles()),
             fit: Some(model.fit.name().into()),
             activation: Some(model.clip.activation().name().into()),
             precision: Some(model.clip.precision().name().into()),

@@ -79,6 +79,7 @@ pub fn resolve(args: &RunArgs, layout: Layout) -> anyhow::Result<Plan<'_>> {
         mark_results(std::slice::from_ref(folder), &paths_of(&samples))?;
     }
     let method = method.comparing_by(args.reference_model.resolve());
+    let method = method.tiled(args.tiles.resolve(&paths_of(&samples)));
     let file = args.prompts.clone().unwrap_or(method.entry.prompts.into());
     let prompts = Prompts::open(&file)?;
     let prompt_file = file.display().to_string();

@@ -11,6 +11,7 @@ use crate::cli::args::method::MethodArgs;
 use crate::cli::args::mutual::{HEADING, MutualArgs};
 use crate::cli::args::product::ProductArgs;
 use crate::cli::args::reference_model::ReferenceModelArgs;
+use crate::cli::args::tiles::TileArgs;
 use crate::cli::args::{rate, shard};
 use crate::cli::printer::Format;
 
@@ -46,7 +47,7 @@ pub struct Args {
     pub product: ProductArgs,
     /// A profile from `blemish enroll`. It brings the prompts, the reference photos and the threshold between ok and ng.
     #[arg(long, value_name = "FILE", conflicts_with_all = ["product", "prompts", "detect", "ignore",
-          "adapter", "blocks", "fit", "size", "activation", "bit_depth", "roi"])]
+          "adapter", "blocks", "fit", "size", "activation", "bit_depth", "tiles", "tile_overlap", "roi"])]
     pub profile: Option<PathBuf>,
     /// Replace the profile's false-alarm rate, such as 0.05 or 5%.
     #[arg(long, value_name = "RATE", value_parser = rate::parse)]
@@ -98,6 +99,8 @@ pub struct Args {
     pub method: MethodArgs,
     #[command(flatten)]
     pub reference_model: ReferenceModelArgs,
+    #[command(flatten)]
+    pub tiles: TileArgs,
     #[command(flatten)]
     pub mutual: MutualArgs,
     /// If the folder seems to hold two products, compare each photo only with photos of the same product.

@@ -8,7 +8,7 @@ use std::time::Instant;
 use blemish::detect::{AnomalyMap, Ignored, KindResult};
 use blemish::files::files_sha256;
 use blemish::image::{Fit, Prepared};
-use blemish::profile::{Calibration, Decision};
+use blemish::profile::{Calibration, Decision, TilesAbout};
 use blemish::prompt::TextCache;
 use blemish::reference::{Region, RegionAbout};
 use blemish::render::Scale;
@@ -177,7 +177,8 @@ impl ScoreContext {
             reference_model: compared_by.map(|dino| dino.name().to_string()),
             reference_model_sha256: compared_by.map(|dino| dino.sha256().to_string()),
             adapter: self.adapter.as_ref().map(|a| self.adapter_row(a, path)),
-            size: self.clip.size(),
+            size: self.clip.input_size(),
+            tiles: TilesAbout::of(self.clip.tiles()).map(|tiles| tiles.count),
             precision: self.clip.precision().name(),
             fit: self.fit.name().into(),
             milliseconds: (milliseconds * 10.0).round() / 10.0,
@@ -211,7 +212,8 @@ impl ScoreContext {
             method,
             model_sha256: self.clip.sha256(),
             profile_sha256: self.enrolled.as_ref().map(|enrolled| enrolled.profile.sha256()),
-            size: self.clip.size(),
+            size: self.clip.input_size(),
+            tiles: TilesAbout::of(self.clip.tiles()).map(|tiles| tiles.count),
             precision: self.clip.precision().name(),
             fit: self.fit.name(),
             prompts_sha256: &self.prompts_sha256,

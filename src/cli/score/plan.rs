@@ -100,7 +100,10 @@ pub fn resolve(args: &Args) -> anyhow::Result<Option<(Plan, Source)>> {
     }
     let source = match source {
         Ok(by) => Source::Profile(Box::new(by)),
-        Err((method, mutual)) => Source::Prompts(Box::new(by_prompts(args, method, mutual)?)),
+        Err((method, mutual)) => {
+            let method = method.tiled(args.tiles.resolve(&inputs.photos));
+            Source::Prompts(Box::new(by_prompts(args, method, mutual)?))
+        }
     };
     let (defect_files, depth, quiet) = settings(&source)?;
     let drawing = Drawing {

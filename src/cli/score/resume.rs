@@ -34,6 +34,7 @@ pub struct Settings<'a> {
     pub model_sha256: &'a str,
     pub profile_sha256: Option<&'a str>,
     pub size: usize,
+    pub tiles: Option<usize>,
     pub precision: &'a str,
     pub fit: &'a str,
     pub prompts_sha256: &'a str,
@@ -131,7 +132,8 @@ impl ResultFile {
             ("model", row["model_sha256"] != settings.model_sha256),
             ("profile", row["profile_sha256"].as_str() != settings.profile_sha256),
             ("input size", row["size"] != settings.size),
-            // Older results do not have it.
+            // Older results do not have these.
+            ("number of tiles", row["tiles"].as_u64() != settings.tiles.map(|tiles| tiles as u64)),
             ("precision", row["precision"].as_str().unwrap_or("f32") != settings.precision),
             ("fit", row["fit"] != settings.fit),
             ("prompt file", row["prompts_sha256"] != settings.prompts_sha256),
