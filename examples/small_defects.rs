@@ -94,9 +94,9 @@ fn damage(picture: &mut RgbImage, kind: &str, random: &mut ChaCha8Rng) -> GrayIm
                 (px as f32 * dx + py as f32 * dy, py as f32 * dx - px as f32 * dy);
             let far = (px as f32).hypot(py as f32);
             let (is_on, by) = match kind {
-                "scratch" => (along.abs() < size / 2.0 && across.abs() < 1.8, 70.0),
-                "pit" => (far < size / 4.0, -85.0),
-                _ => (far < size / 2.0, -22.0),
+                "scratch" => (along.abs() < size / 2.0 && across.abs() < 1.5, 26.0),
+                "pit" => (far < size / 4.0, -30.0),
+                _ => (far < size / 2.0, -9.0),
             };
             if is_on {
                 let (at_x, at_y) = ((x as i32 + px) as u32, (y as i32 + py) as u32);

@@ -85,6 +85,8 @@ pub struct Record {
     pub size: usize,
     /// Tiles along each side of the photo, if there are any.
     pub tiles: Option<usize>,
+    /// How much of a tile is around the part that is taken from it, in patches.
+    pub tile_overlap: Option<usize>,
     /// How the model multiplied: `f32` or `fast`.
     pub precision: &'static str,
     /// How the photo was made square.

@@ -155,6 +155,17 @@ fn what_does_not_fit_is_refused() {
     let home = home.path();
     let alone = ["score", "good", "--product", "plate", "--method", "april-gan"];
     run(home, &[&alone[..], &BY].concat()).code(2).stderr(contains("--reference-model: is for"));
+    run(home, &["score", "good", "--product", "plate", "--reference-model", "/no/such"])
+        .code(2)
+        .stderr(contains("--reference-model /no/such: neither a known name"));
+    let positions = ["--reference-method", "padim", "--augment", "rotate"];
+    run(home, &[&ENROLL[..], &positions].concat())
+        .code(2)
+        .stderr(contains("--augment rotate: padim compares positions"));
+    // Too few photos to compare: the flag is named.
+    let few = ["score", "good/1.png", "--product", "plate"];
+    let few = blemish(home).current_dir(home).args([&few[..], &BY].concat()).assert().success();
+    few.stderr(contains("note: --reference-model has no effect on fewer than 8 photos"));
     let windows = ["--reference-method", "winclip"];
     run(home, &[&ENROLL[..], &BY, &windows].concat())
         .code(2)

@@ -150,4 +150,33 @@ fn tiles_that_do_not_fit_are_refused() {
     ] {
         run(home, &[&score[..], more].concat()).code(2).stderr(contains(why));
     }
+    // A window must lie within a tile wherever it begins.
+    let windows = ["score", "bad", "--product", "plate", "--method", "winclip", "--tiles", "2"];
+    run(home, &[&windows[..], &["--tile-overlap", "1"]].concat())
+        .code(2)
+        .stderr(contains("--tile-overlap: is too small for windows of 3x3 patches"));
+    let alone = ["score", "bad", "--product", "plate", "--tile-overlap", "2"];
+    run(home, &alone).code(2).stderr(contains("--tile-overlap: needs --tiles"));
+    // The longer side is not seen.
+    let strip = image::open(home.join("bad/1.png")).unwrap().crop_imm(0, 0, 600, 100);
+    strip.save(home.join("strip.png")).unwrap();
+    let crop =
+        ["score", "strip.png", "--product", "plate", "--method", "april-gan", "--fit", "crop"];
+    let found = rows(&run(home, &[&crop[..], &["--tiles", "auto"]].concat()).success());
+    assert_eq!(found[0]["tiles"], Value::Null);
+}
+
+#[test]
+fn results_of_other_tiles_are_not_mixed() {
+    let home = home();
+    let home = home.path();
+    let score = |photos: &str, overlap: &str| {
+        let score = ["score", photos, "--product", "plate", "--method", "april-gan"];
+        let tiles = ["--tiles", "2", "--tile-overlap", overlap, "--resume", "r.jsonl"];
+        run(home, &[&score[..], &tiles].concat())
+    };
+    score("bad", "2").success();
+    std::fs::copy(home.join("good/1.png"), home.join("bad/2.png")).unwrap();
+    score("bad", "3").code(2).stderr(contains("holds results of another kind of tiles"));
+    score("bad", "2").success();
 }

@@ -51,8 +51,8 @@ pub(crate) fn normalisation_from_hugging_face(
     } else if file.starts_with("processor") {
         return Ok(None);
     }
-    let raw: Preprocessor =
-        serde_json::from_value(value).map_err(|e| format!("not CLIP's preprocessing: {e}"))?;
+    let raw: Preprocessor = serde_json::from_value(value)
+        .map_err(|e| format!("no preprocessing that is read here: {e}"))?;
     match raw.resample {
         _ if !with_resampling => {}
         Resample::Number(BICUBIC) => {}

@@ -146,6 +146,7 @@ mod tests {
             adapter: None,
             size: 240,
             tiles: None,
+            tile_overlap: None,
             precision: "f32",
             fit: "squash".into(),
             milliseconds: 1.5,

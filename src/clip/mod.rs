@@ -306,6 +306,13 @@ impl Clip {
                 ),
             ));
         }
+        let is_cut = |window: &&usize| {
+            self.tiling.as_ref().is_some_and(|tiling| **window > tiling.largest_window())
+        };
+        if let Some(window) = taps.windows.iter().find(is_cut) {
+            let why = format!("is too small for windows of {window}x{window} patches; give more");
+            return Err(Error::setting("tile-overlap", why));
+        }
         if taps.trunk && !self.vision.has_trunk() {
             let why = format!("model {} has no trunk", self.name);
             return Err(Error::setting("the features of a trunk", why));

@@ -2,7 +2,8 @@
 //! official code computes it (ByChelsea/CLIP-AD, which has no licence: nothing of it is copied). One pass of the tower
 //! gives the map, where WinCLIP needs ten times the work for its windows.
 //!
-//! Two things differ on purpose. The map and the photo's score are probabilities here, as those of the other methods.
+//! Two things differ on purpose. The map and the photo's score are probabilities here, as those of the other methods, and
+//! with WinCLIP's factor on cosines. The official factor, 100, makes nearly all of them 0 or 1. The order stays.
 //! The official score needs the whole test set (its lowest and highest values). A photo alone adds the log-odds of the
 //! map's peak to those of its class score.
 
@@ -18,8 +19,10 @@ use crate::stats::logistic;
 
 /// Stages of the tower. Each gives a map.
 const STAGES: usize = 4;
-/// The factor on cosines in the class score.
+/// The factor on cosines in the official class score.
 const LOGIT_SCALE: f32 = 100.0;
+/// The factor on cosines in what is shown.
+const SHOWN: f32 = 1.0 / 0.07;
 /// Smoothing of the map, in pixels of the input.
 const BLUR: Blur = Blur { sigma: 8.0, radius: 32, border: Border::Edge };
 /// DBSCAN: prompts within this distance are neighbours, and so many of them make a cluster.
@@ -55,11 +58,11 @@ impl Method for ClipAd {
             let score = |(Similarities { class_logit, patches }, kind): (_, &_)| {
                 let kind: &crate::prompt::Kind = kind;
                 // At equal weights of both texts, a value is half of the difference of the cosines.
-                let scale = 2.0 * LOGIT_SCALE / photo.v_v.len() as f32;
+                let scale = 2.0 * SHOWN / photo.v_v.len() as f32;
                 let map = smoothed(&patches, photo);
                 let values = map.into_iter().map(|value| logistic(scale * value)).collect();
                 KindScore {
-                    score: logistic(class_logit),
+                    score: logistic(class_logit / LOGIT_SCALE * SHOWN),
                     map: PatchMap { side: photo.size, values },
                     adds_peak: kind.role != Role::Ignore,
                 }
@@ -118,8 +121,8 @@ fn smoothed(patches: &[f32], photo: &Features) -> Vec<f32> {
 /// If there is no cluster: of all.
 fn representative(embeddings: &Tensor) -> Result<Tensor> {
     let unit = unit_rows(embeddings)?;
-    let rows = unit.to_device(&Device::Cpu)?.to_vec2::<f32>()?;
-    let largest: Vec<u32> = largest_cluster(&rows).into_iter().map(|row| row as u32).collect();
+    let cosines = unit.matmul(&unit.t()?)?.to_vec2::<f32>()?;
+    let largest: Vec<u32> = largest_cluster(&cosines).into_iter().map(|row| row as u32).collect();
     let chosen = match largest.is_empty() {
         true => unit,
         false => unit.index_select(&Tensor::new(largest, unit.device())?, 0)?,
@@ -127,21 +130,19 @@ fn representative(embeddings: &Tensor) -> Result<Tensor> {
     Ok(unit_rows(&chosen.mean_keepdim(0)?)?.squeeze(0)?)
 }
 
-/// DBSCAN (Ester et al. 1996) over unit vectors: the members of the largest cluster, the first of equal ones. A border
-/// point belongs to the first cluster that reaches it.
-fn largest_cluster(rows: &[Vec<f32>]) -> Vec<usize> {
-    let is_near = |a: &[f32], b: &[f32]| {
-        let squares = a.iter().zip(b).map(|(a, b)| f64::from(a - b).powi(2));
-        squares.sum::<f64>().sqrt() <= f64::from(EPS)
-    };
-    let near: Vec<Vec<usize>> = rows
+/// DBSCAN (Ester et al. 1996) over unit vectors, from their cosines: the members of the largest cluster, the first of
+/// equal ones. A border point belongs to the first cluster that reaches it.
+fn largest_cluster(cosines: &[Vec<f32>]) -> Vec<usize> {
+    // The squared distance of unit vectors is 2 - 2 cos.
+    let lowest = 1.0 - EPS * EPS / 2.0;
+    let near: Vec<Vec<usize>> = cosines
         .iter()
-        .map(|row| (0..rows.len()).filter(|other| is_near(row, &rows[*other])).collect())
+        .map(|row| (0..row.len()).filter(|other| row[*other] >= lowest).collect())
         .collect();
     let is_core = |row: usize| near[row].len() >= MIN_SAMPLES;
-    let mut is_taken = vec![false; rows.len()];
+    let mut is_taken = vec![false; cosines.len()];
     let mut largest = Vec::new();
-    for start in 0..rows.len() {
+    for start in 0..cosines.len() {
         if is_taken[start] || !is_core(start) {
             continue;
         }

@@ -59,19 +59,11 @@ impl FewShotMethod {
         Self { combined, references }
     }
 
-    /// The same method, but photos are compared by the reference model ([`Clip::with_reference`](crate::Clip)). `yes`:
-    /// whether there is one.
-    ///
-    /// # Errors
-    /// [`Error::Setting`] if the reference method needs another model: only a CLIP model encodes windows of patches, and
-    /// the mask of AnomalyDINO is for DINOv2's patches.
-    pub fn by_reference_model(mut self, yes: bool) -> Result<Self> {
-        if let Some(why) = self.references.refusal(yes) {
-            let setting = format!("reference-method {}", self.references.name);
-            return Err(Error::setting(setting, why));
-        }
+    /// The same method, but photos are compared by the reference model
+    /// ([`Clip::with_reference`](crate::Clip::with_reference)). `yes`: whether there is one.
+    pub fn by_reference_model(mut self, yes: bool) -> Self {
         self.combined.by_reference_model = yes;
-        Ok(self)
+        self
     }
 
     /// The method, fitted to at least two reference photos. Encode them with [`Method::taps`] and then project them.

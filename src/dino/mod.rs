@@ -14,7 +14,7 @@ use crate::checkpoint::{
 use crate::error::{Error, Result};
 use crate::image::{Fit, Normalisation, Photo};
 use crate::ops::{Layout, Precision, Tiles, Tiling, shrunk};
-use config::Config;
+use config::{Config, Family};
 use tower::Tower;
 
 pub use positions::Positions;
@@ -81,7 +81,7 @@ impl Dino {
     /// [`Error::Setting`] if the name is none of these. [`Error::Model`] if files are missing or damaged, or belong to
     /// another kind of model.
     pub fn open(name: &str, options: &DinoOptions) -> Result<Self> {
-        let files = find(name)?;
+        let files = find(name).map_err(of_reference_model)?;
         let manifest = Manifest::choose(&files.names()?).map_err(|why| Error::model(name, why))?;
         let json = files.read(&manifest.config)?;
         let config = in_file(files.path(&manifest.config).display(), Config::parse(&json))?;
@@ -91,7 +91,8 @@ impl Dino {
             let why = format!("must be a multiple of the patch size {patch} and at most {LARGEST}");
             return Err(Error::setting(format!("reference-size {size}"), why));
         }
-        let tiling = options.tiles.map(|tiles| tiles.tiling(size, config.patch)).transpose()?;
+        let tiling = options.tiles.map(|tiles| tiles.tiling(size, config.patch)).transpose();
+        let tiling = tiling.map_err(of_reference_model)?;
         let mut normalisation = IMAGENET;
         for file in &manifest.preprocessors {
             let found = normalisation_from_hugging_face(file, &files.read(file)?, false);
@@ -157,6 +158,11 @@ impl Dino {
     /// Prepares a photo as square input, `[3, size, size]`.
     pub fn prepare(&self, photo: &Photo, fit: Fit) -> Vec<f32> {
         photo.prepare(self.size(), fit, &self.normalisation).pixels
+    }
+
+    /// Whether it is a DINOv2 model.
+    pub fn is_v2(&self) -> bool {
+        self.tower.config().family != Family::Dinov3
     }
 
     /// Side of a patch, in pixels.
@@ -234,6 +240,19 @@ impl Dino {
         let grid = (height / patch, width / patch);
         let blocks = kept.into_iter().flatten().collect();
         Ok(Tokens { blocks, last, others: self.tower.others(), grid })
+    }
+}
+
+/// Says that a setting is the reference model's.
+fn of_reference_model(error: Error) -> Error {
+    match error {
+        Error::Setting { setting, why } if setting.starts_with("model ") => {
+            Error::Setting { setting: format!("reference-{setting}"), why }
+        }
+        Error::Setting { setting, why } => {
+            Error::Setting { setting, why: format!("{why} (for the reference model)") }
+        }
+        other => other,
     }
 }
 

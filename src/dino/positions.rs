@@ -6,7 +6,8 @@ use crate::image::resample_rows;
 use crate::ops::cpu_slice;
 
 /// How stored position embeddings are resized to another grid.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Positions {
     /// As transformers does: with the filter of the model's family.
     #[default]

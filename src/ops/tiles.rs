@@ -41,11 +41,15 @@ impl Tiles {
     pub(crate) fn tiling(self, size: usize, patch: usize) -> crate::error::Result<Option<Tiling>> {
         let tile = size / patch;
         let fail = |setting: String, why: String| Err(Error::setting(setting, why));
-        let margin = self.overlap.unwrap_or((tile / 8).max(2));
-        if margin == 0 || 2 * margin >= tile {
-            let most = tile.saturating_sub(1) / 2;
+        // A tile of three patches has one in its middle.
+        let most = tile.saturating_sub(1) / 2;
+        let margin = self.overlap.unwrap_or((tile / 8).max(2).min(most));
+        if self.overlap.is_some() && !(1..=most).contains(&margin) {
             let why = format!("give a number of patches from 1 to {most}");
             return fail(format!("tile-overlap {margin}"), why);
+        }
+        if most == 0 && self.count != TileCount::Number(1) {
+            return fail("tiles".into(), "an input of so few patches cannot be a tile".into());
         }
         let pixels = |tiles: usize| Tiling::cells_of(tiles, tile, margin) * patch;
         let tiles = match self.count {
@@ -96,6 +100,9 @@ pub(crate) enum Layout {
     Windows { side: usize },
 }
 
+/// What an encoder makes of a tile.
+type Parts<E> = std::result::Result<Vec<(Layout, Tensor)>, E>;
+
 /// How a picture is cut into square tiles.
 #[derive(Clone, Debug)]
 pub(crate) struct Tiling {
@@ -120,6 +127,11 @@ impl Tiling {
         tile + (tiles - 1) * (tile - 2 * margin)
     }
 
+    /// The largest window of patches, along one side, that lies within a tile wherever it begins.
+    pub fn largest_window(&self) -> usize {
+        self.margin + 1
+    }
+
     /// The tiles of a square picture.
     pub fn tiles(&self) -> Tiles {
         let count = TileCount::Number(self.columns.len());
@@ -139,7 +151,7 @@ impl Tiling {
         pixels: &[f32],
         width: usize,
         (patch, at_once): (usize, usize),
-        encode: &(dyn Fn(&[f32]) -> std::result::Result<Vec<(Layout, Tensor)>, E> + Sync),
+        encode: &(dyn Fn(&[f32]) -> Parts<E> + Sync),
     ) -> std::result::Result<Vec<Tensor>, E> {
         let places: Vec<(&Span, &Span)> =
             self.rows.iter().flat_map(|row| self.columns.iter().map(move |c| (row, c))).collect();

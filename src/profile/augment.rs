@@ -28,7 +28,7 @@ impl Augment {
         match self {
             Self::Rotate => (1..8).map(|turn| photo.rotated(45.0 * f64::from(turn))).collect(),
             Self::Light => [[0.75; 3], [1.3; 3], [1.12, 1.0, 0.85], [0.85, 1.0, 1.12]]
-                .map(|factors| photo.relit(factors, 1.0))
+                .map(|factors| photo.relit(factors))
                 .into(),
         }
     }

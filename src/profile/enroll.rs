@@ -120,6 +120,15 @@ impl EnrollOptions<'_> {
             let why = "rotated parts leave the region of interest; leave one of the two out";
             return Err(Error::setting("augment rotate", why));
         }
+        if !self.references.fits(clip) {
+            let why = "does not fit this model; take another";
+            let setting = format!("reference-method {}", self.references.name);
+            return Err(Error::setting(setting, self.references.refusal(clip).unwrap_or(why)));
+        }
+        if self.references.is_by_position() && self.augment.contains(&Augment::Rotate) {
+            let why = "padim compares positions, which a rotation moves; take another method";
+            return Err(Error::setting("augment rotate", why));
+        }
         let Some(layers) = &self.layers else {
             return Ok(self.references.default_layers(clip.compared_shape()));
         };
@@ -147,7 +156,7 @@ pub fn enroll(
     let layers = options.check(&clip)?;
     let prompts = options.method.make(&options.inputs)?;
     let pair = FewShotMethod::new(prompts, options.references, layers.clone())
-        .by_reference_model(clip.reference().is_some())?;
+        .by_reference_model(clip.reference().is_some());
     clip.check(&pair.taps())?;
     let mut enrolment = Enrolment::begin(clip.clone(), &pair, photos.references, options)?;
     let (references, calibration) = enrolment.read(photos);

@@ -19,7 +19,7 @@ use crate::adapter::Adapter;
 use crate::clip::Clip;
 use crate::detect::{AnomalyMap, Detector, FewShotMethod};
 use crate::detect::{FittedFewShot, Fusion};
-use crate::dino::Dino;
+use crate::dino::{Dino, Positions};
 use crate::error::{Error, Result};
 use crate::image::{BitDepth, Fit};
 use crate::ops::{Activation, Precision, TileCount, Tiles};
@@ -149,6 +149,9 @@ pub struct ReferenceModelAbout {
     pub sha256: String,
     /// Side of its square input, in pixels.
     pub size: usize,
+    /// How its position embeddings are resized.
+    #[serde(default)]
+    pub positions: Positions,
     /// Its tiles of larger photos.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tiles: Option<TilesAbout>,
@@ -161,6 +164,7 @@ impl ReferenceModelAbout {
             name: dino.name().into(),
             sha256: dino.sha256().into(),
             size: dino.input_size(),
+            positions: dino.positions(),
             tiles: TilesAbout::of(dino.tiles()),
         }
     }
@@ -335,7 +339,9 @@ impl Profile {
 
     fn check_reference_model(&self, clip: &Clip) -> Result<()> {
         let (made, open) = (&self.about.reference_model, clip.reference());
-        let key = |about: &ReferenceModelAbout| (about.sha256.clone(), about.size, about.tiles);
+        let key = |about: &ReferenceModelAbout| {
+            (about.sha256.clone(), about.size, about.positions, about.tiles)
+        };
         let found = open.map(ReferenceModelAbout::of);
         if made.as_ref().map(key) == found.as_ref().map(key) {
             return Ok(());
@@ -355,8 +361,8 @@ impl Profile {
         let inputs = crate::detect::MethodInputs { adapter: self.adapter.clone() };
         let prompts = crate::detect::method(&self.about.method)?.make(&inputs)?;
         let references = crate::reference::reference_method(&self.about.reference_method)?;
-        FewShotMethod::new(prompts, references, self.about.reference_blocks.clone())
-            .by_reference_model(self.about.reference_model.is_some())
+        let pair = FewShotMethod::new(prompts, references, self.about.reference_blocks.clone());
+        Ok(pair.by_reference_model(self.about.reference_model.is_some()))
     }
 }
 

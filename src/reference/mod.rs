@@ -23,6 +23,7 @@ use candle_core::{Device, Tensor};
 use rayon::prelude::*;
 
 use crate::clip::{Clip, Features, Shape, Taps};
+use crate::dino::Dino;
 use crate::error::{Error, Result};
 use crate::ops::cpu_slice;
 use anomaly_dino::AnomalyDino;
@@ -131,7 +132,7 @@ pub const REFERENCE_METHODS: &[ReferenceEntry] = &[
         from_tensors: |tensors| Ok(Box::new(Spade::from_tensors(tensors)?)),
     },
     ReferenceEntry {
-        name: "padim",
+        name: Padim::NAME,
         about: "Mahalanobis distance from a Gaussian of each position: for aligned parts",
         source: "Defard et al. 2021, arXiv 2011.08785",
         takes_blocks: true,
@@ -201,20 +202,25 @@ pub fn reference_method(name: &str) -> Result<&'static ReferenceEntry> {
 impl ReferenceEntry {
     /// Whether the method can be used with this model.
     pub fn fits(&self, clip: &Clip) -> bool {
-        self.refusal(clip.reference().is_some()).is_none()
+        self.refusal(clip).is_none()
     }
 
-    /// Why the method cannot be used with a reference model, or without one.
-    pub(crate) fn refusal(&self, has_reference_model: bool) -> Option<&'static str> {
-        match has_reference_model {
-            true if self.name == Association::NAME => {
-                Some("compares windows, which a reference model has not; take another")
+    /// Why the method cannot be used with this model.
+    pub(crate) fn refusal(&self, clip: &Clip) -> Option<&'static str> {
+        match clip.reference() {
+            Some(_) if self.name == Association::NAME => {
+                Some("compares windows, and a reference model has none; take another method")
             }
-            false if self.name == AnomalyDino::MASKED => {
-                Some("is for the patches of DINOv2; give it as the reference model")
+            other if self.name == AnomalyDino::MASKED && !other.is_some_and(Dino::is_v2) => {
+                Some("is for the patches of DINOv2: give one with --reference-model")
             }
             _ => None,
         }
+    }
+
+    /// Whether each position is compared with the same position.
+    pub(crate) fn is_by_position(&self) -> bool {
+        self.name == Padim::NAME
     }
 
     /// The features that the method needs from the image tower. `layers`: it compares the patches of these layers.

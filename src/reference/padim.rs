@@ -28,6 +28,8 @@ pub(super) struct Padim {
 }
 
 impl Padim {
+    pub const NAME: &str = "padim";
+
     pub fn fit(references: &[&Features], options: FitOptions) -> Result<Self> {
         let width: usize = references[0].blocks.iter().map(|b| b.dims()[1]).sum();
         let mut random = ChaCha8Rng::seed_from_u64(options.seed);

@@ -237,12 +237,15 @@ impl MethodChoice {
         if let Some(adapter) = &inputs.adapter {
             adapter.check(&clip)?;
         }
-        if let (Some(tiles), false) = (TilesAbout::of(clip.tiles()), self.quiet) {
-            let (count, input) = (tiles.count, clip.input_size());
-            say!(
-                "note: {count}x{count} tiles of {input} pixels a photo: about {} times the work",
-                count * count
-            );
+        let reference = clip.reference().map(|dino| (dino.tiles(), dino.input_size()));
+        let all = [Some((clip.tiles(), clip.input_size())), reference];
+        for (tiles, input) in all.into_iter().flatten().filter(|_| !self.quiet) {
+            if let Some(TilesAbout { count, .. }) = TilesAbout::of(tiles) {
+                let times = count * count;
+                say!(
+                    "note: {count}x{count} tiles of {input} pixels a photo: about {times} times the work"
+                );
+            }
         }
         let (entry, fit, model) = (self.entry, self.fit, self.model);
         Ok(OpenModel { clip: Arc::new(clip), inputs, entry, fit, quiet: self.quiet, model })

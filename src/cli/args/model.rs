@@ -160,7 +160,18 @@ impl ModelChoice {
             let why = "the profile was enrolled without one; enroll again to change it";
             return Err(Error::setting("reference-model", why).into());
         }
-        self.open_with(self.given.as_deref().unwrap_or(&about.model), &options, own)
+        let has_other = own.is_some();
+        let opened = self.open_with(self.given.as_deref().unwrap_or(&about.model), &options, own);
+        opened.map_err(|error| match error.downcast_ref() {
+            // The size is the profile's.
+            Some(Error::Setting { setting, .. })
+                if has_other && setting.starts_with("reference-size") =>
+            {
+                let why = "is another model than the profile's; use that one or enroll again";
+                Error::setting("reference-model", why).into()
+            }
+            _ => error,
+        })
     }
 
     fn open_with(
@@ -173,7 +184,12 @@ impl ModelChoice {
         let Some(ReferenceModelChoice { name: other, size, tiles }) = reference else {
             return Ok(Clip::open(name, options)?);
         };
-        self.pull(&other)?;
+        self.pull(&other).map_err(|error| match error.downcast_ref() {
+            Some(Error::Setting { setting, why }) => {
+                Error::setting(format!("reference-{setting}"), why.as_str()).into()
+            }
+            _ => error,
+        })?;
         let (precision, positions) = (options.precision, Positions::default());
         let tiles = tiles.or(self.tiles);
         let dino = Dino::open(&other, &DinoOptions { size, precision, tiles, positions })?;

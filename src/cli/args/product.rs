@@ -12,8 +12,8 @@ pub struct ProductArgs {
     /// a name.
     #[arg(id = "product", long = "product", value_name = "NAME")]
     names: Vec<String>,
-    /// A prompt file, - for standard input, or the name of an embedded file: winclip, april-gan, clip-ad, inspection [default:
-    /// the method's].
+    /// A prompt file, - for standard input, or the name of an embedded file: winclip, april-gan, clip-ad,
+    /// inspection [default: the method's].
     #[arg(long, value_name = "FILE")]
     prompts: Option<PathBuf>,
     /// Only these kinds of defect count. Names come from the prompt file. New names need `kind_states` in that file, as

@@ -36,6 +36,10 @@ impl ReferenceModelArgs {
         self.name.clone().map(|name| ReferenceModelChoice { name, size, tiles: None })
     }
 
+    pub fn is_given(&self) -> bool {
+        self.name.is_some()
+    }
+
     /// Refuses the flag if no photos are compared.
     pub fn check(&self, compares: bool, why: &str) -> blemish::Result<()> {
         match self.name {

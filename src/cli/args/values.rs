@@ -50,6 +50,11 @@ pub fn augment() -> impl TypedValueParser<Value = Augment> {
     ])
 }
 
+/// The same list, with each value once.
+pub fn once(augment: &[Augment]) -> Vec<Augment> {
+    Augment::ALL.into_iter().filter(|one| augment.contains(one)).collect()
+}
+
 pub fn curve() -> impl TypedValueParser<Value = Curve> {
     choice(&[
         (Curve::Exact, "exact", "Every score is a threshold"),

@@ -18,6 +18,7 @@ use self::mine::mine;
 use self::summary::{MinedSummary, Summary};
 use crate::cli::args::method::OpenModel;
 use crate::cli::args::rate::{check_rate, say_what_is_promised};
+use crate::cli::args::values::once;
 use crate::cli::ignoring::Ignoring;
 use crate::cli::inputs::{self, Inputs, check_writable, place};
 use crate::cli::progress::StepBar;
@@ -29,30 +30,26 @@ const SOME: usize = 24;
 pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let method = args.method.resolve_per_photo()?;
     let method = method.comparing_by(args.reference_model.resolve());
-    check_rate(args.false_alarm)?;
-    if args.limit == Some(0) {
-        let why = "take at least 1 reference";
-        return Err(Error::setting("limit 0", why).into());
-    }
-    check_target(&args.out)?;
-    check_page(args)?;
+    check(args)?;
     let Some(mut files) = Files::find(args)? else { return Ok(ExitCode::FAILURE) };
     let quiet = method.quiet;
     let choice = args.product.resolve(method.entry)?;
     let depth = method.depth;
-    let model = method.tiled(args.tiles.resolve(&files.references)).open()?;
+    let tiles = args.tiles.resolve(&files.references, method.fit)?;
+    let model = method.tiled(tiles).open()?;
     let product = model.product(&choice.names, &choice.prompts, &TextCache::from_env())?;
     let mined = match args.mine.is_empty() {
         true => None,
         false => Some(files.mined(args, &model, (&product, depth))?),
     };
+    let augment = once(&args.augment);
     let bar = StepBar::new(quiet);
     let options = EnrollOptions {
         method: model.entry,
         inputs: model.inputs.clone(),
         references: model.reference_method(args.reference_method.as_deref())?,
         layers: args.reference_blocks.clone(),
-        augment: &args.augment,
+        augment: &augment,
         fit: model.fit,
         depth,
         prompts: choice.file,
@@ -189,6 +186,17 @@ fn say_notes(enrolled: &Enrolled, is_mined: bool) {
     if copies.len() > 3 {
         say!("note: {} other copies are left out", copies.len() - 3);
     }
+}
+
+/// Checks the flags before the work.
+fn check(args: &Args) -> anyhow::Result<()> {
+    check_rate(args.false_alarm)?;
+    if args.limit == Some(0) {
+        let why = "take at least 1 reference";
+        return Err(Error::setting("limit 0", why).into());
+    }
+    check_target(&args.out)?;
+    check_page(args)
 }
 
 /// Checks before the work that the file can be written, and that it replaces only a profile.

@@ -19,6 +19,9 @@ pub struct EvalAbout {
     pub reference_blocks: Option<Layers>,
     /// The number of good photos of each product that photos were compared with.
     pub references: usize,
+    /// The copies of these photos that were also compared with.
+    #[serde(default)]
+    pub augment: Vec<String>,
     /// The photos that set the scale of scores: none, or good training photos, but never test photos.
     pub calibration: Option<String>,
     pub model: Option<String>,

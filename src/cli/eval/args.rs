@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use blemish::data::Layout;
 use blemish::eval::Curve;
+use blemish::profile::Augment;
 use blemish::reference::Layers;
 use clap::ValueEnum;
 
@@ -81,8 +82,9 @@ pub struct RunArgs {
     pub marks: Option<PathBuf>,
     /// Measure this profile of `enroll`: what its line finds, what it misses, and its false alarms.
     #[arg(long, value_name = "FILE", conflicts_with_all = ["product", "prompts", "profile_from", "resume", "shard",
-          "allow_leak", "adapter", "blocks", "fit", "size", "activation", "bit_depth", "tiles", "tile_overlap", "against", "degrees", "rescore",
-          "align", "repeats", "mutual_seed", "reference_method", "reference_blocks", "names"])]
+          "allow_leak", "adapter", "blocks", "fit", "size", "activation", "bit_depth", "tiles", "tile_overlap",
+          "against", "degrees", "rescore", "align", "repeats", "mutual_seed", "reference_method", "reference_blocks",
+          "augment", "names"])]
     pub profile: Option<PathBuf>,
     /// Replace the profile's false-alarm rate, such as 0.05 or 5%.
     #[arg(long, value_name = "RATE", value_parser = rate::parse)]
@@ -98,6 +100,10 @@ pub struct RunArgs {
     /// Layers whose patches are compared with these photos, as in `enroll`.
     #[arg(long, value_name = "N,...", requires = "profile_from")]
     pub reference_blocks: Option<Layers>,
+    /// Also compare with copies of these photos, as in `enroll`.
+    #[arg(long, value_name = "NAME,...", requires = "profile_from", value_delimiter = ',',
+          value_parser = values::augment())]
+    pub augment: Vec<Augment>,
     /// Keep everything in this folder: the settings, the score and map of every photo, and the metrics as JSON and CSV.
     /// The maps are float32 TIFF files in DIR/maps, in the layout of MVTec's scripts. On MVTec LOCO, the metrics are
     /// also written as MVTec's script writes them.

@@ -222,6 +222,7 @@ impl Setup<'_> {
                 self.args.reference_blocks.clone().unwrap_or_else(default)
             }),
             references: self.args.profile_from.unwrap_or(0),
+            augment: self.args.augment.iter().map(|augment| augment.name().into()).collect(),
             calibration: self
                 .args
                 .profile_from
@@ -311,12 +312,13 @@ impl Setup<'_> {
         Ok(Scoring::Mutual(Box::new(scorer.finish()?), index))
     }
 
-    fn enroll_options(&self, references: &'static ReferenceEntry) -> EnrollOptions<'static> {
+    fn enroll_options(&self, references: &'static ReferenceEntry) -> EnrollOptions<'_> {
         EnrollOptions {
             method: self.model.entry,
             inputs: self.model.inputs.clone(),
             references,
             layers: self.args.reference_blocks.clone(),
+            augment: &self.args.augment,
             fit: self.model.fit,
             depth: self.depth,
             simulates_damage: false,

@@ -55,7 +55,8 @@ pub fn resolve(args: &RunArgs, layout: Layout) -> anyhow::Result<Plan<'_>> {
     };
     let samples = args.samples(layout)?;
     let is_few = by_product(&samples).values().any(|photos| photos.len() < ENOUGH);
-    if args.method.is_default() && args.mutual.given().is_none() && is_few {
+    let is_asked = args.mutual.given().is_some() || args.reference_model.is_given();
+    if args.method.is_default() && !is_asked && is_few {
         (method.mode, mutual) = (ScoringMode::PerPhoto, None);
     }
     // Who marked some photos left the others out on purpose.
@@ -79,7 +80,8 @@ pub fn resolve(args: &RunArgs, layout: Layout) -> anyhow::Result<Plan<'_>> {
         mark_results(std::slice::from_ref(folder), &paths_of(&samples))?;
     }
     let method = method.comparing_by(args.reference_model.resolve());
-    let method = method.tiled(args.tiles.resolve(&paths_of(&samples)));
+    let tiles = args.tiles.resolve(&paths_of(&samples), method.fit)?;
+    let method = method.tiled(tiles);
     let file = args.prompts.clone().unwrap_or(method.entry.prompts.into());
     let prompts = Prompts::open(&file)?;
     let prompt_file = file.display().to_string();

@@ -135,6 +135,7 @@ impl ScoreContext {
         let enrolled = self.enrolled.as_ref();
         let about = enrolled.map(|e| e.profile.about());
         let photos = enrolled.map(|e| e.calibration.photos());
+        let tiles = TilesAbout::of(self.clip.tiles());
         let compared_by = self.clip.reference().filter(|_| enrolled.is_some() || folder.is_some());
         let p_value = enrolled.and_then(|e| e.calibration.p_value(finding.score));
         let verdict = enrolled.map(|e| match p_value {
@@ -178,7 +179,8 @@ impl ScoreContext {
             reference_model_sha256: compared_by.map(|dino| dino.sha256().to_string()),
             adapter: self.adapter.as_ref().map(|a| self.adapter_row(a, path)),
             size: self.clip.input_size(),
-            tiles: TilesAbout::of(self.clip.tiles()).map(|tiles| tiles.count),
+            tiles: tiles.map(|tiles| tiles.count),
+            tile_overlap: tiles.map(|tiles| tiles.overlap),
             precision: self.clip.precision().name(),
             fit: self.fit.name().into(),
             milliseconds: (milliseconds * 10.0).round() / 10.0,
@@ -213,7 +215,7 @@ impl ScoreContext {
             model_sha256: self.clip.sha256(),
             profile_sha256: self.enrolled.as_ref().map(|enrolled| enrolled.profile.sha256()),
             size: self.clip.input_size(),
-            tiles: TilesAbout::of(self.clip.tiles()).map(|tiles| tiles.count),
+            tiles: TilesAbout::of(self.clip.tiles()),
             precision: self.clip.precision().name(),
             fit: self.fit.name(),
             prompts_sha256: &self.prompts_sha256,

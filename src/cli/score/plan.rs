@@ -100,10 +100,7 @@ pub fn resolve(args: &Args) -> anyhow::Result<Option<(Plan, Source)>> {
     }
     let source = match source {
         Ok(by) => Source::Profile(Box::new(by)),
-        Err((method, mutual)) => {
-            let method = method.tiled(args.tiles.resolve(&inputs.photos));
-            Source::Prompts(Box::new(by_prompts(args, method, mutual)?))
-        }
+        Err(comparison) => Source::Prompts(Box::new(by_prompts(args, comparison, &inputs.photos)?)),
     };
     let (defect_files, depth, quiet) = settings(&source)?;
     let drawing = Drawing {
@@ -288,14 +285,17 @@ fn comparison(args: &Args) -> anyhow::Result<(MethodChoice, Option<MutualOptions
 
 fn by_prompts(
     args: &Args,
-    method: MethodChoice,
-    mutual: Option<MutualOptions>,
+    (method, mutual): (MethodChoice, Option<MutualOptions>),
+    photos: &[PathBuf],
 ) -> anyhow::Result<ByPrompts> {
+    let tiles = args.tiles.resolve(photos, method.fit)?;
+    let method = method.tiled(tiles);
     Ok(ByPrompts {
         product: args.product.resolve(method.entry)?,
         method,
         mutual,
-        mutual_flag: mutual_flag(args),
+        mutual_flag: mutual_flag(args)
+            .or(args.reference_model.is_given().then_some("reference-model")),
         roi: args.roi.clone(),
         apart: args.apart,
     })

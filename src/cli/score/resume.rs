@@ -6,6 +6,7 @@ use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 
 use blemish::Error;
+use blemish::profile::TilesAbout;
 use blemish::report::SCHEMA;
 use serde_json::Value;
 
@@ -34,7 +35,7 @@ pub struct Settings<'a> {
     pub model_sha256: &'a str,
     pub profile_sha256: Option<&'a str>,
     pub size: usize,
-    pub tiles: Option<usize>,
+    pub tiles: Option<TilesAbout>,
     pub precision: &'a str,
     pub fit: &'a str,
     pub prompts_sha256: &'a str,
@@ -53,6 +54,11 @@ impl Settings<'_> {
             (overlay, out) => overlay.is_none() && out.is_none(),
         }
     }
+}
+
+fn tiles_of(row: &Value) -> Option<TilesAbout> {
+    let number = |name: &str| row[name].as_u64().map(|number| number as usize);
+    Some(TilesAbout { count: number("tiles")?, overlap: number("tile_overlap")? })
 }
 
 /// The place of a result's photo.
@@ -133,7 +139,7 @@ impl ResultFile {
             ("profile", row["profile_sha256"].as_str() != settings.profile_sha256),
             ("input size", row["size"] != settings.size),
             // Older results do not have these.
-            ("number of tiles", row["tiles"].as_u64() != settings.tiles.map(|tiles| tiles as u64)),
+            ("kind of tiles", tiles_of(row) != settings.tiles),
             ("precision", row["precision"].as_str().unwrap_or("f32") != settings.precision),
             ("fit", row["fit"] != settings.fit),
             ("prompt file", row["prompts_sha256"] != settings.prompts_sha256),
