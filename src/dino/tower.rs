@@ -6,7 +6,7 @@ use super::config::{Config, Family};
 use super::positions::{Positions, Rotary, resize};
 use crate::checkpoint::CheckedTensors;
 use crate::error::Result;
-use crate::ops::{AttentionMask, LayerNorm, Linear, Mlp, Precision, attention};
+use crate::ops::{AttentionMask, Hidden, LayerNorm, Linear, Mlp, Precision, attention};
 
 /// The names of tensors, as transformers writes them.
 struct Names {
@@ -32,7 +32,7 @@ const V3_ATTENTION: [&str; 4] =
 
 impl Names {
     fn of(config: &Config) -> Self {
-        let is_gated = matches!(config.hidden, crate::ops::Hidden::SwiGlu);
+        let is_gated = config.hidden == Hidden::SwiGlu;
         match config.family {
             Family::Dinov3 => Self {
                 patch: "embeddings.patch_embeddings",
@@ -263,7 +263,7 @@ impl Parts<'_> {
             |number: usize| self.tensor(&name(&format!("layer_scale{number}.lambda1")), &[width]);
         let [q_bias, k_bias, v_bias] = config.qkv_bias;
         let inner: Vec<String> = self.names.inner.iter().map(|part| name(part)).collect();
-        let gate = if matches!(config.hidden, crate::ops::Hidden::SwiGlu) { 2 } else { 1 };
+        let gate = if config.hidden == Hidden::SwiGlu { 2 } else { 1 };
         let inner_outputs = gate * config.mlp_width / inner.len();
         let square = (width, width);
         Ok(Block {

@@ -6,6 +6,7 @@ mod canvas;
 mod damage;
 mod decision;
 mod enroll;
+mod enrolment;
 mod file;
 mod readiness;
 mod rectangle;
