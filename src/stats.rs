@@ -57,6 +57,16 @@ pub(crate) fn highest(values: impl Iterator<Item = (usize, f32)>) -> (usize, f32
     values.fold((0, f32::NEG_INFINITY), |best, next| if next.1 > best.1 { next } else { best })
 }
 
+/// The mean of the `count` highest values, of at least one and at most all.
+pub(crate) fn mean_of_highest(mut values: Vec<f32>, count: usize) -> f32 {
+    let count = count.max(1).min(values.len());
+    if count == 0 {
+        return f32::NEG_INFINITY;
+    }
+    values.select_nth_unstable_by(count - 1, |a, b| b.total_cmp(a));
+    (values[..count].iter().map(|value| f64::from(*value)).sum::<f64>() / count as f64) as f32
+}
+
 /// The logistic function: from log-odds to a probability.
 pub(crate) fn logistic(log_odds: f32) -> f32 {
     1.0 / (1.0 + (-log_odds).exp())

@@ -134,6 +134,10 @@ fn a_reference_model_has_tiles_of_its_own() {
     run(home, &[&enroll[..], &by].concat()).success();
     let found = rows(&run(home, &["score", "bad", "--profile", "p.blemish"]).success());
     assert_eq!((&found[0]["reference_model"], &found[0]["tiles"]), (&"dino".into(), &2.into()));
+    let shown = blemish(home).current_dir(home).args(["profile", "show", "p.blemish"]).assert();
+    let about: Value = serde_json::from_slice(&shown.get_output().stdout).unwrap();
+    let tiles = serde_json::json!({ "count": 2, "overlap": 2 });
+    assert_eq!(about["reference_model"]["tiles"], tiles);
 }
 
 #[test]

@@ -34,7 +34,7 @@ pub use crate::checkpoint::{Download, pull};
 pub use crate::ops::{Activation, Precision, TileCount, Tiles};
 pub use tokenizer::Tokens;
 pub use trunk::TrunkOutputs;
-pub(crate) use trunk::enlarged_rows;
+pub(crate) use trunk::{FINER, enlarged_rows};
 pub use vision::{Features, Taps};
 
 /// Settings that replace a checkpoint's own.
@@ -98,6 +98,9 @@ pub(crate) fn companion(name: &str, file: &str) -> Result<Option<std::borrow::Co
     let is_there = files.names()?.iter().any(|n| n == file);
     is_there.then(|| files.read(file)).transpose()
 }
+
+/// With tokens of at most this width, one photo or tile is too little work for all threads.
+const SMALL: usize = 256;
 
 /// A CLIP model, ready to encode photos and texts.
 pub struct Clip {
@@ -243,7 +246,6 @@ impl Clip {
 
     /// Whether one photo is too little work for all threads.
     pub(crate) fn is_small(&self) -> bool {
-        const SMALL: usize = 256;
         let is_tiled =
             self.tiling.is_some() || self.reference().is_some_and(|dino| dino.tiles().is_some());
         !is_tiled && self.shape.width.max(self.compared_shape().width) <= SMALL
@@ -351,7 +353,7 @@ impl Clip {
     fn encode_tiles(&self, tiling: &Tiling, pixels: &[f32], taps: &Taps) -> Result<Features> {
         let of_whole = Taps { windows: vec![], patches: false, trunk: false, ..taps.clone() };
         let whole = self.vision.forward(&shrunk(pixels, self.input_size()), &of_whole)?;
-        let tiles_at_once = if self.shape.width <= 256 { 4 } else { 1 };
+        let tiles_at_once = if self.shape.width <= SMALL { 4 } else { 1 };
         let encode = |tile: &[f32]| -> Result<Vec<(Layout, Tensor)>> {
             self.vision.forward(tile, taps)?.parts()
         };

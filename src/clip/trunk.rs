@@ -29,6 +29,9 @@ struct Block {
     is_residual: bool,
 }
 
+/// The trunk's grid is this many times as fine as the patches.
+pub(crate) const FINER: usize = 2;
+
 /// The trunk's two outputs for one photo.
 #[derive(Clone, Debug)]
 pub struct TrunkOutputs {

@@ -5,7 +5,7 @@ use candle_core::{Device, Result, Tensor};
 use super::checkpoint::{Checkpoint, Tower};
 use super::config::Config;
 use super::transformer::{Blocks, Sequences};
-use super::trunk::{Trunk, TrunkOutputs};
+use super::trunk::{FINER, Trunk, TrunkOutputs};
 use super::trunk_config::TrunkConfig;
 use super::value_path::ValuePath;
 use crate::image::{Normalisation, resample_rows};
@@ -97,9 +97,6 @@ impl Features {
         Ok(Self { blocks, v_v, patches, trunk, windows, grid, size, ..self })
     }
 }
-
-/// The trunk's finer output has so many places along a side of a patch.
-const FINER: usize = 2;
 
 pub(super) struct VisionTower {
     patch_size: usize,

@@ -168,18 +168,12 @@ fn largest_cluster(cosines: &[Vec<f32>]) -> Vec<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::reference::tests::assert_near;
     use std::collections::HashMap;
 
     fn golden() -> HashMap<String, Tensor> {
         let file = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/sdp/gelu.safetensors");
         candle_core::safetensors::load(file, &Device::Cpu).unwrap()
-    }
-
-    fn assert_near(name: &str, ours: &[f32], theirs: &Tensor, tolerance: f32) {
-        let theirs = theirs.flatten_all().unwrap().to_vec1::<f32>().unwrap();
-        assert_eq!(ours.len(), theirs.len(), "{name}");
-        let worst = ours.iter().zip(&theirs).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
-        assert!(worst <= tolerance, "{name}: {worst}");
     }
 
     #[test]

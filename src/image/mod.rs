@@ -16,5 +16,5 @@ pub(crate) use blur::{Blur, Border};
 pub use mask::Mask;
 pub use photo::{BitDepth, Photo};
 pub use prepare::{Fit, Normalisation, Placement, Prepared};
-pub(crate) use prepare::{enlarge, enlarge_to_corners};
+pub(crate) use prepare::{enlarge, enlarge_to_corners, region_at};
 pub(crate) use resample::resample_rows;

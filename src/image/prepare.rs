@@ -67,11 +67,17 @@ impl Prepared {
     pub(crate) fn blank_outside(&mut self, region: &[bool]) {
         blank(&mut self.pixels, region);
         if let Some(pixels) = &mut self.reference {
-            let (own, size) = (region.len().isqrt(), (pixels.len() / 3).isqrt());
-            let inside = |i: usize| region[(i / size * own / size) * own + i % size * own / size];
-            blank(pixels, &(0..size * size).map(inside).collect::<Vec<_>>());
+            let size = (pixels.len() / 3).isqrt();
+            blank(pixels, &region_at(region, size));
         }
     }
+}
+
+/// A square region at another size.
+pub(crate) fn region_at(region: &[bool], size: usize) -> Vec<bool> {
+    let own = region.len().isqrt();
+    let from = |i: usize| (i / size * own / size) * own + i % size * own / size;
+    (0..size * size).map(|i| region[from(i)]).collect()
 }
 
 fn blank(pixels: &mut [f32], region: &[bool]) {

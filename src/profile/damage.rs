@@ -5,7 +5,8 @@ use rand_chacha::ChaCha8Rng;
 
 use super::canvas::Canvas;
 use super::rectangle::Rectangle;
-use crate::image::Prepared;
+use crate::image::{Prepared, region_at};
+use crate::ops::shrunk;
 
 /// The kinds of simulated damage.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -66,7 +67,7 @@ pub(super) fn damaged_copies<'a>(
 ) -> impl Iterator<Item = (Prepared, Damage)> + 'a {
     let pixels = prepared.reference.as_ref().unwrap_or(&prepared.pixels);
     let size = (pixels.len() / 3).isqrt();
-    let region = region.map(|region| at_size(region, size));
+    let region = region.map(|region| region_at(region, size));
     let each = DamageKind::ALL.into_iter().flat_map(|kind| [(kind, false), (kind, true)]);
     each.enumerate().filter_map(move |(number, (kind, is_slight))| {
         let region = region.as_deref();
@@ -74,13 +75,6 @@ pub(super) fn damaged_copies<'a>(
         let (drawn, at) = damaged(pixels, size, region, (kind, is_slight), seed)?;
         Some((with_damage(prepared, drawn, contrast), Damage { kind, is_slight, at }))
     })
-}
-
-/// A square region at another size.
-fn at_size(region: &[bool], size: usize) -> Vec<bool> {
-    let own = region.len().isqrt();
-    let from = |i: usize| (i / size * own / size) * own + i % size * own / size;
-    (0..size * size).map(|i| region[from(i)]).collect()
 }
 
 /// The photo with damaged pixels: of its only input, or of the reference model's. Then the other input changes by the
@@ -91,19 +85,12 @@ fn with_damage(prepared: &Prepared, drawn: Vec<f32>, contrast: [f32; 3]) -> Prep
         return Prepared { pixels: drawn, reference: None, placement };
     };
     let mut pixels = prepared.pixels.clone();
-    let (size, large) = ((pixels.len() / 3).isqrt(), (drawn.len() / 3).isqrt());
-    let range = |i: usize| i * large / size..((i + 1) * large).div_ceil(size);
-    for (channel, plane) in pixels.chunks_exact_mut(size * size).enumerate() {
-        for (i, value) in plane.iter_mut().enumerate() {
-            let (rows, columns) = (range(i / size), range(i % size));
-            let count = rows.len() * columns.len();
-            let at = rows.flat_map(|row| {
-                let row = (channel * large + row) * large;
-                columns.clone().map(move |column| row + column)
-            });
-            let change: f32 = at.map(|at| drawn[at] - before[at]).sum();
-            *value += contrast[channel] * change / count as f32;
-        }
+    let size = (pixels.len() / 3).isqrt();
+    let change: Vec<f32> = drawn.iter().zip(before).map(|(after, before)| after - before).collect();
+    let change = shrunk(&change, size);
+    let planes = pixels.chunks_exact_mut(size * size).zip(change.chunks_exact(size * size));
+    for ((plane, change), contrast) in planes.zip(contrast) {
+        plane.iter_mut().zip(change).for_each(|(value, change)| *value += contrast * change);
     }
     Prepared { pixels, reference: Some(drawn), placement }
 }

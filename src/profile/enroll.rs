@@ -116,10 +116,9 @@ impl EnrollOptions<'_> {
             let why = "rotated parts leave the region of interest; leave one of the two out";
             return Err(Error::setting("augment rotate", why));
         }
-        if !self.references.fits(clip) {
-            let why = "does not fit this model; take another";
+        if let Some(why) = self.references.refusal(clip) {
             let setting = format!("reference-method {}", self.references.name);
-            return Err(Error::setting(setting, self.references.refusal(clip).unwrap_or(why)));
+            return Err(Error::setting(setting, why));
         }
         if self.references.is_by_position() && self.augment.contains(&Augment::Rotate) {
             let why = "padim compares positions, which a rotation moves; take another method";

@@ -13,6 +13,7 @@ use super::{Distances, FitOptions, Places, ReferenceModel, Tensors, unfit};
 use crate::clip::Features;
 use crate::error::Result;
 use crate::ops::cpu_slice;
+use crate::stats::mean_of_highest;
 
 /// The share of the farthest patches in the score.
 const FARTHEST: f64 = 0.01;
@@ -77,10 +78,9 @@ impl ReferenceModel for AnomalyDino {
 }
 
 /// The mean of the largest hundredth of the values, or the largest of fewer than a hundred.
-fn mean_of_farthest(mut values: Vec<f32>) -> f32 {
-    values.sort_by(|a, b| b.total_cmp(a));
-    let count = ((FARTHEST * values.len() as f64) as usize).max(1).min(values.len());
-    values[..count].iter().sum::<f32>() / count as f32
+fn mean_of_farthest(values: Vec<f32>) -> f32 {
+    let count = (FARTHEST * values.len() as f64) as usize;
+    mean_of_highest(values, count)
 }
 
 /// Sets the distances of the ground to 0. `patches`: `[rows * columns, width]`.
@@ -155,6 +155,7 @@ fn mask_of(component: &[f64], (rows, columns): (usize, usize)) -> Vec<bool> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::tests::assert_near;
     use super::*;
     use candle_core::Device;
     use std::collections::HashMap;
@@ -169,13 +170,6 @@ mod tests {
             "/tests/fixtures/anomaly_dino/expected.safetensors"
         );
         candle_core::safetensors::load(file, &Device::Cpu).unwrap()
-    }
-
-    fn assert_near(name: &str, ours: &[f32], theirs: &Tensor, tolerance: f32) {
-        let theirs = theirs.flatten_all().unwrap().to_vec1::<f32>().unwrap();
-        assert_eq!(ours.len(), theirs.len(), "{name}");
-        let worst = ours.iter().zip(&theirs).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
-        assert!(worst <= tolerance, "{name}: {worst}");
     }
 
     #[test]

@@ -4,7 +4,7 @@ use candle_core::Tensor;
 
 use crate::error::Result;
 use crate::image::{enlarge, enlarge_to_corners};
-use crate::stats::{highest, mean_and_spread};
+use crate::stats::{highest, mean_and_spread, mean_of_highest};
 
 /// How far a photo is from reference photos: 0 or more, without an upper limit, on the method's own scale.
 #[derive(Clone, Debug)]
@@ -91,14 +91,10 @@ impl Places {
     /// The mean of the highest thousandth of the places that count: of fewer than 2,000, the highest. It does not grow
     /// with the size of a photo that is cut into tiles (SuperADD, arXiv 2605.14808).
     pub fn peak(&self, map: &[f32]) -> f32 {
-        let mut inside: Vec<f32> =
+        let inside: Vec<f32> =
             map.iter().enumerate().filter(|(i, _)| self.holds(*i)).map(|(_, v)| *v).collect();
         let count = inside.len() / 1000;
-        if count < 2 {
-            return self.farthest(map).1;
-        }
-        inside.select_nth_unstable_by(count - 1, |a, b| b.total_cmp(a));
-        (inside[..count].iter().map(|v| f64::from(*v)).sum::<f64>() / count as f64) as f32
+        mean_of_highest(inside, count)
     }
 
     /// A map, with its peak as the photo's score.

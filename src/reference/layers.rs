@@ -11,8 +11,7 @@ use crate::clip::{Clip, Features, Shape, Taps, TrunkOutputs, enlarged_rows};
 use crate::error::{Error, Result};
 use crate::ops::{cpu_slice, unit_rows};
 
-/// The trunk's grid is this many times as fine as the patches.
-pub(crate) const FINER: usize = 2;
+pub(crate) use crate::clip::FINER;
 
 /// The layers whose patches are compared: blocks of the transformer, the trunk of a hybrid model, or both. Written as
 /// `3,5`, `trunk` or `trunk,3,5`, and in JSON as `[3, 5]`, `["trunk"]` or `["trunk", 3, 5]`.

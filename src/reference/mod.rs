@@ -359,6 +359,16 @@ pub(crate) mod tests {
         }
     }
 
+    /// Compares with a golden.
+    pub(crate) fn assert_near(name: &str, ours: &[f32], theirs: &Tensor, tolerance: f32) {
+        let theirs = theirs.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+        assert_eq!(ours.len(), theirs.len(), "{name}");
+        let off = ours.iter().zip(&theirs).map(|(a, b)| (a - b).abs());
+        // A NaN is near nothing.
+        let worst = off.fold(0.0, |worst: f32, off| if off <= worst { worst } else { off });
+        assert!(worst <= tolerance, "{name}: {worst}");
+    }
+
     pub(crate) const QUIET: FitOptions =
         FitOptions { seed: 0, places: &Places(None), progress: &|_| {} };
 

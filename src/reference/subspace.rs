@@ -10,6 +10,7 @@ use super::{Distances, FitOptions, Places, ReferenceModel, Tensors, patches, unf
 use crate::clip::Features;
 use crate::error::{Error, Result};
 use crate::image::{Blur, Border, enlarge};
+use crate::stats::mean_of_highest;
 
 /// The share of the variance that the directions explain.
 const EXPLAINED: f64 = 0.99;
@@ -86,7 +87,7 @@ impl ReferenceModel for Subspace {
         let inside = places.at(photo.grid, photo.size);
         let smooth = smoothed(&map, photo);
         let counting = smooth.into_iter().enumerate().filter(|(i, _)| inside.holds(*i));
-        let score = mean_of_highest(counting.map(|(_, value)| value).collect());
+        let score = score_of(counting.map(|(_, value)| value).collect());
         Ok(Distances { map, score })
     }
 
@@ -105,14 +106,15 @@ fn smoothed(map: &[f32], photo: &Features) -> Vec<f32> {
     BLUR.apply(&enlarge(map, photo.grid, photo.size), photo.size)
 }
 
-fn mean_of_highest(mut values: Vec<f32>) -> f32 {
-    let count = ((HIGHEST * values.len() as f64) as usize).max(1).min(values.len());
-    values.select_nth_unstable_by(count - 1, |a, b| b.total_cmp(a));
-    (values[..count].iter().map(|value| f64::from(*value)).sum::<f64>() / count as f64) as f32
+/// The mean of the highest hundredth of the pixels.
+fn score_of(pixels: Vec<f32>) -> f32 {
+    let count = (HIGHEST * pixels.len() as f64) as usize;
+    mean_of_highest(pixels, count)
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::tests::assert_near;
     use super::*;
     use std::collections::HashMap;
 
@@ -122,13 +124,6 @@ mod tests {
         let file =
             concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/subspacead/expected.safetensors");
         candle_core::safetensors::load(file, &Device::Cpu).unwrap()
-    }
-
-    fn assert_near(name: &str, ours: &[f32], theirs: &Tensor, tolerance: f32) {
-        let theirs = theirs.flatten_all().unwrap().to_vec1::<f32>().unwrap();
-        assert_eq!(ours.len(), theirs.len(), "{name}");
-        let worst = ours.iter().zip(&theirs).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
-        assert!(worst <= tolerance, "{name}: {worst}");
     }
 
     #[test]
@@ -157,7 +152,7 @@ mod tests {
                 let seen = Features { size: 182, ..seen };
                 let map = found.residuals(&tokens(photo)).unwrap();
                 assert_near(run, &map, &expected("grid").get(i).unwrap(), 2e-3);
-                let score = mean_of_highest(smoothed(&map, &seen));
+                let score = score_of(smoothed(&map, &seen));
                 assert_near(run, &[score], &expected("scores").get(i).unwrap(), 1e-3);
             }
         }
