@@ -10,14 +10,14 @@ use std::error::Error;
 use std::path::Path;
 
 use blemish::data::{Layout, good_training_photos, samples};
-use image::RgbImage;
 use image::codecs::jpeg::JpegEncoder;
-use image::imageops::blur;
+use image::imageops::{FilterType, blur, resize};
+use image::{GrayImage, Luma, RgbImage};
 
 /// A change, and the end of its product's name.
 type Change = (&'static str, fn(RgbImage) -> RgbImage);
 
-const CHANGES: [Change; 8] = [
+const CHANGES: [Change; 9] = [
     ("same", |photo| photo),
     ("darker", |photo| each(photo, |value, _| value * 0.7)),
     ("brighter", |photo| each(photo, |value, _| value * 1.35)),
@@ -33,7 +33,38 @@ const CHANGES: [Change; 8] = [
         let written = JpegEncoder::new_with_quality(&mut bytes, 20).encode_image(&photo);
         written.and_then(|()| image::load_from_memory(&bytes)).map_or(photo, |p| p.into_rgb8())
     }),
+    ("background", other_background),
 ];
+
+/// Halves the light of the background: of a small copy of the photo, what reaches the border without a step between
+/// neighbours.
+fn other_background(mut photo: RgbImage) -> RgbImage {
+    const SIDE: u32 = 128;
+    const STEP: u8 = 9;
+    let small = resize(&photo, SIDE, SIDE, FilterType::Triangle);
+    let all = (0..SIDE).flat_map(|y| (0..SIDE).map(move |x| (x, y)));
+    let is_border = |x, y| x == 0 || y == 0 || x + 1 == SIDE || y + 1 == SIDE;
+    let mut open: Vec<(u32, u32)> = all.filter(|(x, y)| is_border(*x, *y)).collect();
+    let mut background = GrayImage::new(SIDE, SIDE);
+    open.iter().for_each(|(x, y)| background.put_pixel(*x, *y, Luma([255])));
+    while let Some((x, y)) = open.pop() {
+        let around = [(x.wrapping_sub(1), y), (x + 1, y), (x, y.wrapping_sub(1)), (x, y + 1)];
+        for (nx, ny) in around.into_iter().filter(|(x, y)| *x < SIDE && *y < SIDE) {
+            let pixels = small.get_pixel(x, y).0.into_iter().zip(small.get_pixel(nx, ny).0);
+            let is_smooth = pixels.into_iter().all(|(a, b)| a.abs_diff(b) <= STEP);
+            if is_smooth && background.get_pixel(nx, ny).0[0] == 0 {
+                background.put_pixel(nx, ny, Luma([255]));
+                open.push((nx, ny));
+            }
+        }
+    }
+    let background = resize(&background, photo.width(), photo.height(), FilterType::Triangle);
+    for (pixel, share) in photo.pixels_mut().zip(background.pixels()) {
+        let factor = 1.0 - f32::from(share.0[0]) / 510.0;
+        pixel.0 = pixel.0.map(|value| (f32::from(value) * factor).round() as u8);
+    }
+    photo
+}
 
 fn each(mut photo: RgbImage, change: impl Fn(f32, usize) -> f32) -> RgbImage {
     for pixel in photo.pixels_mut() {

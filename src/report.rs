@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use crate::profile::OTHER_PRODUCT;
-use crate::reference::Layers;
+use crate::reference::{Layers, Repeated};
 
 /// The version of the fields. It grows when a field changes its meaning or is removed.
 pub const SCHEMA: u32 = 1;
@@ -130,6 +130,13 @@ pub struct FolderRow {
     pub score: f32,
     /// The group, 0 or 1, if the folder seems to hold two products.
     pub group: Option<u8>,
+    /// The group of photos that share something odd, counted from 1. None without `--groups`, and for a photo of no
+    /// group.
+    pub repeat: Option<usize>,
+    /// Column and row of what they share.
+    pub repeat_at: Option<[usize; 2]>,
+    /// What a person said of it: `defect` or `variant`.
+    pub repeat_is: Option<Repeated>,
 }
 
 /// The adapter that April-GAN uses.

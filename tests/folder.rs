@@ -4,21 +4,12 @@ mod common;
 
 use std::path::{Path, PathBuf};
 
+use common::plates::{plate, plates};
 use common::{blemish, fixture};
 use image::{Rgb, RgbImage};
 use predicates::str::contains;
 use serde_json::Value;
 use tempfile::tempdir;
-
-/// A plate with grain of its own; stained in one corner.
-fn plate(seed: u32, stained: bool) -> RgbImage {
-    RgbImage::from_fn(96, 96, |x, y| {
-        let grain = (x.wrapping_mul(7919) ^ y.wrapping_mul(104_729) ^ seed.wrapping_mul(31)) % 23;
-        let stain = stained && x.abs_diff(70) < 9 && y.abs_diff(24) < 9;
-        let tile = (x / 24 + y / 24) % 2 * 40;
-        Rgb([(if stain { 10 } else { 120 } + grain + tile) as u8; 3])
-    })
-}
 
 /// A plate with a spot of a colour that no other has.
 fn spotted(seed: u32) -> RgbImage {
@@ -40,14 +31,6 @@ fn stripes(seed: u32) -> RgbImage {
             Rgb([20, 60, 200 + grain as u8])
         }
     })
-}
-
-/// A folder of plates, the first ones stained.
-fn plates(folder: &Path, count: u32, stained: u32) {
-    std::fs::create_dir_all(folder).unwrap();
-    for i in 0..count {
-        plate(i, i < stained).save(folder.join(format!("{i:02}.png"))).unwrap();
-    }
 }
 
 fn command(home: &Path, arguments: &[&str]) -> assert_cmd::Command {

@@ -24,7 +24,7 @@ fn setup(options: MutualOptions) -> MutualSetup {
     let method = entry.make(&MethodInputs { adapter }).unwrap();
     let prompts = Prompts::open(entry.prompts).unwrap();
     let product = Product::new(&clip, "plate", &prompts).unwrap();
-    MutualSetup { clip, method: method.into(), product, options, apart: false }
+    MutualSetup { clip, method: method.into(), product, options, apart: false, repeated: vec![] }
 }
 
 fn scored(photos: &[PathBuf], setup: &MutualSetup) -> MutualScores {

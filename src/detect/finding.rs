@@ -63,7 +63,7 @@ pub(crate) struct Square {
 
 impl Square {
     /// Enlarges a map of the square and places it on the photo.
-    fn place(&self, map: &PatchMap) -> AnomalyMap {
+    pub fn place(&self, map: &PatchMap) -> AnomalyMap {
         let (width, height) = self.placement.photo_size();
         let mut values = map.enlarge(self.size);
         if let Some(region) = &self.region {

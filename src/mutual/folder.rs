@@ -12,7 +12,7 @@ use crate::clip::Clip;
 use crate::detect::Method;
 use crate::error::Result;
 use crate::prompt::Product;
-use crate::reference::Musc;
+use crate::reference::{Musc, Repeated};
 
 /// The model, the method and the options for scoring a folder.
 pub struct MutualSetup {
@@ -26,6 +26,8 @@ pub struct MutualSetup {
     pub options: MutualOptions,
     /// If the folder seems to hold two products, compare the photos of each product only with each other.
     pub apart: bool,
+    /// What a person said of groups of photos that share something odd ([`MutualScorer::finish_knowing`]).
+    pub repeated: Vec<(PathBuf, Repeated)>,
 }
 
 impl MutualSetup {
@@ -38,6 +40,15 @@ impl MutualSetup {
         // No need to keep more neighbours than there are photos.
         options.musc.max_neighbors = options.musc.max_neighbors.min(photos.max(1) + 1);
         MutualScorer::new(self.clip.clone(), self.method.clone(), self.product.clone(), options)
+    }
+
+    /// What a person said, by the index of each photo in the scorer.
+    fn known(&self, photos: &UniquePhotos, encoded: &EncodedPhotos) -> Vec<(usize, Repeated)> {
+        let index = |path: &PathBuf| {
+            let photo = photos.paths().iter().position(|photo| photo == path)?;
+            encoded.index(photos, photo)?.ok()
+        };
+        self.repeated.iter().filter_map(|(path, is)| Some((index(path)?, *is))).collect()
     }
 
     /// Encodes the photos of a folder. This takes nearly all of the time.
@@ -127,9 +138,13 @@ impl EncodedFolder {
         }
         let Self { photos, encoded, scorer, .. } = self;
         if parts.is_empty() && !is_empty {
+            let known = setup.known(&photos, &encoded);
             let few = scorer.photos() < ENOUGH || (watch.is_stopped)();
-            let results =
-                if with_prompts && few { scorer.finish_by_prompts() } else { scorer.finish()? };
+            let results = if with_prompts && few {
+                scorer.finish_by_prompts()
+            } else {
+                scorer.finish_knowing(&known)?
+            };
             parts.push(MutualPart { results, encoded });
         }
         Ok(MutualScores { photos, groups: group_of, parts, stopped_apart })
@@ -152,8 +167,11 @@ impl EncodedFolder {
             let mut scorer = setup.scorer(self.photos.count())?;
             (watch.progress)(Progress::Again(groups.iter().filter(|g| **g == group).count()));
             let encoded = scorer.add_early(&self.photos, &wanted, Early::default(), watch);
-            let results =
-                if scorer.photos() < 2 { scorer.finish_by_prompts() } else { scorer.finish()? };
+            let known = setup.known(&self.photos, &encoded);
+            let results = match scorer.photos() {
+                0 | 1 => scorer.finish_by_prompts(),
+                _ => scorer.finish_knowing(&known)?,
+            };
             parts.push(MutualPart { results, encoded });
         }
         Ok(if (watch.is_stopped)() { vec![] } else { parts })

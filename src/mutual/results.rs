@@ -5,10 +5,10 @@ use candle_core::{Device, Tensor};
 use super::clustering::two_groups;
 use super::scale::MutualScale;
 use super::{ENOUGH, MutualOptions, Pending, image_embeddings};
-use crate::detect::{Finding, Outcome, Square};
+use crate::detect::{Finding, Outcome, PatchMap, Square};
 use crate::error::Result;
 use crate::prompt::Product;
-use crate::reference::{Distances, Layers, Places, spread_out};
+use crate::reference::{Distances, Layers, Places, RepeatGroup, spread_out};
 
 /// The results of a folder. A photo is given by its index, in the order in which it was added.
 pub struct MutualResults {
@@ -21,6 +21,7 @@ pub struct MutualResults {
     pub(super) grid: usize,
     /// None if the photos were scored by prompts alone.
     pub(super) mutual: Option<(Vec<Distances>, MutualScale)>,
+    pub(super) repeats: Vec<RepeatGroup>,
 }
 
 impl MutualResults {
@@ -59,15 +60,34 @@ impl MutualResults {
         if let Some((distances, scale)) = &self.mutual {
             scale.join(&mut scores, &distances[photo], &self.product);
         }
-        let square = Square {
-            placement: pending.placement,
-            size: pending.size,
-            region: self.options.region.as_ref().map(|region| region.pixels.clone()),
-        };
         let region = self.options.region.as_ref();
         let places = region.map_or(Places::default(), |region| region.places(self.grid));
         let outcome = Outcome::new(scores, &self.product, &places, self.grid);
-        Finding::new(outcome, &self.product, square)
+        Finding::new(outcome, &self.product, self.square(photo))
+    }
+
+    fn square(&self, photo: usize) -> Square {
+        let Pending { placement, size, .. } = &self.photos[photo];
+        let region = self.options.region.as_ref().map(|region| region.pixels.clone());
+        Square { placement: *placement, size: *size, region }
+    }
+
+    /// Groups of photos that share something odd, the largest first. Empty unless
+    /// [`MuscOptions::groups`](crate::reference::MuscOptions::groups) is set.
+    pub fn repeats(&self) -> &[RepeatGroup] {
+        &self.repeats
+    }
+
+    /// The group of [`MutualResults::repeats`] that holds a photo, and the column and row of what it shares.
+    pub fn repeat_of(&self, photo: usize) -> Option<(usize, [usize; 2])> {
+        self.repeats.iter().enumerate().find_map(|(number, group)| {
+            let odd = group.patches[group.photos.binary_search(&photo).ok()?];
+            let mut values = vec![0.0; odd.side * odd.side];
+            values[odd.patch] = 1.0;
+            let map = self.square(photo).place(&PatchMap { side: odd.side, values });
+            let (x, y, _) = map.peak();
+            Some((number, [x, y]))
+        })
     }
 
     /// MuSc's score: the score of the most anomalous patch: its mean distance to the nearest patches in other photos,

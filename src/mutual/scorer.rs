@@ -3,6 +3,8 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use rayon::prelude::*;
+
 use super::clustering::two_means;
 use super::results::MutualResults;
 use super::scale::MutualScale;
@@ -13,7 +15,8 @@ use crate::error::{Error, Result};
 use crate::image::{BitDepth, Photo, Prepared};
 use crate::prompt::Product;
 use crate::reference::{
-    Distances, FINER, Layers, Musc, MuscOptions, MuscPatches, Places, rescored,
+    AllDistances, Distances, FINER, Layers, Musc, MuscOptions, MuscPatches, Places, RepeatGroup,
+    Repeated, UnusualPatches, groups, rescored,
 };
 
 /// The weight of the prompts. The weight of the other photos is 1. Measured in `docs/measured.md`.
@@ -178,7 +181,8 @@ impl MutualScorer {
     /// The results by prompts alone.
     pub fn finish_by_prompts(self) -> MutualResults {
         let Self { product, options, photos, layers, grid, .. } = self;
-        MutualResults { photos, product, options, layers, grid, mutual: None }
+        let repeats = vec![];
+        MutualResults { photos, product, options, layers, grid, mutual: None, repeats }
     }
 
     /// The results by the other photos, and by prompts if [`MutualOptions::with_prompts`] is set.
@@ -186,9 +190,27 @@ impl MutualScorer {
     /// # Errors
     /// [`Error::Setting`] for fewer than two photos.
     pub fn finish(self) -> Result<MutualResults> {
+        self.finish_knowing(&[])
+    }
+
+    /// As [`MutualScorer::finish`], if a person said what groups of photos share. A group is given by one of its photos.
+    /// It needs [`MuscOptions::groups`]. A photo without a group changes nothing. If somebody says both of one group, it
+    /// is a defect.
+    ///
+    /// # Errors
+    /// As [`MutualScorer::finish`].
+    pub fn finish_knowing(self, known: &[(usize, Repeated)]) -> Result<MutualResults> {
         let Self { product, comparisons, grid, options, photos, layers, .. } = self;
         let places = places_in(&options, grid);
-        let mut distances = joined(comparisons, &places, grid)?;
+        let (mut parts, mut repeats) = (Vec::new(), vec![]);
+        for (musc, places) in comparisons {
+            let (distances, all) = musc.finish_all()?;
+            parts.push((distances, all, places));
+        }
+        if options.musc.groups {
+            repeats = judge_again(&mut parts, known);
+        }
+        let mut distances = joined(parts, &places, grid);
         if options.rescore {
             let scores: Vec<f32> = distances.iter().map(|d| d.score).collect();
             let scores = rescored(&scores, &image_embeddings(&photos)?, &NEIGHBORS)?;
@@ -197,7 +219,7 @@ impl MutualScorer {
         let weight = if options.with_prompts { PROMPT_WEIGHT } else { 0.0 };
         let scale = MutualScale::of(&photos, &distances, &product, weight, &places, grid);
         let mutual = Some((distances, scale));
-        Ok(MutualResults { photos, product, options, layers, grid, mutual })
+        Ok(MutualResults { photos, product, options, layers, grid, mutual, repeats })
     }
 
     /// Whether the photos look like two products. Then for each photo its group, otherwise none.
@@ -229,24 +251,52 @@ fn places_in(options: &MutualOptions, grid: usize) -> Places {
     options.region.as_ref().map_or(Places::default(), |region| region.places(grid))
 }
 
-/// The distances of all photos, as the mean over the comparisons. `places`: what counts of `grid`^2 patches.
-fn joined(
-    comparisons: Vec<(Musc, Places)>,
-    places: &Places,
-    grid: usize,
-) -> Result<Vec<Distances>> {
-    let (mut parts, mut means) = (Vec::new(), Vec::new());
-    for (musc, places) in comparisons {
-        let distances = musc.finish()?;
-        means.push(Distances::mean(&distances, &places));
-        parts.push(distances);
+/// One comparison: the distances of all photos, those to each other photo, and the places that count.
+type Compared = (Vec<Distances>, AllDistances, Places);
+
+/// Finds the groups of photos that share something odd. If somebody said what a group shares, the photos that this
+/// concerns are judged again.
+fn judge_again(parts: &mut [Compared], known: &[(usize, Repeated)]) -> Vec<RepeatGroup> {
+    let unusual: Vec<UnusualPatches> = parts.iter().map(|(_, all, _)| all.unusual()).collect();
+    let mut found = groups(&unusual);
+    for group in &mut found {
+        let said = known.iter().filter(|(photo, _)| group.photos.contains(photo));
+        let said: Vec<Repeated> = said.map(|(_, is)| *is).collect();
+        group.is = said.iter().find(|is| **is == Repeated::Defect).or(said.first()).copied();
     }
+    if found.iter().all(|group| group.is.is_none()) {
+        return found;
+    }
+    let mut own = vec![None; parts[0].0.len()];
+    for (number, group) in found.iter().enumerate() {
+        group.photos.iter().for_each(|photo| own[*photo] = group.is.map(|is| (number, is)));
+    }
+    for ((distances, all, _), unusual) in parts.iter_mut().zip(&unusual) {
+        let photo = |photo: usize| {
+            all.judged(photo, &|patch, other| match (own[photo], own[other]) {
+                (Some((a, Repeated::Defect)), Some((b, _))) if a == b => !unusual.has(photo, patch),
+                (a @ Some((_, Repeated::Variant)), b) | (a, b @ Some((_, Repeated::Variant))) => {
+                    a == b
+                }
+                _ => true,
+            })
+        };
+        *distances = (0..own.len()).into_par_iter().map(photo).collect();
+    }
+    found
+}
+
+/// The distances of all photos, as the mean over the comparisons. `places`: what counts of `grid`^2 patches.
+fn joined(compared: Vec<Compared>, places: &Places, grid: usize) -> Vec<Distances> {
+    let means: Vec<f32> =
+        compared.iter().map(|(distances, _, places)| Distances::mean(distances, places)).collect();
     let factors = Distances::factors(&means);
     let photo = |i: usize| {
-        let of_photo = parts.iter().zip(&factors).map(|(part, factor)| (part[i].clone(), *factor));
+        let parts = compared.iter().zip(&factors);
+        let of_photo = parts.map(|((part, ..), factor)| (part[i].clone(), *factor));
         Distances::sum(&of_photo.collect::<Vec<_>>(), true, places, grid)
     };
-    Ok((0..parts[0].len()).map(photo).collect())
+    (0..compared[0].0.len()).map(photo).collect()
 }
 
 crate::error::opaque_debug!(MutualScorer);

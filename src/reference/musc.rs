@@ -7,13 +7,13 @@ use candle_core::{DType, Tensor};
 use rayon::prelude::*;
 
 use super::bank::Patches;
+use super::ranks::{Ranks, scored};
+use super::repeated::{AllDistances, FromOthers};
 use super::{Distances, FINER, Places, neighbourhood_means, patches};
 use crate::clip::Features;
 use crate::error::{Error, Result};
 use crate::ops::{cpu_slice, unit_rows};
 
-/// So many patches are scored by their peak ([`Places::peak`]), as tiles are.
-const MANY: usize = 2000;
 /// If the patches to compare with need more bytes than this, they are kept in half precision.
 const BUDGET: usize = 1 << 30;
 
@@ -29,41 +29,20 @@ pub struct MuscOptions {
     pub align: Option<usize>,
     /// Which of the other photos judge a patch.
     pub ranks: Ranks,
+    /// Whether to find groups of photos that share something odd. Then the distances of each patch to each other photo
+    /// are kept, 4 bytes each.
+    pub groups: bool,
 }
 
 impl Default for MuscOptions {
     fn default() -> Self {
-        Self { degrees: vec![1, 3, 5], max_neighbors: 24, align: None, ranks: Ranks::MUSC }
-    }
-}
-
-/// The other photos that judge a patch: a part of them, ordered by the distance of their nearest patch. The mean of
-/// these distances is the patch's score.
-#[derive(Clone, Copy, Debug, PartialEq, serde::Serialize)]
-#[serde(into = "[f64; 2]")]
-pub struct Ranks {
-    /// Where the part begins and ends, 0..1.
-    from: f64,
-    to: f64,
-}
-
-impl Ranks {
-    /// The nearest 30 % (MuSc, section 3.2). A defect that looks alike on more photos counts as normal.
-    pub const MUSC: Self = Self { from: 0.0, to: 0.3 };
-    /// From 20 to 50 %: a defect that looks alike on up to 20 % of the photos is seen in full. So is a harmless variant
-    /// that so few photos share. The numbers were chosen on generated photos (`docs/measured.md`).
-    pub const REPEATS: Self = Self { from: 0.2, to: 0.5 };
-
-    /// The part of so many photos.
-    fn of(self, others: usize) -> Range<usize> {
-        let at = |share: f64| (share * others as f64) as usize;
-        at(self.from)..at(self.to).max(at(self.from) + 1)
-    }
-}
-
-impl From<Ranks> for [f64; 2] {
-    fn from(Ranks { from, to }: Ranks) -> Self {
-        [from, to]
+        Self {
+            degrees: vec![1, 3, 5],
+            max_neighbors: 24,
+            align: None,
+            ranks: Ranks::MUSC,
+            groups: false,
+        }
     }
 }
 
@@ -134,20 +113,17 @@ struct Member {
     lowest: Vec<Vec<Vec<f32>>>,
     /// The mean of the lowest distances, `[grid^2]`. Empty before the last comparison.
     map: Vec<f32>,
+    /// The distances to each other photo. Empty unless [`MuscOptions::groups`] is set.
+    others: FromOthers,
 }
 
 impl Member {
-    /// Computes the mean of a part of the lowest distances, and drops the patches.
-    fn close(&mut self, part: Range<usize>) {
+    /// Computes the mean of a part of the distances to so many others, and drops the patches.
+    fn close(&mut self, ranks: Ranks, others: usize) {
         let sets = std::mem::take(&mut self.lowest);
-        let mean = |lowest: &Vec<f32>| {
-            let end = part.end.min(lowest.len());
-            let lowest = &lowest[part.start.min(end.saturating_sub(1))..end];
-            lowest.iter().map(|d| f64::from(*d)).sum::<f64>() / lowest.len() as f64
-        };
-        let patch =
-            |i: usize| sets.iter().map(|set| mean(&set[i])).sum::<f64>() / sets.len() as f64;
-        self.map = (0..sets[0].len()).map(|i| patch(i) as f32).collect();
+        let patch = |i: usize| sets.iter().map(|set| ranks.mean(&set[i], others)).sum::<f64>();
+        let mean = |i: usize| patch(i) / sets.len() as f64;
+        self.map = (0..sets[0].len()).map(|i| mean(i) as f32).collect();
         self.sets.clear();
     }
 }
@@ -215,11 +191,11 @@ impl Musc {
         let others = new.saturating_sub(half)..new;
         let found = self.compare(&sets, others.clone())?;
         let lowest = vec![vec![vec![]; grid * grid]; sets.len()];
-        self.members.push(Member { sets, lowest, map: vec![] });
+        self.members.push(Member { sets, lowest, ..Member::default() });
         self.note(new, others, found);
         // The first `half` photos stay open: `finish` compares them with the last photos.
         if let Some(old) = new.checked_sub(half).filter(|old| *old >= half) {
-            self.members[old].close(self.options.ranks.of(2 * half));
+            self.members[old].close(self.options.ranks, 2 * half);
         }
         Ok(())
     }
@@ -228,7 +204,13 @@ impl Musc {
     ///
     /// # Errors
     /// [`Error::Setting`] for fewer than two photos.
-    pub fn finish(mut self) -> Result<Vec<Distances>> {
+    pub fn finish(self) -> Result<Vec<Distances>> {
+        Ok(self.finish_all()?.0)
+    }
+
+    /// As [`Musc::finish`]. Also the distances to each other photo, which are empty unless [`MuscOptions::groups`] is
+    /// set.
+    pub(crate) fn finish_all(mut self) -> Result<(Vec<Distances>, AllDistances)> {
         let (count, half) = (self.members.len(), self.half());
         let Some((_, size)) = self.shape.filter(|_| count > 1) else {
             return Err(Self::too_few());
@@ -240,22 +222,16 @@ impl Musc {
             let found = self.compare(&self.members[first].sets, others.clone())?;
             self.note(first, others, found);
         }
-        let part = self.options.ranks.of((2 * half).min(count - 1));
-        let distances = self.members.into_iter().map(|mut member| {
+        let (ranks, others) = (self.options.ranks, (2 * half).min(count - 1));
+        let (mut distances, mut photos) = (vec![], vec![]);
+        for mut member in self.members {
             if member.map.is_empty() {
-                member.close(part.clone());
+                member.close(ranks, others);
             }
-            let mut map = member.map;
-            let patches = map.iter_mut().enumerate();
-            patches.filter(|(i, _)| !self.places.holds(*i)).for_each(|(_, value)| *value = 0.0);
-            let mut distances = self.places.distances(map);
-            if self.places.0.is_none() && distances.map.len() < MANY {
-                // MuSc takes the highest value of the enlarged map. It may be lower than the highest value of the grid.
-                distances.score = distances.map_at(size).into_iter().fold(0.0, f32::max);
-            }
-            distances
-        });
-        Ok(distances.collect())
+            distances.push(scored(member.map, &self.places, size));
+            photos.push(member.others);
+        }
+        Ok((distances, AllDistances { photos, places: self.places, size, ranks }))
     }
 
     /// The error for fewer than two photos.
@@ -287,6 +263,11 @@ impl Musc {
     fn note(&mut self, one: usize, others: Range<usize>, found: Vec<Vec<BothWays>>) {
         let keep = self.options.ranks.of(2 * self.half()).end;
         for (other, found) in others.zip(found) {
+            if self.options.groups {
+                let mean = |side: fn(&BothWays) -> &Vec<f32>| mean_of(found.iter().map(side));
+                self.members[one].others.push((other, mean(|(from_one, _)| from_one)));
+                self.members[other].others.push((one, mean(|(_, from_other)| from_other)));
+            }
             for (set, (from_one, from_other)) in found.into_iter().enumerate() {
                 insert(&mut self.members[one].lowest[set], &from_one, keep);
                 insert(&mut self.members[other].lowest[set], &from_other, keep);
@@ -297,6 +278,17 @@ impl Musc {
 
 /// Distances of one photo's patches to another photo, and in the other direction.
 type BothWays = (Vec<f32>, Vec<f32>);
+
+/// The mean of maps of one size.
+fn mean_of<'a>(maps: impl ExactSizeIterator<Item = &'a Vec<f32>>) -> Vec<f32> {
+    let count = maps.len() as f32;
+    let mut mean = Vec::new();
+    for map in maps {
+        mean.resize(map.len(), 0.0);
+        mean.iter_mut().zip(map).for_each(|(sum, value)| *sum += value / count);
+    }
+    mean
+}
 
 /// Inserts each patch's new distance among its `keep` lowest.
 fn insert(lowest: &mut [Vec<f32>], distances: &[f32], keep: usize) {
@@ -387,13 +379,6 @@ crate::error::opaque_debug!(Musc);
 mod tests {
     use super::super::tests::photo;
     use super::*;
-
-    #[test]
-    fn the_ranks_of_musc_are_the_nearest_three_tenths() {
-        let of = |ranks: Ranks| [2, 3, 5, 24, 35].map(|others| ranks.of(others));
-        assert_eq!(of(Ranks::MUSC), [0..1, 0..1, 0..1, 0..7, 0..10]);
-        assert_eq!(of(Ranks::REPEATS), [0..1, 0..1, 1..2, 4..12, 7..17]);
-    }
 
     /// Seven of twenty photos have the same odd patch, at the same place.
     #[test]

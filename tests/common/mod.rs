@@ -3,6 +3,7 @@
 
 pub mod browser;
 mod models;
+pub mod plates;
 
 use std::collections::HashMap;
 use std::io::Read;

@@ -6,6 +6,7 @@ pub mod mutual;
 pub mod product;
 pub mod rate;
 pub mod reference_model;
+pub mod repeats;
 pub mod shard;
 pub mod tiles;
 pub mod values;

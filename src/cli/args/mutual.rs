@@ -59,6 +59,7 @@ impl MutualArgs {
             max_neighbors: self.against.unwrap_or(default.max_neighbors),
             align: self.align,
             ranks: if self.repeats { Ranks::REPEATS } else { Ranks::MUSC },
+            groups: false,
         };
         musc.check()?;
         Ok(MutualOptions {
@@ -87,6 +88,7 @@ pub fn mutual_setup(
         product: product.clone(),
         options,
         apart,
+        repeated: vec![],
     })
 }
 

@@ -11,6 +11,7 @@ use crate::cli::args::method::MethodArgs;
 use crate::cli::args::mutual::{HEADING, MutualArgs};
 use crate::cli::args::product::ProductArgs;
 use crate::cli::args::reference_model::ReferenceModelArgs;
+use crate::cli::args::repeats::RepeatArgs;
 use crate::cli::args::tiles::TileArgs;
 use crate::cli::args::{rate, shard};
 use crate::cli::printer::Format;
@@ -103,6 +104,8 @@ pub struct Args {
     pub tiles: TileArgs,
     #[command(flatten)]
     pub mutual: MutualArgs,
+    #[command(flatten)]
+    pub repeats: RepeatArgs,
     /// If the folder seems to hold two products, compare each photo only with photos of the same product.
     #[arg(long, help_heading = HEADING)]
     pub apart: bool,

@@ -7,13 +7,14 @@ mod mutual;
 mod per_photo;
 mod pictures;
 mod plan;
+mod repeats;
 mod resume;
 mod sink;
 mod table;
 
 use std::process::ExitCode;
 
-use blemish::mutual::{ENOUGH, MutualOptions, PhotoHashes};
+use blemish::mutual::{ENOUGH, MutualOptions, MutualSetup, PhotoHashes};
 
 pub use self::args::Args;
 use self::context::ScoreContext;
@@ -39,6 +40,7 @@ fn by_prompts(plan: &Plan, by: plan::ByPrompts) -> anyhow::Result<ExitCode> {
     let (mutual_flag, apart) = (by.mutual_flag, by.apart);
     let is_few = by.method.mode == ScoringMode::Auto && plan.photos.len() < ENOUGH;
     let mutual = by.mutual.clone().filter(|_| !is_few);
+    let repeated = by.repeated.clone();
     // Threads read the photos while the model is opened.
     let hashes = mutual.is_some().then(|| PhotoHashes::begin(&plan.photos));
     let (context, model) = ScoreContext::by_prompts(by, &plan.found)?;
@@ -47,6 +49,7 @@ fn by_prompts(plan: &Plan, by: plan::ByPrompts) -> anyhow::Result<ExitCode> {
         (Some(hashes), Some(mutual)) => {
             let options = MutualOptions { region: context.region.clone(), ..mutual };
             let setup = mutual_setup(options, &model, &context.product, apart)?;
+            let setup = MutualSetup { repeated, ..setup };
             mutual::score(&mut sink, hashes, &setup, model.entry.name)?
         }
         _ => false,

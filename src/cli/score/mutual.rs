@@ -8,6 +8,7 @@ use blemish::mutual::{
 };
 use blemish::report::FolderRow;
 
+use super::repeats;
 use super::sink::{PhotoResult, ResultSink};
 use crate::cli::terminal::{end_at_stop, is_stopped, note_stop};
 
@@ -65,6 +66,7 @@ pub fn score(
     bar.reset();
     bar.set_length(of as u64);
     say_what_came(sink, &scores, &failed);
+    repeats::report(sink, &scores, &setup.repeated);
     sink.begin();
     keep(sink, &scores, setup, method)?;
     Ok(true)
@@ -161,7 +163,8 @@ fn keep(
     for (photo, path) in sink.plan.photos.iter().enumerate() {
         let Some((part, i)) = scores.find(photo) else { continue };
         let group = scores.groups.as_ref().and_then(|groups| groups[photo]);
-        let row = part.results.mutual_score(i).map(|score| folder_row(setup, part, score, group));
+        let score = part.results.mutual_score(i);
+        let row = score.map(|score| folder_row(setup, part, (i, score), group));
         let method = match (&row, setup.options.with_prompts) {
             (None, _) => method.to_string(),
             (Some(_), true) => format!("{method}+mutual"),
@@ -185,10 +188,11 @@ fn keep(
 fn folder_row(
     setup: &MutualSetup,
     part: &MutualPart,
-    score: f32,
+    (photo, score): (usize, f32),
     group: Option<bool>,
 ) -> FolderRow {
     let options = &setup.options;
+    let repeat = part.results.repeat_of(photo);
     FolderRow {
         photos: part.results.photos(),
         sha256: part.encoded.sha256.clone(),
@@ -201,5 +205,8 @@ fn folder_row(
         seed: options.seed,
         score,
         group: group.map(u8::from),
+        repeat: repeat.map(|(number, _)| number + 1),
+        repeat_at: repeat.map(|(_, at)| at),
+        repeat_is: repeat.and_then(|(number, _)| part.results.repeats()[number].is),
     }
 }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use blemish::image::BitDepth;
 use blemish::mutual::MutualOptions;
 use blemish::prompt::Role;
-use blemish::reference::RegionShape;
+use blemish::reference::{RegionShape, Repeated};
 use blemish::{Error, Profile};
 
 use super::args::{Args, FailOn, ScaleOf};
@@ -49,6 +49,8 @@ pub struct ByPrompts {
     pub roi: Option<RegionShape>,
     /// Whether two products in the folder are scored apart.
     pub apart: bool,
+    /// What is said of groups of photos that share something odd.
+    pub repeated: Vec<(PathBuf, Repeated)>,
 }
 
 /// Which pictures and maps are written, and how.
@@ -278,7 +280,11 @@ fn comparison(args: &Args) -> anyhow::Result<(MethodChoice, Option<MutualOptions
     let mutual = match (is_alone, mutual_flag(args)) {
         (true, Some(flag)) => return Err(refuse_alone(flag)),
         (true, None) => None,
-        (false, _) => Some(args.mutual.resolve(&method)?),
+        (false, _) => {
+            let mut options = args.mutual.resolve(&method)?;
+            options.musc.groups = args.repeats.given().is_some();
+            Some(options)
+        }
     };
     Ok((method, mutual))
 }
@@ -298,12 +304,13 @@ fn by_prompts(
             .or(args.reference_model.is_given().then_some("reference-model")),
         roi: args.roi.clone(),
         apart: args.apart,
+        repeated: args.repeats.resolve(photos)?,
     })
 }
 
 /// The first given flag of those for photos that are compared with each other.
 fn mutual_flag(args: &Args) -> Option<&'static str> {
-    args.mutual.given().or(args.apart.then_some("apart"))
+    args.mutual.given().or(args.repeats.given()).or(args.apart.then_some("apart"))
 }
 
 const ALONE: &str = "is for --method mutual and auto, without --profile and --shard";
