@@ -48,6 +48,7 @@ pub mod prompt;
 pub mod reference;
 pub mod render;
 pub mod report;
+pub mod scorer;
 pub mod sheet;
 mod stats;
 pub mod text;

@@ -19,6 +19,7 @@ const FLOORS: &[(&str, &[&str])] = &[
     ),
     ("output", &["render", "report", "sheet", "training_curves"]),
     ("pages", &["page"]),
+    ("photos to records", &["scorer"]),
 ];
 
 fn floor(module: &str) -> Option<usize> {

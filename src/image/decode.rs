@@ -28,6 +28,12 @@ pub(super) fn open(path: &Path, min_side: u32) -> Result<Picture> {
     with_bytes(path, |bytes, format| decode(bytes, format, min_side))
 }
 
+/// As [`open`], from the content of a file. `name` is for messages.
+pub(super) fn from_bytes(name: &Path, content: &[u8], min_side: u32) -> Result<Picture> {
+    on_bytes(content, |bytes, format| decode(bytes, format, min_side))
+        .map_err(|why| Error::photo(name, why))
+}
+
 /// Width and height of a picture file in pixels, upright. Its pixels are not decoded.
 pub(super) fn size(path: &Path) -> Result<(usize, usize)> {
     let ((width, height), orientation) = with_bytes(path, |bytes, format| match format {

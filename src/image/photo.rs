@@ -62,12 +62,22 @@ impl Photo {
     /// [`Error::Read`] if the file is missing. [`Error::Photo`] if it is damaged, is not an image, is smaller than 16
     /// pixels on a side, or is larger than 128 megapixels.
     pub fn open(path: impl AsRef<Path>, depth: BitDepth) -> Result<Self> {
-        let path = path.as_ref();
-        let Picture { mut image, note } = decode::open(path, MIN_SIDE)?;
+        Ok(Self::of(decode::open(path.as_ref(), MIN_SIDE)?, depth))
+    }
+
+    /// As [`Photo::open`], from the content of a file. `name` is for messages.
+    ///
+    /// # Errors
+    /// [`Error::Photo`] as [`Photo::open`].
+    pub fn decode(name: impl AsRef<Path>, content: &[u8], depth: BitDepth) -> Result<Self> {
+        Ok(Self::of(decode::from_bytes(name.as_ref(), content, MIN_SIDE)?, depth))
+    }
+
+    fn of(Picture { mut image, note }: Picture, depth: BitDepth) -> Self {
         let note = rescale_16_bit(&mut image, depth).or(note);
         let rgb = image.into_rgb8();
         let (width, height) = (rgb.width() as usize, rgb.height() as usize);
-        Ok(Self { width, height, rgb: rgb.into_raw(), note })
+        Self { width, height, rgb: rgb.into_raw(), note }
     }
 
     /// Width and height of a photo's file in pixels, upright. The photo is not decoded.

@@ -10,6 +10,7 @@ use crate::files::write_whole;
 use crate::image::{Mask, Photo};
 use crate::profile::Calibration;
 use crate::render::{Scale, mask_outline, palette, photo_thumbnail, thumbnail_heat};
+use crate::report::{Record, is_other_product};
 
 /// The longer side of a small photo in pixels.
 const SIDE: usize = 360;
@@ -59,6 +60,26 @@ pub struct GalleryPhoto {
     /// The small pictures.
     #[serde(flatten)]
     pub pictures: Pictures,
+}
+
+impl GalleryPhoto {
+    /// The row of a record.
+    pub fn of(record: &Record, pictures: Pictures) -> Self {
+        Self {
+            path: record.path.clone(),
+            score: record.score,
+            verdict: record.verdict,
+            kind: record.defect.clone(),
+            label: None,
+            ignored: record.ignored.iter().map(|thing| thing.area).sum(),
+            is_other: is_other_product(record.unlike_references),
+            width: record.width,
+            height: record.height,
+            x: record.peak_x,
+            y: record.peak_y,
+            pictures,
+        }
+    }
 }
 
 /// The pictures of a photo: paths relative to the page, or data URLs.

@@ -4,12 +4,14 @@
 //! `enroll`.
 
 pub mod charts;
+mod facts;
 mod gallery;
 
 use std::path::Path;
 
 use serde::Serialize;
 
+pub use self::facts::facts;
 pub use self::gallery::{Gallery, GalleryPhoto, Legend, Pictures, folder};
 use crate::text::shown;
 

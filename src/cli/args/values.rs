@@ -5,6 +5,7 @@ use blemish::data::Layout;
 use blemish::eval::Curve;
 use blemish::image::Fit;
 use blemish::profile::Augment;
+use blemish::scorer::ScaleOf;
 use clap::ValueEnum;
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 
@@ -53,6 +54,13 @@ pub fn augment() -> impl TypedValueParser<Value = Augment> {
 /// The same list, with each value once.
 pub fn once(augment: &[Augment]) -> Vec<Augment> {
     Augment::ALL.into_iter().filter(|one| augment.contains(one)).collect()
+}
+
+pub fn scale_of() -> impl TypedValueParser<Value = ScaleOf> {
+    choice(&[
+        (ScaleOf::Run, "run", "One scale for all photos"),
+        (ScaleOf::Image, "image", "A scale for each photo"),
+    ])
 }
 
 pub fn curve() -> impl TypedValueParser<Value = Curve> {

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use blemish::reference::RegionShape;
+use blemish::scorer::ScaleOf;
 use clap::ValueEnum;
 
 use super::table::Order;
@@ -13,7 +14,7 @@ use crate::cli::args::product::ProductArgs;
 use crate::cli::args::reference_model::ReferenceModelArgs;
 use crate::cli::args::repeats::RepeatArgs;
 use crate::cli::args::tiles::TileArgs;
-use crate::cli::args::{rate, shard};
+use crate::cli::args::{rate, shard, values};
 use crate::cli::printer::Format;
 
 /// Score photos of a product by prompts, and by comparing the photos with each other.
@@ -62,7 +63,7 @@ pub struct Args {
     pub save_map: bool,
     /// Colours of the heat maps: one scale for all photos, or a scale for each photo. With --profile, the good
     /// parts set the scale of `run`: values like theirs stay without colour. `image` shows where each photo is hottest.
-    #[arg(long, value_enum, default_value = "run", requires = "out")]
+    #[arg(long, value_name = "SCALE", default_value = "run", value_parser = values::scale_of(), requires = "out")]
     pub scale: ScaleOf,
     /// Draw no strip with the score and the colour scale below the heat maps.
     #[arg(long, requires = "out")]
@@ -109,12 +110,6 @@ pub struct Args {
     /// If the folder seems to hold two products, compare each photo only with photos of the same product.
     #[arg(long, help_heading = HEADING)]
     pub apart: bool,
-}
-
-#[derive(Clone, Copy, ValueEnum)]
-pub enum ScaleOf {
-    Run,
-    Image,
 }
 
 /// The verdicts that `--fail-on` looks for.

@@ -1,7 +1,6 @@
 //! `blemish score`: an anomaly score and a map for every photo.
 
 mod args;
-mod context;
 mod copies;
 mod mutual;
 mod per_photo;
@@ -13,27 +12,41 @@ mod sink;
 mod table;
 
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use blemish::mutual::{ENOUGH, MutualOptions, MutualSetup, PhotoHashes};
+use blemish::prompt::TextCache;
+use blemish::scorer::{Context, Scorer};
 
 pub use self::args::Args;
-use self::context::ScoreContext;
 use self::plan::{Plan, Source};
 use self::sink::ResultSink;
 use crate::cli::args::method::ScoringMode;
 use crate::cli::args::mutual::mutual_setup;
+use crate::cli::args::rate::say_what_is_promised;
 
 pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let Some((plan, source)) = plan::resolve(args)? else { return Ok(ExitCode::FAILURE) };
     match source {
         Source::Profile(by) => {
-            let (context, detector) = ScoreContext::by_profile(*by)?;
+            let Scorer { context, detector } = by_profile(*by)?;
             let mut sink = ResultSink::new(&context, &plan, detector.method().name())?;
             per_photo::score(&mut sink, &detector)?;
             sink.finish()
         }
         Source::Prompts(by) => by_prompts(&plan, *by),
     }
+}
+
+/// Opens the model of a profile.
+fn by_profile(by: plan::ByProfile) -> anyhow::Result<Scorer> {
+    let plan::ByProfile { file, profile, model, false_alarm } = by;
+    let clip = Arc::new(model.open_for(&profile)?);
+    let scorer = Scorer::by_profile(file, profile, clip, false_alarm)?;
+    if let (Some((calibration, rate)), false) = (scorer.context.calibration(), model.quiet) {
+        say_what_is_promised(calibration.photos(), rate);
+    }
+    Ok(scorer)
 }
 
 fn by_prompts(plan: &Plan, by: plan::ByPrompts) -> anyhow::Result<ExitCode> {
@@ -43,12 +56,17 @@ fn by_prompts(plan: &Plan, by: plan::ByPrompts) -> anyhow::Result<ExitCode> {
     let repeated = by.repeated.clone();
     // Threads read the photos while the model is opened.
     let hashes = mutual.is_some().then(|| PhotoHashes::begin(&plan.photos));
-    let (context, model) = ScoreContext::by_prompts(by, &plan.found)?;
+    let model = by.method.open()?;
+    let region = by.roi.as_ref().map(|shape| model.region(shape, &plan.found)).transpose()?;
+    let (names, prompts) = (&by.product.names, &by.product.prompts);
+    let product = model.product(names, prompts, &TextCache::from_env())?;
+    let (clip, adapter) = (model.clip.clone(), model.adapter().cloned());
+    let context = Context::by_prompts(product, clip, adapter, model.fit, region.map(Arc::new));
     let mut sink = ResultSink::new(&context, plan, model.entry.name)?;
     let is_done = match (hashes, mutual) {
         (Some(hashes), Some(mutual)) => {
-            let options = MutualOptions { region: context.region.clone(), ..mutual };
-            let setup = mutual_setup(options, &model, &context.product, apart)?;
+            let options = MutualOptions { region: context.region().cloned(), ..mutual };
+            let setup = mutual_setup(options, &model, context.product(), apart)?;
             let setup = MutualSetup { repeated, ..setup };
             mutual::score(&mut sink, hashes, &setup, model.entry.name)?
         }
@@ -60,7 +78,12 @@ fn by_prompts(plan: &Plan, by: plan::ByPrompts) -> anyhow::Result<ExitCode> {
                 "note: --{flag} has no effect on fewer than {ENOUGH} photos: each is scored by prompts only"
             );
         }
-        per_photo::score(&mut sink, &context.detector(&model)?)?;
+        let detector = model.detector()?;
+        let detector = match context.region() {
+            Some(region) => detector.within(region),
+            None => detector,
+        };
+        per_photo::score(&mut sink, &detector)?;
     }
     sink.finish()
 }

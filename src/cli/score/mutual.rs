@@ -172,7 +172,8 @@ fn keep(
         };
         let finding = part.results.finding(i);
         let milliseconds = part.encoded.milliseconds[i];
-        let mut record = sink.context.record(path, &finding, &method, milliseconds, row);
+        let mut record =
+            sink.context.record(path.as_path().into(), &finding, &method, milliseconds, row);
         if !part.results.has_prompts() {
             record.adapter = None;
         }

@@ -30,7 +30,7 @@ pub fn score(sink: &mut ResultSink, detector: &Detector) -> anyhow::Result<()> {
                 let path = &plan.photos[photo];
                 let scored = ready.and_then(|(opened, prepared)| {
                     let note = opened.note().map(|note| format!("{}: {note}", path.display()));
-                    let scored = context.score(detector, path, &prepared)?;
+                    let scored = context.score(detector, path.as_path().into(), &prepared)?;
                     let result = PhotoResult::draw((context, plan), photo, scored, Some(opened));
                     Ok((result, note))
                 });

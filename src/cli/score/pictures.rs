@@ -2,15 +2,14 @@
 
 use std::path::{Path, PathBuf};
 
-use blemish::detect::Ignored;
 use blemish::files::{sha256, write_whole};
-use blemish::page::{Gallery, GalleryPhoto, Legend, Page, Pictures};
-use blemish::render::{self, Overlay};
+use blemish::page::{Gallery, GalleryPhoto, Legend, Page, Pictures, facts};
+use blemish::render;
 use blemish::report::{Record, is_other_product};
+use blemish::scorer::Context;
 use blemish::{Finding, Photo};
 use serde_json::Value;
 
-use super::context::ScoreContext;
 use super::plan::Drawing;
 use crate::cli::inputs::with_suffix;
 
@@ -29,32 +28,21 @@ fn key(overlay: &Path) -> String {
 
 /// Writes the pictures and maps of a photo. Their paths go into the record. Returns the pictures for the page.
 pub fn draw(
-    context: &ScoreContext,
+    context: &Context,
     drawing: &Drawing,
     drawn: &Drawn,
     finding: &Finding,
     record: &mut Record,
 ) -> blemish::Result<Option<Pictures>> {
-    let (scale, level) = context.colours(drawing.scale, &finding.map);
-    let masks: Vec<&[bool]> = finding.ignored.iter().map(|thing| &*thing.mask).collect();
-    let kind = &finding.kinds[finding.kind];
-    let words = [record.verdict, kind.is_defect.then_some(&*kind.english)];
-    let words = words.into_iter().flatten().map(|word| format!("  {word}")).collect::<String>();
-    let caption = format!("score {:.3}{words}", record.score);
-    let how = Overlay {
-        scale,
-        level,
-        ignored: &masks,
-        marks_peak: record.verdict == Some("ng"),
-        caption: drawing.has_strip.then_some(&*caption),
-    };
     let overlay = with_suffix(drawn.target, "png");
-    write_whole(&overlay, &render::overlay(drawn.photo, &finding.map, &how))?;
+    let picture = context.overlay(drawn.photo, (record, finding), drawing.scale, drawing.has_strip);
+    write_whole(&overlay, &picture)?;
     record.overlay = Some(overlay.to_string_lossy().into_owned());
     if drawing.save_map {
         save_maps(drawing, drawn.target, finding, record)?;
     }
     let Some(page) = &drawing.page else { return Ok(None) };
+    let (scale, _) = context.colours(drawing.scale, &finding.map);
     let photo = (drawn.path, drawn.photo);
     let pictures = Pictures::write(page, &key(&overlay), photo, (&finding.map, scale), None)?;
     Ok(Some(pictures.with_overlay(page, &overlay)))
@@ -86,35 +74,22 @@ pub struct ScorePage {
 }
 
 impl ScorePage {
-    pub fn new(file: PathBuf, context: &ScoreContext, drawing: &Drawing) -> Self {
+    pub fn new(file: PathBuf, context: &Context, drawing: &Drawing) -> Self {
         let (scale, of) = context.legend(drawing.scale);
         let legend = Legend::new(scale, of);
         let gallery = match context.calibration() {
             Some((calibration, rate)) => Gallery::with_line(calibration, rate, legend),
             None => Gallery { scale: legend, ..Gallery::default() },
         };
-        let title = format!("blemish: {}", context.product.name());
+        let title = format!("blemish: {}", context.product().name());
         Self { file, page: Page { title, gallery, ..Page::default() } }
     }
 
-    pub fn add(&mut self, record: &Record, ignored: &[Ignored], pictures: Pictures) {
+    pub fn add(&mut self, record: &Record, pictures: Pictures) {
         if self.page.facts.is_empty() {
             self.page.facts = facts(&serde_json::to_value(record).unwrap_or_default());
         }
-        self.page.gallery.rows.push(GalleryPhoto {
-            path: record.path.clone(),
-            score: record.score,
-            verdict: record.verdict,
-            kind: record.defect.clone(),
-            label: None,
-            ignored: ignored.iter().map(|thing| thing.area).sum(),
-            is_other: is_other_product(record.unlike_references),
-            width: record.width,
-            height: record.height,
-            x: record.peak_x,
-            y: record.peak_y,
-            pictures,
-        });
+        self.page.gallery.rows.push(GalleryPhoto::of(record, pictures));
     }
 
     /// Adds a result of an earlier run. Its pictures are beside the page, if they are still there.
@@ -158,36 +133,4 @@ impl ScorePage {
         write_whole(&self.file, self.page.html().as_bytes())?;
         Ok(Some(self.file))
     }
-}
-
-/// How the run was made, from one of its results.
-fn facts(row: &Value) -> Vec<(String, String)> {
-    let text = |field: &str| row[field].as_str().unwrap_or("-").to_string();
-    let short = |field: &str| text(field).chars().take(12).collect::<String>();
-    let mut facts = vec![
-        ("product".to_string(), text("product")),
-        ("method".into(), text("method")),
-        ("model".into(), format!("{} (SHA-256 {}…)", text("model"), short("model_sha256"))),
-        ("input".into(), format!("{} pixels, {}", row["size"], text("fit"))),
-        ("precision".into(), text("precision")),
-    ];
-    if row["region"].is_string() {
-        facts.push(("region of interest".into(), text("region")));
-    }
-    if row["profile"].is_string() {
-        let profile = format!("{} (SHA-256 {}…)", text("profile"), short("profile_sha256"));
-        facts.push(("profile".into(), profile));
-        let references = format!("{}, compared by {}", row["references"], text("reference_method"));
-        facts.push(("references".into(), references));
-    }
-    if let Some(rate) = row["false_alarm"].as_f64() {
-        let (percent, photos) = (rate * 100.0, &row["calibration_photos"]);
-        facts.push(("line".into(), format!("{percent} % false alarms, from {photos} good photos")));
-    }
-    if let Some(against) = row["folder"]["against"].as_u64() {
-        let why = "each score depends on the other photos (transductive)";
-        facts.push(("compared with".into(), format!("{against} other photos: {why}")));
-    }
-    facts.push(("made by".into(), format!("blemish {}", env!("CARGO_PKG_VERSION"))));
-    facts
 }

@@ -7,9 +7,10 @@ use blemish::image::BitDepth;
 use blemish::mutual::MutualOptions;
 use blemish::prompt::Role;
 use blemish::reference::{RegionShape, Repeated};
+use blemish::scorer::ScaleOf;
 use blemish::{Error, Profile};
 
-use super::args::{Args, FailOn, ScaleOf};
+use super::args::{Args, FailOn};
 use super::copies::{Copies, VERDICTS};
 use super::resume::ResultFile;
 use super::table::{Order, TableStyle};

@@ -5,9 +5,10 @@ use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 
-use blemish::Error;
 use blemish::profile::TilesAbout;
 use blemish::report::SCHEMA;
+use blemish::scorer::Context;
+use blemish::{Adapter, Error, Profile};
 use serde_json::Value;
 
 use crate::cli::inputs::{place, real};
@@ -46,7 +47,27 @@ pub struct Settings<'a> {
     pub out: Option<&'a Path>,
 }
 
-impl Settings<'_> {
+impl<'a> Settings<'a> {
+    /// `method`: the name of the method. `out`: the folder of `--out`.
+    pub fn of(context: &'a Context, method: &'a str, out: Option<&'a Path>) -> Self {
+        let clip = context.clip();
+        Self {
+            product: context.product().name(),
+            method,
+            model_sha256: clip.sha256(),
+            profile_sha256: context.profile().map(Profile::sha256),
+            size: clip.input_size(),
+            tiles: TilesAbout::of(clip.tiles()),
+            precision: clip.precision().name(),
+            fit: context.fit().name(),
+            prompts_sha256: context.prompts_sha256(),
+            adapter_sha256: context.adapter().map(Adapter::sha256),
+            false_alarm: context.false_alarm(),
+            region: context.region_about().map(|region| &*region.file),
+            out,
+        }
+    }
+
     /// Whether a result has its pictures in the same folder.
     fn is_drawn_like(&self, row: &Value) -> bool {
         match (row["overlay"].as_str(), self.out) {

@@ -9,14 +9,15 @@ use std::process::ExitCode;
 use blemish::page::Pictures;
 use blemish::reference::RegionAbout;
 use blemish::report::{Record, is_other_product};
+use blemish::scorer::Context;
 use blemish::{Error, Finding, Photo};
 use indicatif::ProgressBar;
 use serde_json::Value;
 
 use super::args::FailOn;
-use super::context::ScoreContext;
 use super::pictures::{self, Drawn, ScorePage};
 use super::plan::Plan;
+use super::resume::Settings;
 use super::table::Table;
 use crate::cli::ignoring::Ignoring;
 use crate::cli::inputs::named;
@@ -29,7 +30,7 @@ const FOUND: u8 = 3;
 
 /// Takes the results photo by photo, and counts the errors.
 pub struct ResultSink<'a> {
-    pub context: &'a ScoreContext,
+    pub context: &'a Context,
     pub plan: &'a Plan,
     pub bar: ProgressBar,
     output: Output,
@@ -60,7 +61,7 @@ pub struct PhotoResult {
 impl PhotoResult {
     /// Draws the pictures, if some are wanted. Opens the photo if it is not given.
     pub fn draw(
-        (context, plan): (&ScoreContext, &Plan),
+        (context, plan): (&Context, &Plan),
         photo: usize,
         (mut record, finding): (Record, Finding),
         opened: Option<Photo>,
@@ -92,17 +93,17 @@ impl<'a> ResultSink<'a> {
     ///
     /// # Errors
     /// If the file of `--resume` holds results that were made otherwise.
-    pub fn new(context: &'a ScoreContext, plan: &'a Plan, method: &str) -> anyhow::Result<Self> {
-        let has_verdict = context.has_profile();
+    pub fn new(context: &'a Context, plan: &'a Plan, method: &str) -> anyhow::Result<Self> {
+        let has_verdict = context.profile().is_some();
         let output = match (&plan.resume, plan.format) {
             (Some(resume), _) => {
                 let out = plan.drawing.page.as_deref().and_then(Path::parent);
-                resume.check(&context.settings(method, out))?;
+                resume.check(&Settings::of(context, method, out))?;
                 let printer = Printer::new(resume.file.try_clone()?, false, true);
                 Output::File(resume.path.clone(), printer)
             }
             (None, Format::Table) => {
-                Output::Table(Box::new(Table::new(plan.table, has_verdict, &context.product)))
+                Output::Table(Box::new(Table::new(plan.table, has_verdict, context.product())))
             }
             (None, format) => {
                 let has_header = plan.table.has_header;
@@ -153,7 +154,7 @@ impl<'a> ResultSink<'a> {
         let plan = self.plan;
         let path = &plan.photos[photo];
         match (drawn, &mut self.page) {
-            (Ok(Some(pictures)), Some(page)) => page.add(&record, &finding.ignored, pictures),
+            (Ok(Some(pictures)), Some(page)) => page.add(&record, pictures),
             (Ok(_), _) => {}
             // A result that cannot be drawn is still valid.
             (Err(error), _) => self.fail(&error),
@@ -258,7 +259,10 @@ impl<'a> ResultSink<'a> {
         if is_stopped() {
             return Ok(ExitCode::from(STOPPED));
         }
-        if self.plan.format == Format::Table && !self.context.has_profile() && counts.scored > 0 {
+        if self.plan.format == Format::Table
+            && !self.context.profile().is_some()
+            && counts.scored > 0
+        {
             self.say("next: photos of good parts add verdicts; see blemish enroll --help");
         }
         let found = match self.plan.fail_on {

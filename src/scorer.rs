@@ -1,0 +1,385 @@
+//! Scores photos, and makes records of the results: one product with its model, prompts or profile.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Instant;
+
+use crate::adapter::Adapter;
+use crate::clip::Clip;
+use crate::detect::{AnomalyMap, Detector, Finding, Ignored, KindResult};
+use crate::error::Result;
+use crate::files::{files_sha256, sha256};
+use crate::image::{Fit, Photo, Prepared};
+use crate::profile::{Calibration, Decision, Profile, TilesAbout};
+use crate::prompt::Product;
+use crate::reference::{Region, RegionAbout};
+use crate::render::{Overlay, Scale, overlay};
+use crate::report::{AdapterRow, DefectRow, FolderRow, IgnoredRow, Record, SCHEMA};
+
+/// A product that is ready to be scored, each photo by itself. It gives the same results as `blemish score`.
+///
+/// ```
+/// use std::sync::Arc;
+///
+/// use blemish::image::Fit;
+/// use blemish::scorer::{Context, Origin, Scorer};
+/// use blemish::{BitDepth, Clip, Detector, Photo, Product, Prompts};
+///
+/// let clip = Arc::new(Clip::load("tiny")?);
+/// let product = Product::new(&clip, "leather", &Prompts::default())?;
+/// let context = Context::by_prompts(product, clip.clone(), None, Fit::default(), None);
+/// let scorer = Scorer { context, detector: Detector::new(clip) };
+/// let bytes = std::fs::read("examples/pictures/leather/stain.png").unwrap();
+/// let photo = Photo::decode("stain.png", &bytes, BitDepth::default())?;
+/// let origin = Origin { path: "stain.png".as_ref(), content: Some(&bytes) };
+/// let (record, finding) = scorer.score(origin, &scorer.detector.prepare(&photo))?;
+/// assert_eq!(record.score, finding.score);
+/// # Ok::<(), blemish::Error>(())
+/// ```
+pub struct Scorer {
+    /// What is the same for all photos.
+    pub context: Context,
+    /// Scores each photo by itself.
+    pub detector: Detector,
+}
+
+/// Where a photo comes from.
+#[derive(Clone, Copy, Debug)]
+pub struct Origin<'a> {
+    /// Its file, or the name that it came with.
+    pub path: &'a Path,
+    /// The content of the file, if it is not at `path`.
+    pub content: Option<&'a [u8]>,
+}
+
+impl<'a> From<&'a Path> for Origin<'a> {
+    fn from(path: &'a Path) -> Self {
+        Self { path, content: None }
+    }
+}
+
+/// Which values have which colours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ScaleOf {
+    /// One scale for all photos.
+    Run,
+    /// A scale for each photo.
+    Image,
+}
+
+/// Everything that is the same for all photos: model, prompts, profile. It turns the finding of a photo into a record.
+pub struct Context {
+    product: Product,
+    prompts_sha256: String,
+    clip: Arc<Clip>,
+    adapter: Option<Arc<Adapter>>,
+    fit: Fit,
+    enrolled: Option<OpenProfile>,
+    /// The region of interest. A profile brings its own.
+    region: Option<Arc<Region>>,
+}
+
+struct OpenProfile {
+    file: PathBuf,
+    profile: Profile,
+    calibration: Calibration,
+    false_alarm: f64,
+}
+
+impl OpenProfile {
+    fn scale(&self) -> Scale {
+        let (low, high) = self.profile.about().scale;
+        Scale { low, high }
+    }
+}
+
+impl Scorer {
+    /// A profile, read from `file`. `false_alarm` replaces its rate.
+    ///
+    /// # Errors
+    /// As [`Profile::detector`].
+    pub fn by_profile(
+        file: PathBuf,
+        profile: Profile,
+        clip: Arc<Clip>,
+        false_alarm: Option<f64>,
+    ) -> Result<Self> {
+        let detector = profile.detector(clip.clone())?;
+        let context = Context {
+            prompts_sha256: profile.product().words_sha256(),
+            product: profile.product().clone(),
+            clip,
+            adapter: profile.adapter().cloned().map(Arc::new),
+            fit: profile.about().fit,
+            region: None,
+            enrolled: Some(OpenProfile {
+                false_alarm: false_alarm.unwrap_or(profile.about().false_alarm),
+                calibration: profile.calibration(),
+                file,
+                profile,
+            }),
+        };
+        Ok(Self { context, detector })
+    }
+
+    /// The result of a photo. Prepare it with [`Detector::prepare`].
+    ///
+    /// # Errors
+    /// [`Error::Photo`](crate::Error::Photo) if the photo does not fit the region of interest. Otherwise as
+    /// [`Detector::score`].
+    pub fn score(&self, origin: Origin, prepared: &Prepared) -> Result<(Record, Finding)> {
+        self.context.score(&self.detector, origin, prepared)
+    }
+}
+
+impl Context {
+    /// Scoring by prompts, and by the other photos of a folder.
+    pub fn by_prompts(
+        product: Product,
+        clip: Arc<Clip>,
+        adapter: Option<Arc<Adapter>>,
+        fit: Fit,
+        region: Option<Arc<Region>>,
+    ) -> Self {
+        let prompts_sha256 = product.words_sha256();
+        Self { prompts_sha256, product, clip, adapter, fit, enrolled: None, region }
+    }
+
+    /// The product and its prompts.
+    pub fn product(&self) -> &Product {
+        &self.product
+    }
+
+    /// SHA-256 of all prompts and of the kinds that they belong to.
+    pub fn prompts_sha256(&self) -> &str {
+        &self.prompts_sha256
+    }
+
+    /// The profile, if photos are compared with one.
+    pub fn profile(&self) -> Option<&Profile> {
+        self.enrolled.as_ref().map(|enrolled| &enrolled.profile)
+    }
+
+    /// The model.
+    pub fn clip(&self) -> &Clip {
+        &self.clip
+    }
+
+    /// The region of interest of photos that are scored by prompts.
+    pub fn region(&self) -> Option<&Arc<Region>> {
+        self.region.as_ref()
+    }
+
+    /// The false-alarm rate of the run. None without a profile.
+    pub fn false_alarm(&self) -> Option<f64> {
+        self.enrolled.as_ref().map(|enrolled| enrolled.false_alarm)
+    }
+
+    /// How photos are made square.
+    pub fn fit(&self) -> Fit {
+        self.fit
+    }
+
+    /// The adapter, if the method has one.
+    pub fn adapter(&self) -> Option<&Adapter> {
+        self.adapter.as_deref()
+    }
+
+    /// The region of interest.
+    pub fn region_about(&self) -> Option<&RegionAbout> {
+        let enrolled = self.enrolled.as_ref().and_then(|e| e.profile.about().region.as_ref());
+        self.region.as_ref().map(|region| &region.about).or(enrolled)
+    }
+
+    /// The result of a photo, by a detector that fits this context. Prepare the photo with [`Detector::prepare`].
+    ///
+    /// # Errors
+    /// As [`Scorer::score`].
+    pub fn score(
+        &self,
+        detector: &Detector,
+        origin: Origin,
+        prepared: &Prepared,
+    ) -> Result<(Record, Finding)> {
+        let region = self.region_about();
+        region.map_or(Ok(()), |r| r.check(origin.path, prepared.placement.photo_size()))?;
+        let start = Instant::now();
+        let finding = detector.score(&detector.encode(prepared)?, &self.product)?;
+        let milliseconds = start.elapsed().as_secs_f64() * 1e3;
+        Ok((self.record(origin, &finding, detector.method().name(), milliseconds, None), finding))
+    }
+
+    /// The record of a finding. `method`: the name of the method. `milliseconds`: how long encoding and scoring took.
+    /// `folder`: how the photos of a folder were compared.
+    pub fn record(
+        &self,
+        origin: Origin,
+        finding: &Finding,
+        method: &str,
+        milliseconds: f64,
+        folder: Option<FolderRow>,
+    ) -> Record {
+        let (peak_x, peak_y, peak) = finding.map.peak();
+        let defects = finding.kinds.iter().filter(|kind| kind.is_defect);
+        let best = &finding.kinds[finding.kind];
+        let enrolled = self.enrolled.as_ref();
+        let about = enrolled.map(|e| e.profile.about());
+        let photos = enrolled.map(|e| e.calibration.photos());
+        let tiles = TilesAbout::of(self.clip.tiles());
+        let compared_by = self.clip.reference().filter(|_| enrolled.is_some() || folder.is_some());
+        let p_value = enrolled.and_then(|e| e.calibration.p_value(finding.score));
+        let verdict = enrolled.map(|e| match p_value {
+            Some(p) => Decision::new(p, e.calibration.photos(), e.false_alarm),
+            None => Decision::Uncertain,
+        });
+        Record {
+            schema: SCHEMA,
+            path: origin.path.to_string_lossy().into_owned(),
+            product: self.product.name().to_string(),
+            product_english: self.product.english().to_string(),
+            prompts_sha256: self.prompts_sha256.clone(),
+            region: self.region_about().map(|region| region.file.clone()),
+            score: finding.score,
+            p_value,
+            calibration_photos: photos,
+            false_alarm: enrolled.map(|e| e.false_alarm),
+            verdict: verdict.map(Decision::name),
+            peak_x,
+            peak_y,
+            peak,
+            width: finding.map.width,
+            height: finding.map.height,
+            coverage: finding.coverage,
+            defect: best.is_defect.then(|| best.name.clone()),
+            defects: defects.map(defect_row).collect(),
+            score_before_ignoring: finding.score_before_ignoring,
+            discounted_by: finding.discounted_by.map(|i| finding.ignored[i].name.clone()),
+            ignored: finding.ignored.iter().map(ignored_row).collect(),
+            method: method.to_string(),
+            transductive: folder.is_some(),
+            folder,
+            reference_method: about.map(|about| about.reference_method.clone()),
+            references: about.map(|about| about.references.len()),
+            unlike_references: enrolled.map(|e| e.profile.unlike(&finding.map)),
+            profile: enrolled.map(|e| e.file.to_string_lossy().into_owned()),
+            profile_sha256: enrolled.map(|e| e.profile.sha256().to_string()),
+            model: self.clip.name().to_string(),
+            model_sha256: self.clip.sha256().to_string(),
+            reference_model: compared_by.map(|dino| dino.name().to_string()),
+            reference_model_sha256: compared_by.map(|dino| dino.sha256().to_string()),
+            adapter: self.adapter.as_ref().map(|a| self.adapter_row(a, origin)),
+            size: self.clip.input_size(),
+            tiles: tiles.map(|tiles| tiles.count),
+            tile_overlap: tiles.map(|tiles| tiles.overlap),
+            precision: self.clip.precision().name(),
+            fit: self.fit.name().into(),
+            milliseconds: (milliseconds * 10.0).round() / 10.0,
+            overlay: None,
+            map: None,
+        }
+    }
+
+    fn adapter_row(&self, adapter: &Adapter, photo: Origin) -> AdapterRow {
+        let about = adapter.about();
+        AdapterRow {
+            file: adapter.name().to_string(),
+            sha256: adapter.sha256().to_string(),
+            training_data: about.training_data.clone(),
+            licence: about.licence.clone(),
+            trained_on_product: adapter
+                .knows_products()
+                .then(|| self.is_trained_on(adapter) || has_learned(adapter, photo)),
+        }
+    }
+
+    fn is_trained_on(&self, adapter: &Adapter) -> bool {
+        let names = [self.product.name(), self.product.english()];
+        !adapter.trained_on(names.iter().flat_map(|names| names.split(", "))).is_empty()
+    }
+
+    /// The colours of a map, and the level of its outline.
+    pub fn colours(&self, of: ScaleOf, map: &AnomalyMap) -> (Scale, Option<f32>) {
+        match (of, &self.enrolled) {
+            (ScaleOf::Image, _) => (Scale::of(map), None),
+            (ScaleOf::Run, Some(enrolled)) => {
+                let scale = enrolled.scale();
+                (scale, Some(scale.low))
+            }
+            // At 0.5, the normal and the anomalous prompts fit equally well.
+            (ScaleOf::Run, None) => (Scale::default(), Some(0.5)),
+        }
+    }
+
+    /// The colour scale of all photos, and its name on a page.
+    pub fn legend(&self, of: ScaleOf) -> (Scale, &'static str) {
+        match (of, &self.enrolled) {
+            (ScaleOf::Image, _) => (Scale::default(), "image"),
+            (ScaleOf::Run, Some(enrolled)) => (enrolled.scale(), "profile"),
+            (ScaleOf::Run, None) => (Scale::default(), "run"),
+        }
+    }
+
+    /// A heat map of a photo as PNG. `has_strip`: with the score and the colour scale below it.
+    pub fn overlay(
+        &self,
+        photo: &Photo,
+        (record, finding): (&Record, &Finding),
+        of: ScaleOf,
+        has_strip: bool,
+    ) -> Vec<u8> {
+        let (scale, level) = self.colours(of, &finding.map);
+        let masks: Vec<&[bool]> = finding.ignored.iter().map(|thing| &*thing.mask).collect();
+        let kind = &finding.kinds[finding.kind];
+        let words = [record.verdict, kind.is_defect.then_some(&*kind.english)];
+        let words = words.into_iter().flatten().map(|word| format!("  {word}"));
+        let caption = format!("score {:.3}{}", record.score, words.collect::<String>());
+        let how = Overlay {
+            scale,
+            level,
+            ignored: &masks,
+            marks_peak: record.verdict == Some("ng"),
+            caption: has_strip.then_some(&*caption),
+        };
+        overlay(photo, &finding.map, &how)
+    }
+
+    /// The scores of good photos, and the false-alarm rate. None without a profile.
+    pub fn calibration(&self) -> Option<(&Calibration, f64)> {
+        let enrolled = self.enrolled.as_ref()?;
+        Some((&enrolled.calibration, enrolled.false_alarm))
+    }
+}
+
+/// Whether an adapter learned from this photo, under whatever name.
+fn has_learned(adapter: &Adapter, photo: Origin) -> bool {
+    // A photo that was scored can be read.
+    let hash = || match photo.content {
+        Some(content) => Some(sha256(content)),
+        None => files_sha256(&[photo.path.to_path_buf()]).ok(),
+    };
+    adapter.knows_photos() && hash().is_some_and(|hash| adapter.learned_from(&hash))
+}
+
+fn defect_row(kind: &KindResult) -> DefectRow {
+    DefectRow {
+        name: kind.name.clone(),
+        english: kind.english.clone(),
+        counts: kind.counts,
+        score: kind.score,
+        peak: kind.map.peak().1,
+        map: None,
+    }
+}
+
+fn ignored_row(thing: &Ignored) -> IgnoredRow {
+    IgnoredRow {
+        name: thing.name.clone(),
+        english: thing.english.clone(),
+        counts: thing.counts,
+        score: thing.score,
+        area: thing.area,
+    }
+}
+
+crate::error::opaque_debug!(Scorer);
+crate::error::opaque_debug!(Context);
