@@ -21,6 +21,8 @@ mod progress;
 mod prompts;
 mod pull;
 mod score;
+#[cfg(feature = "serve")]
+mod serve;
 
 use std::process::ExitCode;
 
@@ -38,6 +40,8 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     Score(score::Args),
+    #[cfg(feature = "serve")]
+    Serve(serve::Args),
     Enroll(enroll::Args),
     Decide(decide::Args),
     Profile(profile::Args),
@@ -56,6 +60,8 @@ pub fn run() -> anyhow::Result<ExitCode> {
     terminal::know_flags(flags(&matches));
     match Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit()).command {
         Command::Score(args) => score::run(&args),
+        #[cfg(feature = "serve")]
+        Command::Serve(args) => serve::run(&args),
         Command::Enroll(args) => enroll::run(&args),
         Command::Decide(args) => decide::run(&args),
         Command::Profile(args) => profile::run(&args),

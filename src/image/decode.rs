@@ -36,17 +36,26 @@ pub(super) fn from_bytes(name: &Path, content: &[u8], min_side: u32) -> Result<P
 
 /// Width and height of a picture file in pixels, upright. Its pixels are not decoded.
 pub(super) fn size(path: &Path) -> Result<(usize, usize)> {
-    let ((width, height), orientation) = with_bytes(path, |bytes, format| match format {
+    with_bytes(path, upright_size)
+}
+
+/// As [`size`], from the content of a file. `name` is for messages.
+pub(super) fn size_in(name: &Path, content: &[u8]) -> Result<(usize, usize)> {
+    on_bytes(content, upright_size).map_err(|why| Error::photo(name, why))
+}
+
+fn upright_size(bytes: &[u8], format: ImageFormat) -> Result<(usize, usize), String> {
+    let ((width, height), orientation) = match format {
         ImageFormat::Tiff => {
             let tiff = Tiff::open(bytes, MAX_PIXELS * 8)?;
-            Ok((tiff.size, tiff.orientation))
+            (tiff.size, tiff.orientation)
         }
         format => {
             let mut decoder = decoder(bytes, format)?;
             let orientation = decoder.orientation().map_err(|e| explain(&e))?;
-            Ok((decoder.dimensions(), orientation))
+            (decoder.dimensions(), orientation)
         }
-    })?;
+    };
     use Orientation::{Rotate90, Rotate90FlipH, Rotate270, Rotate270FlipH};
     let (width, height) = (width as usize, height as usize);
     Ok(match orientation {

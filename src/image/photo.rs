@@ -89,6 +89,14 @@ impl Photo {
         decode::size(path)
     }
 
+    /// As [`Photo::size`], from the content of a file. `name` is for messages.
+    ///
+    /// # Errors
+    /// [`Error::Photo`] as [`Photo::open`].
+    pub fn size_in(name: impl AsRef<Path>, content: &[u8]) -> Result<(usize, usize)> {
+        decode::size_in(name.as_ref(), content)
+    }
+
     /// A photo from memory: `rgb` holds `width * height` pixels of 3 bytes, rows from the top.
     ///
     /// # Errors

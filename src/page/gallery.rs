@@ -160,13 +160,19 @@ impl Pictures {
             Ok(format!("{name}/{file}"))
         };
         let truth = truth.map(|mask| keep(".truth.png", mask_outline(mask, SIDE)));
+        let (thumb, map) = Self::drawn(photo, map);
         Ok(Self {
             photo: relative(page, path),
-            thumb: keep(".jpg", photo_thumbnail(photo, SIDE))?,
-            map: Some(keep(".map.png", thumbnail_heat(map.0, map.1, MAP_SIDE))?),
+            thumb: keep(".jpg", thumb)?,
+            map: Some(keep(".map.png", map)?),
             truth: truth.transpose()?,
             overlay: None,
         })
+    }
+
+    /// The small photo as JPEG, and the small map as PNG.
+    pub fn drawn(photo: &Photo, (map, scale): (&AnomalyMap, Scale)) -> (Vec<u8>, Vec<u8>) {
+        (photo_thumbnail(photo, SIDE), thumbnail_heat(map, scale, MAP_SIDE))
     }
 
     /// The small pictures that [`Self::write`] wrote before. They are left out if they are gone.

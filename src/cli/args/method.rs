@@ -202,6 +202,11 @@ impl MethodArgs {
 }
 
 impl MethodChoice {
+    /// The model that was chosen.
+    pub fn model(&self) -> &ModelChoice {
+        &self.model
+    }
+
     /// The same choice with a model that compares photos.
     pub fn comparing_by(self, reference: Option<ReferenceModelChoice>) -> Self {
         Self { model: self.model.comparing_by(reference), ..self }

@@ -36,6 +36,11 @@ pub struct ProductChoice {
 }
 
 impl ProductArgs {
+    /// Whether a product was named, or a prompt file that may name one.
+    pub fn is_given(&self) -> bool {
+        !self.names.is_empty() || self.prompts.is_some()
+    }
+
     /// Whether the prompts come from standard input.
     pub fn reads_stdin(&self) -> bool {
         self.prompts.as_deref() == Some(Path::new("-"))
