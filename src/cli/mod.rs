@@ -23,6 +23,8 @@ mod pull;
 mod score;
 #[cfg(feature = "serve")]
 mod serve;
+#[cfg(feature = "watch")]
+mod watch;
 
 use std::process::ExitCode;
 
@@ -42,6 +44,8 @@ enum Command {
     Score(score::Args),
     #[cfg(feature = "serve")]
     Serve(serve::Args),
+    #[cfg(feature = "watch")]
+    Watch(watch::Args),
     Enroll(enroll::Args),
     Decide(decide::Args),
     Profile(profile::Args),
@@ -62,6 +66,8 @@ pub fn run() -> anyhow::Result<ExitCode> {
         Command::Score(args) => score::run(&args),
         #[cfg(feature = "serve")]
         Command::Serve(args) => serve::run(&args),
+        #[cfg(feature = "watch")]
+        Command::Watch(args) => watch::run(&args),
         Command::Enroll(args) => enroll::run(&args),
         Command::Decide(args) => decide::run(&args),
         Command::Profile(args) => profile::run(&args),

@@ -1,10 +1,14 @@
 //! The flags for the model and how it runs.
 
+use std::path::Path;
+use std::sync::Arc;
+
 use blemish::adapter::Adapter;
 use blemish::clip::{Activation, ModelOptions, Precision, Tiles};
 use blemish::dino::{Dino, DinoOptions, Positions};
 use blemish::profile::TilesAbout;
 use blemish::prompt::TextCache;
+use blemish::scorer::Scorer;
 use blemish::{Clip, Error, Product, Profile, Prompts};
 use candle_core::Device;
 use clap::ValueEnum;
@@ -202,6 +206,17 @@ impl ModelChoice {
             pull(name, self.quiet)?;
         }
         Ok(())
+    }
+
+    /// Opens the model of a profile, which was read from `file`. `false_alarm` replaces the profile's rate.
+    pub fn scorer(
+        &self,
+        file: &Path,
+        profile: Profile,
+        false_alarm: Option<f64>,
+    ) -> anyhow::Result<Scorer> {
+        let clip = Arc::new(self.open_for(&profile)?);
+        Ok(Scorer::by_profile(file.to_path_buf(), profile, clip, false_alarm)?)
     }
 
     fn device(&self) -> anyhow::Result<Device> {

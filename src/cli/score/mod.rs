@@ -41,8 +41,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
 /// Opens the model of a profile.
 fn by_profile(by: plan::ByProfile) -> anyhow::Result<Scorer> {
     let plan::ByProfile { file, profile, model, false_alarm } = by;
-    let clip = Arc::new(model.open_for(&profile)?);
-    let scorer = Scorer::by_profile(file, profile, clip, false_alarm)?;
+    let scorer = model.scorer(&file, profile, false_alarm)?;
     if let (Some((calibration, rate)), false) = (scorer.context.calibration(), model.quiet) {
         say_what_is_promised(calibration.photos(), rate);
     }

@@ -67,12 +67,9 @@ impl Metrics {
         self.stages.get_or_create(&labels).observe(time.as_secs_f64());
     }
 
-    pub fn queue(&self, photos: i64) {
-        self.queue.set(photos);
-    }
-
-    /// As OpenMetrics text.
-    pub fn text(&self) -> String {
+    /// As OpenMetrics text. `queue`: how many photos wait or are scored.
+    pub fn text(&self, queue: usize) -> String {
+        self.queue.set(queue as i64);
         let mut text = String::new();
         encode(&mut text, &self.registry).expect("a string takes all text");
         text

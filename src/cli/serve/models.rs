@@ -54,9 +54,8 @@ fn short(hash: &str) -> String {
 impl Opener {
     fn profile(&self, name: &str, file: &Path) -> anyhow::Result<Model> {
         let profile = Profile::open(file)?;
-        let clip = Arc::new(self.model.open_for(&profile)?);
         let (depth, version) = (profile.bit_depth()?, short(profile.sha256()));
-        let scorer = Scorer::by_profile(file.to_path_buf(), profile, clip, self.false_alarm)?;
+        let scorer = self.model.scorer(file, profile, self.false_alarm)?;
         Ok(Model { name: name.into(), version, scorer, depth })
     }
 }

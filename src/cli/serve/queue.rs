@@ -54,7 +54,6 @@ pub struct Queue {
     sender: Sender<Job>,
     room: Arc<Semaphore>,
     size: usize,
-    metrics: Arc<Metrics>,
 }
 
 struct Job {
@@ -62,7 +61,7 @@ struct Job {
     reply: oneshot::Sender<blemish::Result<Scored>>,
     since: Instant,
     /// A place in the queue, free again when the job is done.
-    _place: OwnedSemaphorePermit,
+    place: OwnedSemaphorePermit,
 }
 
 impl Queue {
@@ -74,9 +73,9 @@ impl Queue {
         metrics: Arc<Metrics>,
     ) -> std::io::Result<Self> {
         let (sender, receiver) = channel();
-        let worker = Worker { most_pixels, history, metrics: metrics.clone() };
+        let worker = Worker { most_pixels, history, metrics };
         std::thread::Builder::new().name("scorer".into()).spawn(move || worker.work(&receiver))?;
-        Ok(Self { sender, room: Arc::new(Semaphore::new(size)), size, metrics })
+        Ok(Self { sender, room: Arc::new(Semaphore::new(size)), size })
     }
 
     /// Waits for the results of some photos. All are taken, or none.
@@ -90,19 +89,22 @@ impl Queue {
         let send = |order: Order| {
             let place = places.split(1).expect("one place for each photo");
             let (reply, result) = oneshot::channel();
-            let sent = self.sender.send(Job { order, reply, since, _place: place });
+            let sent = self.sender.send(Job { order, reply, since, place });
             assert!(sent.is_ok(), "the scorer runs as long as the server");
             result
         };
         let waiting: Vec<_> = orders.into_iter().map(send).collect();
-        self.metrics.queue((self.size - self.room.available_permits()) as i64);
         let mut results = Vec::new();
         for result in waiting {
             let lost = || Error::Photo { path: "photo".into(), why: "the scorer failed".into() };
             results.push(result.await.unwrap_or_else(|_| Err(lost())));
         }
-        self.metrics.queue((self.size - self.room.available_permits()) as i64);
         Ok(results)
+    }
+
+    /// How many photos wait or are scored.
+    pub fn photos(&self) -> usize {
+        self.size - self.room.available_permits()
     }
 }
 
@@ -126,7 +128,7 @@ impl Worker {
     }
 
     fn answer(&self, job: Job) {
-        let Job { order, reply, since, _place } = job;
+        let Job { order, reply, since, place } = job;
         // Nobody waits for it any more.
         if reply.is_closed() {
             return;
@@ -137,6 +139,8 @@ impl Worker {
             Err(Error::Photo { path: "photo".into(), why: "blemish failed on it".into() })
         });
         self.metrics.photo(&model.name, scored.as_ref().ok().map(|scored| &scored.record));
+        // Who has an answer may send the next photo at once.
+        drop(place);
         // The client may have gone.
         let _ = reply.send(scored);
     }

@@ -279,7 +279,7 @@ async fn photos_of(request: Request) -> Result<Vec<(PathBuf, Bytes)>, Failure> {
 
 async fn metrics(State(service): App) -> impl IntoResponse {
     let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-    ([(header::CONTENT_TYPE, kind)], service.metrics.text())
+    ([(header::CONTENT_TYPE, kind)], service.metrics.text(service.queue.photos()))
 }
 
 /// The page of the only model, or links to the pages of all.

@@ -1,0 +1,181 @@
+//! What was done: the results, and which files they are of. A run that was killed goes on where it was.
+
+use std::collections::HashMap;
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io::{BufRead, BufReader, Write};
+use std::path::{Path, PathBuf};
+
+use blemish::Error;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+/// The name of the results.
+pub const RESULTS: &str = "results.jsonl";
+const SEEN: &str = "seen.jsonl";
+
+/// What tells a file from another one of the same name.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Serialize)]
+pub struct FileState {
+    /// Nanoseconds since 1970.
+    modified: u64,
+    bytes: u64,
+}
+
+impl FileState {
+    /// None if the file is gone.
+    pub fn of(file: &Path) -> Option<Self> {
+        let about = std::fs::metadata(file).ok()?;
+        let modified = about.modified().ok()?.duration_since(std::time::UNIX_EPOCH).ok()?;
+        Some(Self { modified: modified.as_nanos() as u64, bytes: about.len() })
+    }
+}
+
+/// A line of `seen.jsonl`.
+#[derive(Deserialize, Serialize)]
+struct Seen {
+    path: PathBuf,
+    #[serde(flatten)]
+    state: FileState,
+    /// Why it could not be scored.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<String>,
+}
+
+/// Appends results. Only one process at a time can.
+pub struct Log {
+    results: (PathBuf, File),
+    seen: (PathBuf, File),
+    known: HashMap<PathBuf, FileState>,
+}
+
+impl Log {
+    /// Opens or makes the files in the folder of results. Lines that were cut when a run was killed are removed.
+    pub fn open(out: &Path) -> anyhow::Result<Self> {
+        let (results, seen) = (open(&out.join(RESULTS))?, open(&out.join(SEEN))?);
+        match results.1.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                let why = "another `blemish watch` writes there; give another folder";
+                return Err(Error::setting(format!("out {}", out.display()), why).into());
+            }
+            Err(TryLockError::Error(source)) => {
+                return Err(Error::Write { path: results.0, source }.into());
+            }
+        }
+        let mut log = Self { known: HashMap::new(), results, seen };
+        let mut scored = 0;
+        for line in whole_lines(&log.seen)? {
+            let seen: Seen = serde_json::from_str(&line).map_err(|_| log.foreign(&log.seen.0))?;
+            scored += usize::from(seen.error.is_none());
+            log.known.insert(seen.path, seen.state);
+        }
+        let results = whole_lines(&log.results)?;
+        // The run was killed between the two lines of a photo.
+        if let Some(last) = results.last().filter(|_| results.len() > scored) {
+            let row: Value = serde_json::from_str(last).map_err(|_| log.foreign(&log.results.0))?;
+            let path = row["path"].as_str().ok_or_else(|| log.foreign(&log.results.0))?;
+            if let Some(state) = FileState::of(Path::new(path)) {
+                log.note(PathBuf::from(path), state, None)?;
+            }
+        }
+        Ok(log)
+    }
+
+    fn foreign(&self, file: &Path) -> Error {
+        let why = "holds something else than what `blemish watch` writes; give another folder";
+        Error::setting(format!("out {}", file.display()), why)
+    }
+
+    /// Whether this file was scored, or could not be.
+    pub fn has(&self, path: &Path, state: FileState) -> bool {
+        self.known.get(path) == Some(&state)
+    }
+
+    /// Keeps a result: a line of JSON.
+    pub fn keep(&mut self, path: PathBuf, state: FileState, row: &str) -> Result<(), Error> {
+        append(&mut self.results, row)?;
+        self.note(path, state, None)
+    }
+
+    /// Keeps that a file could not be scored.
+    pub fn fail(&mut self, path: PathBuf, state: FileState, error: String) -> Result<(), Error> {
+        self.note(path, state, Some(error))
+    }
+
+    fn note(
+        &mut self,
+        path: PathBuf,
+        state: FileState,
+        error: Option<String>,
+    ) -> Result<(), Error> {
+        let seen = Seen { path, state, error };
+        append(&mut self.seen, &serde_json::to_string(&seen).expect("text and numbers"))?;
+        self.known.insert(seen.path, state);
+        Ok(())
+    }
+}
+
+fn open(path: &Path) -> Result<(PathBuf, File), Error> {
+    let failed = |source| Error::Write { path: path.to_path_buf(), source };
+    let mut options = OpenOptions::new();
+    let file = options.read(true).append(true).create(true).open(path).map_err(failed)?;
+    Ok((path.to_path_buf(), file))
+}
+
+/// All lines with an end. What follows the last one is cut off.
+fn whole_lines((path, file): &(PathBuf, File)) -> Result<Vec<String>, Error> {
+    let failed = |source| Error::Read { path: path.clone(), source };
+    let (mut lines, mut whole, mut line) = (Vec::new(), 0, Vec::new());
+    let mut reader = BufReader::new(file);
+    while reader.read_until(b'\n', &mut line).map_err(failed)? > 0 && line.ends_with(b"\n") {
+        whole += line.len() as u64;
+        lines.push(String::from_utf8_lossy(&line).trim_end().to_string());
+        line.clear();
+    }
+    if !line.is_empty() {
+        file.set_len(whole).map_err(|source| Error::Write { path: path.clone(), source })?;
+    }
+    Ok(lines)
+}
+
+/// Appends a line, and waits until the disk has it.
+fn append((path, file): &mut (PathBuf, File), line: &str) -> Result<(), Error> {
+    let written = file.write_all(format!("{line}\n").as_bytes()).and_then(|()| file.sync_data());
+    written.map_err(|source| Error::Write { path: path.clone(), source })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_killed_run_loses_and_repeats_nothing() {
+        let out = tempfile::tempdir().unwrap();
+        let photo = out.path().join("a.png");
+        std::fs::write(&photo, "1").unwrap();
+        let (state, row) = (FileState::of(&photo).unwrap(), format!("{{\"path\":{photo:?}}}"));
+        let mut log = Log::open(out.path()).unwrap();
+        assert!(
+            Log::open(out.path()).err().unwrap().to_string().contains("another `blemish watch`")
+        );
+        assert!(!log.has(&photo, state));
+        log.keep(photo.clone(), state, &row).unwrap();
+        log.fail(out.path().join("b.png"), state, "no photo".into()).unwrap();
+        drop(log);
+        let text = |name: &str| std::fs::read_to_string(out.path().join(name)).unwrap();
+        // Killed within a result.
+        std::fs::write(out.path().join(RESULTS), text(RESULTS) + "{\"pa").unwrap();
+        let log = Log::open(out.path()).unwrap();
+        assert!(log.has(&photo, state) && log.has(&out.path().join("b.png"), state));
+        assert_eq!(text(RESULTS), format!("{row}\n"));
+        drop(log);
+        // Killed between the result and the note that it is there.
+        std::fs::write(out.path().join(SEEN), "").unwrap();
+        assert!(Log::open(out.path()).unwrap().has(&photo, state));
+        // The camera writes another photo of this name.
+        std::fs::write(&photo, "12").unwrap();
+        assert!(!Log::open(out.path()).unwrap().has(&photo, FileState::of(&photo).unwrap()));
+        std::fs::write(out.path().join(SEEN), "other\n").unwrap();
+        assert!(Log::open(out.path()).err().unwrap().to_string().contains("holds something else"));
+    }
+}

@@ -1,0 +1,123 @@
+//! A web address and an MQTT broker.
+
+use std::time::{Duration, Instant};
+
+use blemish::Error;
+use rumqttc::{Client, Connection, Event, MqttOptions, Packet, QoS};
+use ureq::Agent;
+use ureq::http::Uri;
+use ureq::tls::{Certificate, RootCerts, TlsConfig};
+
+use super::deliver::Receiver;
+
+/// How long an answer may take.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// The port of MQTT (IANA).
+const MQTT_PORT: u16 = 1883;
+
+fn parsed(flag: &str, url: &str, schemes: &[&str], like: &str) -> Result<Uri, Error> {
+    let uri = url.parse::<Uri>().ok().filter(|uri| uri.host().is_some_and(|host| !host.is_empty()));
+    uri.filter(|uri| uri.scheme_str().is_some_and(|scheme| schemes.contains(&scheme)))
+        .ok_or_else(|| Error::setting(flag, format!("is no address; give one like {like}")))
+}
+
+/// A web address.
+pub struct Webhook {
+    agent: Agent,
+    url: String,
+}
+
+impl Webhook {
+    pub fn new(url: &str) -> Result<Self, Error> {
+        parsed("webhook", url, &["http", "https"], "http://plant:9000/inspection")?;
+        // The certificates that this machine trusts.
+        let certificates = rustls_native_certs::load_native_certs().certs;
+        let certificates = certificates.iter().map(|one| Certificate::from_der(one).to_owned());
+        let roots = RootCerts::new_with_certs(&certificates.collect::<Vec<_>>());
+        let agent = Agent::config_builder()
+            .timeout_global(Some(PATIENCE))
+            .user_agent(concat!("blemish/", env!("CARGO_PKG_VERSION")))
+            .tls_config(TlsConfig::builder().root_certs(roots).build())
+            .build();
+        Ok(Self { agent: agent.into(), url: url.into() })
+    }
+}
+
+impl Receiver for Webhook {
+    fn name(&self) -> &str {
+        "--webhook"
+    }
+
+    fn send(&mut self, row: &str) -> Result<(), String> {
+        let request = self.agent.post(&self.url).content_type("application/json");
+        request.send(row).map(|_| ()).map_err(|error| error.to_string())
+    }
+}
+
+/// A topic of an MQTT broker.
+pub struct Mqtt {
+    options: MqttOptions,
+    topic: String,
+    /// None after a failure: what it has under way is dropped with it.
+    open: Option<(Client, Connection)>,
+}
+
+impl Mqtt {
+    pub fn new(url: &str) -> Result<Self, Error> {
+        const LIKE: &str = "mqtt://broker:1883/line3/inspection";
+        let uri = parsed("mqtt", url, &["mqtt"], LIKE)?;
+        let topic = uri.path().trim_start_matches('/').to_string();
+        if topic.is_empty() || topic.contains(['+', '#']) {
+            let why = format!("has no topic that can be published to; give one like {LIKE}");
+            return Err(Error::setting("mqtt", why));
+        }
+        // A name of its own for each process, because a broker ends the older one of two.
+        let id = format!("blemish-{}", std::process::id());
+        let host = uri.host().unwrap_or_default();
+        let mut options = MqttOptions::new(id, host, uri.port_u16().unwrap_or(MQTT_PORT));
+        options.set_keep_alive(Duration::from_secs(30)).set_max_packet_size(1 << 20, 1 << 20);
+        let user = uri.authority().and_then(|all| all.as_str().rsplit_once('@'));
+        if let Some((user, password)) =
+            user.map(|(user, _)| user.split_once(':').unwrap_or((user, "")))
+        {
+            options.set_credentials(user, password);
+        }
+        Ok(Self { options, topic, open: None })
+    }
+
+    fn publish(
+        (client, connection): &mut (Client, Connection),
+        topic: &str,
+        row: &str,
+    ) -> Result<(), String> {
+        client
+            .try_publish(topic, QoS::AtLeastOnce, false, row.as_bytes())
+            .map_err(|error| error.to_string())?;
+        let start = Instant::now();
+        loop {
+            let left = PATIENCE.checked_sub(start.elapsed());
+            let left = left.ok_or("the broker does not confirm the result")?;
+            match connection.recv_timeout(left) {
+                Ok(Ok(Event::Incoming(Packet::PubAck(_)))) => return Ok(()),
+                Ok(Ok(_)) => {}
+                Ok(Err(error)) => return Err(error.to_string()),
+                Err(_) => return Err("the broker does not answer".into()),
+            }
+        }
+    }
+}
+
+impl Receiver for Mqtt {
+    fn name(&self) -> &str {
+        "--mqtt"
+    }
+
+    fn send(&mut self, row: &str) -> Result<(), String> {
+        let open = self.open.get_or_insert_with(|| Client::new(self.options.clone(), 4));
+        let result = Self::publish(open, &self.topic, row);
+        if result.is_err() {
+            self.open = None;
+        }
+        result
+    }
+}

@@ -1,0 +1,440 @@
+//! `blemish serve` with real clients over HTTP.
+#![cfg(feature = "serve")]
+
+mod common;
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use common::blemish;
+use common::plates::{plate, plates};
+use image::ImageFormat;
+use predicates::str::contains;
+use serde_json::{Value, json};
+use tempfile::{TempDir, tempdir};
+use ureq::Agent;
+use ureq::http::Response;
+
+/// A home with a profile of plates.
+fn home() -> TempDir {
+    let home = tempdir().unwrap();
+    plates(&home.path().join("good"), 24, 0);
+    enroll(home.path(), "plate.blemish", &[]);
+    home
+}
+
+fn enroll(home: &Path, file: &str, more: &[&str]) {
+    let mut command = blemish(home);
+    command.current_dir(home).args(["enroll", "--product", "plate", "-q", "--reference", "good"]);
+    command.args(["-o", file]).args(more).assert().success();
+}
+
+fn png(seed: u32, is_stained: bool) -> Vec<u8> {
+    let mut bytes = std::io::Cursor::new(Vec::new());
+    plate(seed, is_stained).write_to(&mut bytes, ImageFormat::Png).unwrap();
+    bytes.into_inner()
+}
+
+/// A server on a free port, ended with the test.
+struct Server {
+    process: Child,
+    address: String,
+    said: Arc<Mutex<String>>,
+    agent: Agent,
+}
+
+impl Server {
+    fn start(home: &Path, flags: &[&str]) -> Self {
+        let like = blemish(home);
+        let mut command = Command::new(like.get_program());
+        command.current_dir(home).args(["serve", "--port", "0"]).args(flags);
+        for (name, value) in like.get_envs() {
+            match value {
+                Some(value) => command.env(name, value),
+                None => command.env_remove(name),
+            };
+        }
+        let mut process = command.stderr(Stdio::piped()).spawn().unwrap();
+        let mut lines = BufReader::new(process.stderr.take().unwrap()).lines();
+        let said = Arc::new(Mutex::new(String::new()));
+        let mut address = None;
+        while address.is_none() {
+            let line = lines.next().expect("the server says its address").unwrap();
+            address =
+                line.split("http://").nth(1).map(|rest| rest.split(' ').next().unwrap().into());
+        }
+        let all = said.clone();
+        std::thread::spawn(move || {
+            lines
+                .map_while(Result::ok)
+                .for_each(|line| all.lock().unwrap().push_str(&(line + "\n")));
+        });
+        let agent = Agent::config_builder().http_status_as_error(false).build().into();
+        Self { process, address: address.unwrap(), said, agent }
+    }
+
+    fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.address)
+    }
+
+    /// Status and JSON.
+    fn get(&self, path: &str) -> (u16, Value) {
+        json_of(self.agent.get(self.url(path)).call().unwrap())
+    }
+
+    fn text(&self, path: &str) -> String {
+        self.agent.get(self.url(path)).call().unwrap().body_mut().read_to_string().unwrap()
+    }
+
+    fn post(&self, path: &str, kind: &str, body: &[u8]) -> Response<ureq::Body> {
+        self.agent.post(self.url(path)).content_type(kind).send(body).unwrap()
+    }
+
+    /// Sends photos as a form. Status and one value for each.
+    fn score(&self, photos: &[(&str, &[u8])]) -> (u16, Vec<Value>) {
+        let mut answer = self.post("/score", "multipart/form-data; boundary=xx", &form(photos));
+        let lines = answer.body_mut().read_to_string().unwrap();
+        let values = lines.lines().map(|line| serde_json::from_str(line).unwrap());
+        (answer.status().as_u16(), values.collect())
+    }
+
+    /// What was said matches within ten seconds.
+    fn says(&self, what: &str) {
+        let start = Instant::now();
+        while !self.said.lock().unwrap().contains(what) {
+            assert!(start.elapsed() < Duration::from_secs(10), "{}", self.said.lock().unwrap());
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+
+    /// Sends SIGTERM. The exit code.
+    #[cfg(unix)]
+    fn stop(mut self) -> Option<i32> {
+        let id = self.process.id().to_string();
+        assert!(Command::new("kill").args(["-TERM", &id]).status().unwrap().success());
+        self.process.wait().unwrap().code()
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+fn json_of(mut answer: Response<ureq::Body>) -> (u16, Value) {
+    let value = serde_json::from_reader(answer.body_mut().as_reader()).unwrap();
+    (answer.status().as_u16(), value)
+}
+
+fn form(photos: &[(&str, &[u8])]) -> Vec<u8> {
+    let mut body = Vec::new();
+    for (name, photo) in photos {
+        let head = format!(
+            "--xx\r\nContent-Disposition: form-data; name=\"photo\"; filename=\"{name}\"\r\n\r\n"
+        );
+        body.extend([head.as_bytes(), photo, b"\r\n"].concat());
+    }
+    body.extend(b"--xx--\r\n");
+    body
+}
+
+/// A result without what differs from run to run.
+fn same(mut row: Value) -> Value {
+    let row_fields = row.as_object_mut().unwrap();
+    for field in ["path", "milliseconds", "profile"] {
+        row_fields.remove(field);
+    }
+    row
+}
+
+#[test]
+fn a_form_and_a_body_get_what_score_prints() {
+    let home = home();
+    plate(90, true).save(home.path().join("stained.png")).unwrap();
+    let mut command = blemish(home.path());
+    command.current_dir(home.path()).args([
+        "score",
+        "stained.png",
+        "--profile",
+        "plate.blemish",
+        "-q",
+    ]);
+    let printed: Value = serde_json::from_slice(&command.output().unwrap().stdout).unwrap();
+    let server = Server::start(home.path(), &["--profile", "plate.blemish"]);
+    let photo = png(90, true);
+    let (status, rows) = server.score(&[
+        ("stained.png", &photo),
+        ("bad.png", b"no photo"),
+        ("good.png", &png(91, false)),
+    ]);
+    assert_eq!((status, rows.len()), (200, 3));
+    assert_eq!(rows[0]["path"], "stained.png");
+    assert_eq!(same(rows[0].clone()), same(printed.clone()));
+    assert!(rows[1]["error"].as_str().unwrap().starts_with("bad.png: not an image"), "{}", rows[1]);
+    assert_eq!(rows[2]["verdict"], "ok");
+    let (status, body) = json_of(server.post("/score", "image/png", &photo));
+    assert_eq!((status, same(body)), (200, same(printed)));
+    let (status, rows) = server.score(&[("bad.png", b"")]);
+    assert_eq!(status, 400);
+    assert!(rows[0]["error"].as_str().unwrap().contains("empty"));
+    let mut answer = server.post("/score", "multipart/form-data; boundary=xx", b"--xx--\r\n");
+    assert_eq!(answer.status(), 400);
+    assert!(answer.body_mut().read_to_string().unwrap().contains("curl -F photo=@part.jpg"));
+    assert_eq!(server.get("/nowhere").0, 404);
+}
+
+#[test]
+fn clients_of_the_open_inference_protocol_are_understood() {
+    let home = home();
+    let server =
+        Server::start(home.path(), &["--profile", "plate.blemish", "--product", "plate x"]);
+    assert_eq!(server.get("/v2").1["extensions"], json!(["binary_tensor_data"]));
+    assert_eq!(server.get("/v2/health/live"), (200, json!({ "live": true })));
+    assert_eq!(server.get("/v2/health/ready"), (200, json!({ "ready": true })));
+    let (_, about) = server.get("/v2/models/plate");
+    let version = about["versions"][0].as_str().unwrap().to_string();
+    assert_eq!(about["inputs"][0]["datatype"], "BYTES");
+    assert_eq!(server.get(&format!("/v2/models/plate/versions/{version}/ready")).0, 200);
+    assert_eq!(server.get("/v2/models/plate/versions/1/ready").0, 404);
+    assert_eq!(server.get("/v2/models/plate_x").1["outputs"].as_array().unwrap().len(), 6);
+    let (status, error) = server.get("/v2/models/nut");
+    assert_eq!(status, 404);
+    assert_eq!(error["error"], "there is no model nut; there is plate, plate_x");
+
+    use base64::Engine;
+    let photos = [png(90, true), png(91, false)];
+    let data: Vec<String> =
+        photos.iter().map(|p| base64::engine::general_purpose::STANDARD.encode(p)).collect();
+    let input = json!({ "name": "image", "shape": [2], "datatype": "BYTES", "data": data });
+    let infer = "/v2/models/plate/infer";
+    let request = json!({ "id": "7", "inputs": [input] }).to_string();
+    let (status, plain) = json_of(server.post(infer, "application/json", request.as_bytes()));
+    assert_eq!(
+        (status, &plain["id"], &plain["model_version"]),
+        (200, &json!("7"), &json!(version))
+    );
+    let output = |name: &str| {
+        let all = plain["outputs"].as_array().unwrap();
+        all.iter().find(|output| output["name"] == name).unwrap()["data"].clone()
+    };
+    assert_eq!(output("verdict"), json!(["ng", "ok"]));
+    assert_eq!(output("peak").as_array().unwrap().len(), 4);
+    let (_, rows) = server.score(&[]);
+    assert!(rows[0]["error"].as_str().unwrap().contains("/score?model=plate or plate_x"));
+
+    // The same as binary tensors, with the map.
+    let sizes: usize = photos.iter().map(|photo| photo.len() + 4).sum();
+    let head = json!({
+        "inputs": [{ "name": "image", "shape": [2], "datatype": "BYTES", "parameters": { "binary_data_size": sizes } }],
+        "outputs": [{ "name": "score", "parameters": { "binary_data": true } },
+                    { "name": "map", "parameters": { "binary_data": true } }, { "name": "overlay" }],
+    });
+    let head = head.to_string();
+    let mut body = head.clone().into_bytes();
+    for photo in &photos {
+        body.extend([&(photo.len() as u32).to_le_bytes()[..], photo].concat());
+    }
+    let request = server.agent.post(server.url(infer));
+    let request = request.header("Inference-Header-Content-Length", head.len().to_string());
+    let mut answer = request.send(&body[..]).unwrap();
+    let length = answer.headers()["inference-header-content-length"].to_str().unwrap();
+    let length: usize = length.parse().unwrap();
+    let bytes = answer.body_mut().read_to_vec().unwrap();
+    let outputs: Value = serde_json::from_slice(&bytes[..length]).unwrap();
+    assert_eq!(outputs["outputs"][1]["shape"], json!([2, 96, 96]));
+    let floats: Vec<f32> = bytes[length..]
+        .chunks_exact(4)
+        .map(|four| f32::from_le_bytes(four.try_into().unwrap()))
+        .collect();
+    assert_eq!(floats.len(), 2 + 2 * 96 * 96);
+    let scores: Vec<f32> = serde_json::from_value(output("score")).unwrap();
+    assert_eq!(floats[..2], scores);
+    assert!(outputs["outputs"][2]["data"][0].as_str().unwrap().starts_with("iVBOR"));
+
+    for (request, why) in [
+        (json!({ "inputs": [] }), "give one, image"),
+        (json!({ "inputs": [input], "outputs": [{ "name": "heat" }] }), "take score, p_value"),
+        (
+            json!({ "inputs": [{ "name": "image", "shape": [1], "datatype": "BYTES", "data": ["aGk="] }] }),
+            "image 0: ",
+        ),
+    ] {
+        let answer = server.post(infer, "application/json", request.to_string().as_bytes());
+        let (status, error) = json_of(answer);
+        assert!(status == 400 && error["error"].as_str().unwrap().contains(why), "{error}");
+    }
+}
+
+#[test]
+fn what_is_too_much_is_refused() {
+    let home = home();
+    let server = Server::start(
+        home.path(),
+        &["--profile", "plate.blemish", "--queue", "1", "--max-body", "1", "--max-pixels", "1"],
+    );
+    let (photo, started) = (png(1, false), Instant::now());
+    let ask = || -> (u16, bool) {
+        let answer = server.post("/score", "image/png", &photo);
+        (answer.status().as_u16(), answer.headers().contains_key("retry-after"))
+    };
+    let (mut full, mut scored) = (0, 0);
+    while full == 0 || scored == 0 {
+        assert!(started.elapsed() < Duration::from_secs(60), "{full} {scored}");
+        let found: Vec<(u16, bool)> = std::thread::scope(|scope| {
+            let clients: Vec<_> = (0..8).map(|_| scope.spawn(ask)).collect();
+            clients.into_iter().map(|client| client.join().unwrap()).collect()
+        });
+        full += found.iter().filter(|answer| **answer == (429, true)).count();
+        scored += found.iter().filter(|answer| **answer == (200, false)).count();
+        assert!(found.iter().all(|(status, _)| [200, 429].contains(status)), "{found:?}");
+    }
+    assert_eq!(server.post("/score", "image/png", &vec![0; 2 << 20]).status(), 413);
+    let (status, _) = server.score(&[("a.png", &photo), ("b.png", &photo)]);
+    assert_eq!(status, 413);
+    let mut large = std::io::Cursor::new(Vec::new());
+    image::GrayImage::new(1500, 1000).write_to(&mut large, ImageFormat::Png).unwrap();
+    let (status, error) = json_of(server.post("/score", "image/png", &large.into_inner()));
+    assert!(
+        status == 400 && error["error"].as_str().unwrap().contains("(--max-pixels)"),
+        "{error}"
+    );
+    assert_eq!(server.score(&[("a.png", &photo)]).0, 200, "it still works");
+}
+
+#[test]
+fn a_slow_client_is_not_waited_for() {
+    let home = home();
+    let server = Server::start(home.path(), &["--profile", "plate.blemish", "--timeout", "1"]);
+    let mut slow = TcpStream::connect(&server.address).unwrap();
+    slow.write_all(b"POST /score HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\nabc")
+        .unwrap();
+    let mut answer = String::new();
+    slow.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    slow.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 504") && answer.contains("--timeout 1"), "{answer}");
+    let mut silent = TcpStream::connect(&server.address).unwrap();
+    silent.write_all(b"POST /sco").unwrap();
+    silent.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    // Closed, with or without an answer.
+    assert!(silent.read_to_end(&mut Vec::new()).is_ok());
+}
+
+#[test]
+fn only_who_may_ask_is_answered() {
+    let home = home();
+    let profile = ["--profile", "plate.blemish"];
+    let server = Server::start(home.path(), &profile);
+    let with = |server: &Server, name: &str, value: &str, path: &str| {
+        let request = server.agent.get(server.url(path)).header(name, value);
+        request.call().unwrap().status().as_u16()
+    };
+    assert_eq!(with(&server, "Host", "example.org", "/v2"), 403);
+    assert_eq!(with(&server, "Host", "localhost:80", "/v2"), 200);
+    drop(server);
+    std::fs::write(home.path().join("token"), "secret\n").unwrap();
+    let flags = [&profile[..], &["--token-file", "token", "--host", "0.0.0.0"]].concat();
+    let server = Server::start(home.path(), &flags);
+    assert_eq!(server.get("/v2/health/ready").0, 200);
+    assert_eq!(server.get("/v2").0, 401);
+    assert_eq!(with(&server, "Authorization", "Bearer wrong", "/"), 401);
+    assert_eq!(with(&server, "Authorization", "Bearer secret", "/"), 200);
+    // A browser sends "any:secret".
+    assert_eq!(with(&server, "Authorization", "Basic YW55OnNlY3JldA==", "/"), 200);
+    drop(server);
+    let refused = |flags: &[&str], why: &'static str| {
+        let mut command = blemish(home.path());
+        command.current_dir(home.path()).arg("serve").args(flags);
+        command.assert().code(2).stdout("").stderr(contains(why));
+    };
+    refused(
+        &[&profile[..], &["--host", "0.0.0.0"]].concat(),
+        "--host 0.0.0.0: other machines could",
+    );
+    refused(&[], "--profile: give a profile");
+    refused(&[&profile[..], &["--queue", "0"]].concat(), "--queue 0: give at least 1");
+    refused(&[&profile[..], &profile[..]].concat(), "another profile is served as plate");
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port().to_string();
+    refused(&[&profile[..], &["--port", &port]].concat(), "cannot listen on 127.0.0.1");
+}
+
+#[test]
+#[cfg(unix)]
+fn what_was_accepted_is_answered_at_the_end() {
+    let home = home();
+    let server = Server::start(home.path(), &["--profile", "plate.blemish"]);
+    let (url, photo) = (server.url("/score"), png(5, true));
+    let agent = server.agent.clone();
+    let clients: Vec<_> = (0..12)
+        .map(|_| {
+            let (agent, url, photo) = (agent.clone(), url.clone(), photo.clone());
+            std::thread::spawn(move || {
+                let answer = agent.post(url).content_type("image/png").send(&photo[..]);
+                answer.map(|answer| answer.status().as_u16())
+            })
+        })
+        .collect();
+    // All are connected, and few are done.
+    std::thread::sleep(Duration::from_millis(150));
+    assert_eq!(server.stop(), Some(0));
+    let answers: Vec<_> = clients.into_iter().map(|client| client.join().unwrap()).collect();
+    assert!(answers.iter().all(|answer| matches!(answer, Ok(200))), "{answers:?}");
+}
+
+#[test]
+fn a_profile_that_is_replaced_is_taken_up_and_a_broken_one_is_not() {
+    let home = home();
+    let server = Server::start(home.path(), &["--profile", "plate.blemish"]);
+    let version = || server.get("/v2/models/plate").1["versions"][0].as_str().unwrap().to_string();
+    let first = version();
+    let file = home.path().join("plate.blemish");
+    std::fs::write(&file, "no profile").unwrap();
+    server.says("the old plate stays");
+    assert_eq!(version(), first);
+    assert_eq!(server.score(&[("a.png", &png(3, false))]).0, 200);
+    enroll(home.path(), "other.blemish", &["--false-alarm", "10%"]);
+    std::fs::rename(home.path().join("other.blemish"), &file).unwrap();
+    server.says("was replaced: now version");
+    assert_ne!(version(), first);
+    assert_eq!(server.score(&[("a.png", &png(3, false))]).1[0]["false_alarm"], 0.1);
+}
+
+#[test]
+fn the_page_shows_the_last_photos_and_metrics_count_them() {
+    let home = home();
+    let server = Server::start(home.path(), &["--profile", "plate.blemish", "--history", "2"]);
+    for (name, is_stained) in [("first.png", false), ("second.png", true), ("third.png", false)] {
+        assert_eq!(server.score(&[(name, &png(7, is_stained))]).0, 200);
+    }
+    let page = server.text("/");
+    assert!(!page.contains("first.png"), "only the last two are kept");
+    let (second, third) = (page.find("second.png").unwrap(), page.find("third.png").unwrap());
+    assert!(third < second, "the newest first");
+    let picture =
+        |what: &str| server.agent.get(server.url(&format!("/history/3/{what}"))).call().unwrap();
+    assert_eq!(picture("photo").body_mut().read_to_vec().unwrap(), png(7, false));
+    assert_eq!(picture("thumb").headers()["content-type"], "image/jpeg");
+    assert_eq!(picture("map").headers()["content-type"], "image/png");
+    assert_eq!(server.get("/history/1/photo").0, 404);
+    let metrics = server.text("/metrics");
+    for line in [
+        "blemish_requests_total{route=\"/score\",status=\"200\"} 3",
+        "blemish_photos_total{model=\"plate\",verdict=\"ng\"} 1",
+        "blemish_stage_seconds_count{stage=\"score\"} 3",
+        "blemish_score_count{model=\"plate\"} 3",
+        "blemish_queue_photos 0",
+    ] {
+        assert!(metrics.contains(line), "{line} is not in {metrics}");
+    }
+    drop(server);
+    let server = Server::start(home.path(), &["--profile", "plate.blemish", "--no-page"]);
+    server.score(&[("first.png", &png(7, false))]);
+    assert!(!server.text("/").contains("first.png"));
+    assert_eq!(server.get("/models/plate").0, 404);
+}
