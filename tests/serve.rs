@@ -6,32 +6,17 @@ mod common;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use common::blemish;
-use common::plates::{plate, plates};
+use common::plates::{enroll, enrolled, plate};
+use common::{blemish, process};
 use image::ImageFormat;
 use predicates::str::contains;
 use serde_json::{Value, json};
-use tempfile::{TempDir, tempdir};
 use ureq::Agent;
 use ureq::http::Response;
-
-/// A home with a profile of plates.
-fn home() -> TempDir {
-    let home = tempdir().unwrap();
-    plates(&home.path().join("good"), 24, 0);
-    enroll(home.path(), "plate.blemish", &[]);
-    home
-}
-
-fn enroll(home: &Path, file: &str, more: &[&str]) {
-    let mut command = blemish(home);
-    command.current_dir(home).args(["enroll", "--product", "plate", "-q", "--reference", "good"]);
-    command.args(["-o", file]).args(more).assert().success();
-}
 
 fn png(seed: u32, is_stained: bool) -> Vec<u8> {
     let mut bytes = std::io::Cursor::new(Vec::new());
@@ -49,15 +34,8 @@ struct Server {
 
 impl Server {
     fn start(home: &Path, flags: &[&str]) -> Self {
-        let like = blemish(home);
-        let mut command = Command::new(like.get_program());
-        command.current_dir(home).args(["serve", "--port", "0"]).args(flags);
-        for (name, value) in like.get_envs() {
-            match value {
-                Some(value) => command.env(name, value),
-                None => command.env_remove(name),
-            };
-        }
+        let mut command = process(home);
+        command.args(["serve", "--port", "0"]).args(flags);
         let mut process = command.stderr(Stdio::piped()).spawn().unwrap();
         let mut lines = BufReader::new(process.stderr.take().unwrap()).lines();
         let said = Arc::new(Mutex::new(String::new()));
@@ -110,14 +88,6 @@ impl Server {
             std::thread::sleep(Duration::from_millis(50));
         }
     }
-
-    /// Sends SIGTERM. The exit code.
-    #[cfg(unix)]
-    fn stop(mut self) -> Option<i32> {
-        let id = self.process.id().to_string();
-        assert!(Command::new("kill").args(["-TERM", &id]).status().unwrap().success());
-        self.process.wait().unwrap().code()
-    }
 }
 
 impl Drop for Server {
@@ -155,7 +125,7 @@ fn same(mut row: Value) -> Value {
 
 #[test]
 fn a_form_and_a_body_get_what_score_prints() {
-    let home = home();
+    let home = enrolled();
     plate(90, true).save(home.path().join("stained.png")).unwrap();
     let mut command = blemish(home.path());
     command.current_dir(home.path()).args([
@@ -191,7 +161,7 @@ fn a_form_and_a_body_get_what_score_prints() {
 
 #[test]
 fn clients_of_the_open_inference_protocol_are_understood() {
-    let home = home();
+    let home = enrolled();
     let server =
         Server::start(home.path(), &["--profile", "plate.blemish", "--product", "plate x"]);
     assert_eq!(server.get("/v2").1["extensions"], json!(["binary_tensor_data"]));
@@ -271,9 +241,19 @@ fn clients_of_the_open_inference_protocol_are_understood() {
     }
 }
 
+/// Sends bytes, and reads until the server closes the connection.
+fn raw(server: &Server, bytes: &[u8]) -> String {
+    let mut client = TcpStream::connect(&server.address).unwrap();
+    client.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    client.write_all(bytes).unwrap();
+    let mut answer = String::new();
+    client.read_to_string(&mut answer).unwrap();
+    answer
+}
+
 #[test]
 fn what_is_too_much_is_refused() {
-    let home = home();
+    let home = enrolled();
     let server = Server::start(
         home.path(),
         &["--profile", "plate.blemish", "--queue", "1", "--max-body", "1", "--max-pixels", "1"],
@@ -294,7 +274,10 @@ fn what_is_too_much_is_refused() {
         scored += found.iter().filter(|answer| **answer == (200, false)).count();
         assert!(found.iter().all(|(status, _)| [200, 429].contains(status)), "{found:?}");
     }
-    assert_eq!(server.post("/score", "image/png", &vec![0; 2 << 20]).status(), 413);
+    // It is refused before it is sent.
+    let head =
+        format!("POST /score HTTP/1.1\r\nHost: localhost\r\nContent-Length: {}\r\n\r\n", 2 << 20);
+    assert!(raw(&server, head.as_bytes()).starts_with("HTTP/1.1 413"));
     let (status, _) = server.score(&[("a.png", &photo), ("b.png", &photo)]);
     assert_eq!(status, 413);
     let mut large = std::io::Cursor::new(Vec::new());
@@ -309,7 +292,7 @@ fn what_is_too_much_is_refused() {
 
 #[test]
 fn a_slow_client_is_not_waited_for() {
-    let home = home();
+    let home = enrolled();
     let server = Server::start(home.path(), &["--profile", "plate.blemish", "--timeout", "1"]);
     let mut slow = TcpStream::connect(&server.address).unwrap();
     slow.write_all(b"POST /score HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\nabc")
@@ -318,16 +301,13 @@ fn a_slow_client_is_not_waited_for() {
     slow.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
     slow.read_to_string(&mut answer).unwrap();
     assert!(answer.starts_with("HTTP/1.1 504") && answer.contains("--timeout 1"), "{answer}");
-    let mut silent = TcpStream::connect(&server.address).unwrap();
-    silent.write_all(b"POST /sco").unwrap();
-    silent.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
     // Closed, with or without an answer.
-    assert!(silent.read_to_end(&mut Vec::new()).is_ok());
+    raw(&server, b"POST /sco");
 }
 
 #[test]
 fn only_who_may_ask_is_answered() {
-    let home = home();
+    let home = enrolled();
     let profile = ["--profile", "plate.blemish"];
     let server = Server::start(home.path(), &profile);
     let with = |server: &Server, name: &str, value: &str, path: &str| {
@@ -367,8 +347,8 @@ fn only_who_may_ask_is_answered() {
 #[test]
 #[cfg(unix)]
 fn what_was_accepted_is_answered_at_the_end() {
-    let home = home();
-    let server = Server::start(home.path(), &["--profile", "plate.blemish"]);
+    let home = enrolled();
+    let mut server = Server::start(home.path(), &["--profile", "plate.blemish"]);
     let (url, photo) = (server.url("/score"), png(5, true));
     let agent = server.agent.clone();
     let clients: Vec<_> = (0..12)
@@ -380,16 +360,17 @@ fn what_was_accepted_is_answered_at_the_end() {
             })
         })
         .collect();
+    use common::terminate;
     // All are connected, and few are done.
     std::thread::sleep(Duration::from_millis(150));
-    assert_eq!(server.stop(), Some(0));
+    assert_eq!(terminate(&mut server.process), Some(0));
     let answers: Vec<_> = clients.into_iter().map(|client| client.join().unwrap()).collect();
     assert!(answers.iter().all(|answer| matches!(answer, Ok(200))), "{answers:?}");
 }
 
 #[test]
 fn a_profile_that_is_replaced_is_taken_up_and_a_broken_one_is_not() {
-    let home = home();
+    let home = enrolled();
     let server = Server::start(home.path(), &["--profile", "plate.blemish"]);
     let version = || server.get("/v2/models/plate").1["versions"][0].as_str().unwrap().to_string();
     let first = version();
@@ -407,7 +388,7 @@ fn a_profile_that_is_replaced_is_taken_up_and_a_broken_one_is_not() {
 
 #[test]
 fn the_page_shows_the_last_photos_and_metrics_count_them() {
-    let home = home();
+    let home = enrolled();
     let server = Server::start(home.path(), &["--profile", "plate.blemish", "--history", "2"]);
     for (name, is_stained) in [("first.png", false), ("second.png", true), ("third.png", false)] {
         assert_eq!(server.score(&[(name, &png(7, is_stained))]).0, 200);

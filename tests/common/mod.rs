@@ -102,6 +102,28 @@ pub fn blemish(home: &Path) -> assert_cmd::Command {
     command
 }
 
+/// The program as a process that can be talked to while it runs.
+pub fn process(home: &Path) -> std::process::Command {
+    let like = blemish(home);
+    let mut command = std::process::Command::new(like.get_program());
+    for (name, value) in like.get_envs() {
+        match value {
+            Some(value) => command.env(name, value),
+            None => command.env_remove(name),
+        };
+    }
+    command.current_dir(home);
+    command
+}
+
+/// Asks a process to end (SIGTERM). Its exit code.
+#[cfg(unix)]
+pub fn terminate(process: &mut std::process::Child) -> Option<i32> {
+    let id = process.id().to_string();
+    assert!(std::process::Command::new("kill").args(["-TERM", &id]).status().unwrap().success());
+    process.wait().unwrap().code()
+}
+
 /// A photo of noise around a grey, as a file of the kind its name says.
 pub fn photo(path: &Path, width: u32, height: u32) {
     let mut state = width * 31 + height;

@@ -1,8 +1,12 @@
 //! Drawn plates, for tests of folders.
 
 use std::path::Path;
+use std::sync::OnceLock;
 
 use image::{Rgb, RgbImage};
+use tempfile::{TempDir, tempdir};
+
+use super::blemish;
 
 /// A plate with grain of its own; stained in one corner.
 pub fn plate(seed: u32, stained: bool) -> RgbImage {
@@ -20,4 +24,26 @@ pub fn plates(folder: &Path, count: u32, stained: u32) {
     for i in 0..count {
         plate(i, i < stained).save(folder.join(format!("{i:02}.png"))).unwrap();
     }
+}
+
+/// A home with the photos of 24 good plates in `good`, and their profile in `plate.blemish`.
+pub fn enrolled() -> TempDir {
+    // Enrolling takes long.
+    static FIRST: OnceLock<Vec<u8>> = OnceLock::new();
+    let home = tempdir().unwrap();
+    plates(&home.path().join("good"), 24, 0);
+    let file = home.path().join("plate.blemish");
+    let profile = FIRST.get_or_init(|| {
+        enroll(home.path(), "plate.blemish", &[]);
+        std::fs::read(&file).unwrap()
+    });
+    std::fs::write(&file, profile).unwrap();
+    home
+}
+
+/// Enrols the good plates of a home.
+pub fn enroll(home: &Path, file: &str, more: &[&str]) {
+    let mut command = blemish(home);
+    command.current_dir(home).args(["enroll", "--product", "plate", "-q", "--reference", "good"]);
+    command.args(["-o", file]).args(more).assert().success();
 }
