@@ -10,6 +10,7 @@ use crate::detect::{AnomalyMap, Detector, Finding, Ignored, KindResult};
 use crate::error::Result;
 use crate::files::{files_sha256, sha256};
 use crate::image::{Fit, Photo, Prepared};
+use crate::mutual::{MutualPart, MutualScores, MutualSetup};
 use crate::profile::{Calibration, Decision, Profile, TilesAbout};
 use crate::prompt::Product;
 use crate::reference::{Region, RegionAbout};
@@ -209,6 +210,34 @@ impl Context {
         Ok((self.record(origin, &finding, detector.method().name(), milliseconds, None), finding))
     }
 
+    /// The result of a photo that was compared with the others of its folder. None if it could not be read, or if the run was
+    /// stopped before it. `setup`: what `scores` were made with. `photo`: its index among the photos.
+    pub fn of_folder(
+        &self,
+        scores: &MutualScores,
+        setup: &MutualSetup,
+        photo: usize,
+    ) -> Option<(Record, Finding)> {
+        let (part, i) = scores.find(photo)?;
+        let group = scores.groups.as_ref().and_then(|groups| groups[photo]);
+        let score = part.results.mutual_score(i);
+        let row = score.map(|score| folder_row(setup, part, (i, score), group));
+        let by_prompts = setup.method.name();
+        let method = match (&row, setup.options.with_prompts) {
+            (None, _) => by_prompts.to_string(),
+            (Some(_), true) => format!("{by_prompts}+mutual"),
+            (Some(_), false) => "mutual".into(),
+        };
+        let finding = part.results.finding(i);
+        let origin = Origin { path: &scores.photos.paths()[photo], content: None };
+        let milliseconds = part.encoded.milliseconds[i];
+        let mut record = self.record(origin, &finding, &method, milliseconds, row);
+        if !part.results.has_prompts() {
+            record.adapter = None;
+        }
+        Some((record, finding))
+    }
+
     /// The record of a finding. `method`: the name of the method. `milliseconds`: how long encoding and scoring took.
     /// `folder`: how the photos of a folder were compared.
     pub fn record(
@@ -347,6 +376,32 @@ impl Context {
     pub fn calibration(&self) -> Option<(&Calibration, f64)> {
         let enrolled = self.enrolled.as_ref()?;
         Some((&enrolled.calibration, enrolled.false_alarm))
+    }
+}
+
+fn folder_row(
+    setup: &MutualSetup,
+    part: &MutualPart,
+    (photo, score): (usize, f32),
+    group: Option<bool>,
+) -> FolderRow {
+    let options = &setup.options;
+    let repeat = part.results.repeat_of(photo);
+    FolderRow {
+        photos: part.results.photos(),
+        sha256: part.encoded.sha256.clone(),
+        against: part.results.neighbors(),
+        blocks: part.results.layers().clone(),
+        ranks: options.musc.ranks.into(),
+        degrees: options.musc.degrees.clone(),
+        align: options.musc.align,
+        rescored: options.rescore,
+        seed: options.seed,
+        score,
+        group: group.map(u8::from),
+        repeat: repeat.map(|(number, _)| number + 1),
+        repeat_at: repeat.map(|(_, at)| at),
+        repeat_is: repeat.and_then(|(number, _)| part.results.repeats()[number].is),
     }
 }
 

@@ -14,13 +14,14 @@ mod rectangle;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use candle_core::Device;
 use serde::{Deserialize, Serialize};
 
 use crate::adapter::Adapter;
-use crate::clip::Clip;
+use crate::clip::{Clip, ModelOptions};
 use crate::detect::{AnomalyMap, Detector, FewShotMethod};
 use crate::detect::{FittedFewShot, Fusion};
-use crate::dino::{Dino, Positions};
+use crate::dino::{Dino, DinoOptions, Positions};
 use crate::error::{Error, Result};
 use crate::image::{BitDepth, Fit};
 use crate::ops::{Activation, Precision, TileCount, Tiles};
@@ -285,6 +286,57 @@ impl Profile {
         Precision::ALL.into_iter().find(|known| known.name() == name).ok_or_else(|| {
             let why = format!("was made with precision {name:?}; it needs a newer blemish");
             Error::profile(&self.file, why)
+        })
+    }
+
+    /// Opens the model that the profile was enrolled with, and its reference model. `name`, `reference`: where they are, if
+    /// not where they were.
+    ///
+    /// # Errors
+    /// As [`Clip::open`] and [`Dino::open`]. [`Error::Setting`] for a reference model that the profile has none of.
+    pub fn open_model(
+        &self,
+        name: Option<&str>,
+        reference: Option<&str>,
+        device: Device,
+    ) -> Result<Clip> {
+        let about = &self.about;
+        let options = ModelOptions {
+            size: Some(about.size),
+            activation: self.activation(),
+            precision: self.precision()?,
+            tiles: about.tiles.map(TilesAbout::tiles),
+            device,
+        };
+        let dino = match (&about.reference_model, reference) {
+            (None, None) => None,
+            (None, Some(_)) => {
+                let why = "the profile was enrolled without one; enroll again to change it";
+                return Err(Error::setting("reference-model", why));
+            }
+            (Some(own), given) => {
+                let options = DinoOptions {
+                    size: Some(own.size),
+                    precision: options.precision,
+                    tiles: own.tiles.map(TilesAbout::tiles).or(options.tiles),
+                    positions: Positions::default(),
+                };
+                let opened = Dino::open(given.unwrap_or(&own.name), &options);
+                Some(opened.map_err(|error| match error {
+                    // The size is the profile's.
+                    Error::Setting { setting, .. } if setting.starts_with("reference-size") => {
+                        let why =
+                            "is another model than the profile's; use that one or enroll again";
+                        Error::setting("reference-model", why)
+                    }
+                    other => other,
+                })?)
+            }
+        };
+        let clip = Clip::open(name.unwrap_or(&about.model), &options)?;
+        Ok(match dino {
+            Some(dino) => clip.with_reference(dino),
+            None => clip,
         })
     }
 

@@ -192,6 +192,16 @@ pub const REFERENCE_METHODS: &[ReferenceEntry] = &[
     },
 ];
 
+/// The default reference method: the one of the same paper for `winclip` by prompts and for a reference model, else the
+/// best one measured (`docs/measured.md`).
+pub fn default_reference_method(clip: &Clip, by_prompts: &str) -> &'static str {
+    match (clip.reference(), by_prompts) {
+        (Some(_), _) => "anomaly-dino",
+        (None, "winclip") => "winclip",
+        (None, _) => "april-gan",
+    }
+}
+
 /// Finds a reference method by its name.
 ///
 /// # Errors

@@ -322,14 +322,9 @@ impl OpenModel {
         Ok(region)
     }
 
-    /// The reference method of this name. The default is the one of the same paper for `winclip` and for a reference
-    /// model, else the best one measured (`docs/measured.md`).
+    /// The reference method of this name, or the default.
     pub fn reference_method(&self, name: Option<&str>) -> blemish::Result<&'static ReferenceEntry> {
-        let default = match (self.clip.reference(), self.entry.name) {
-            (Some(_), _) => "anomaly-dino",
-            (None, "winclip") => "winclip",
-            (None, _) => "april-gan",
-        };
+        let default = blemish::reference::default_reference_method(&self.clip, self.entry.name);
         blemish::reference::reference_method(name.unwrap_or(default))
     }
 }

@@ -6,7 +6,6 @@ use std::sync::Arc;
 use blemish::adapter::Adapter;
 use blemish::clip::{Activation, ModelOptions, Precision, Tiles};
 use blemish::dino::{Dino, DinoOptions, Positions};
-use blemish::profile::TilesAbout;
 use blemish::prompt::TextCache;
 use blemish::scorer::Scorer;
 use blemish::{Clip, Error, Product, Profile, Prompts};
@@ -147,35 +146,12 @@ impl ModelChoice {
             let why = format!("the profile was enrolled with {own}; enroll again to change it");
             return Err(Error::setting(setting, why).into());
         }
-        let options = ModelOptions {
-            size: Some(about.size),
-            activation: profile.activation(),
-            precision,
-            tiles: about.tiles.map(TilesAbout::tiles),
-            device: self.device()?,
-        };
-        let given = self.reference.as_ref().map(|reference| reference.name.clone());
-        let own = about.reference_model.as_ref().map(|own| ReferenceModelChoice {
-            name: given.clone().unwrap_or(own.name.clone()),
-            size: Some(own.size),
-            tiles: own.tiles.map(TilesAbout::tiles),
-        });
-        if own.is_none() && given.is_some() {
-            let why = "the profile was enrolled without one; enroll again to change it";
-            return Err(Error::setting("reference-model", why).into());
+        let given = self.reference.as_ref().map(|reference| &*reference.name);
+        self.pull(self.given.as_deref().unwrap_or(&about.model))?;
+        if let Some(own) = &about.reference_model {
+            self.pull_reference(given.unwrap_or(&own.name))?;
         }
-        let has_other = own.is_some();
-        let opened = self.open_with(self.given.as_deref().unwrap_or(&about.model), &options, own);
-        opened.map_err(|error| match error.downcast_ref() {
-            // The size is the profile's.
-            Some(Error::Setting { setting, .. })
-                if has_other && setting.starts_with("reference-size") =>
-            {
-                let why = "is another model than the profile's; use that one or enroll again";
-                Error::setting("reference-model", why).into()
-            }
-            _ => error,
-        })
+        Ok(profile.open_model(self.given.as_deref(), given, self.device()?)?)
     }
 
     fn open_with(
@@ -188,12 +164,7 @@ impl ModelChoice {
         let Some(ReferenceModelChoice { name: other, size, tiles }) = reference else {
             return Ok(Clip::open(name, options)?);
         };
-        self.pull(&other).map_err(|error| match error.downcast_ref() {
-            Some(Error::Setting { setting, why }) => {
-                Error::setting(format!("reference-{setting}"), why.as_str()).into()
-            }
-            _ => error,
-        })?;
+        self.pull_reference(&other)?;
         let (precision, positions) = (options.precision, Positions::default());
         let tiles = tiles.or(self.tiles);
         let dino = Dino::open(&other, &DinoOptions { size, precision, tiles, positions })?;
@@ -206,6 +177,15 @@ impl ModelChoice {
             pull(name, self.quiet)?;
         }
         Ok(())
+    }
+
+    fn pull_reference(&self, name: &str) -> anyhow::Result<()> {
+        self.pull(name).map_err(|error| match error.downcast_ref() {
+            Some(Error::Setting { setting, why }) => {
+                Error::setting(format!("reference-{setting}"), why.as_str()).into()
+            }
+            _ => error,
+        })
     }
 
     /// Opens the model of a profile, which was read from `file`. `false_alarm` replaces the profile's rate.

@@ -67,7 +67,7 @@ fn by_prompts(plan: &Plan, by: plan::ByPrompts) -> anyhow::Result<ExitCode> {
             let options = MutualOptions { region: context.region().cloned(), ..mutual };
             let setup = mutual_setup(options, &model, context.product(), apart)?;
             let setup = MutualSetup { repeated, ..setup };
-            mutual::score(&mut sink, hashes, &setup, model.entry.name)?
+            mutual::score(&mut sink, hashes, &setup)?
         }
         _ => false,
     };

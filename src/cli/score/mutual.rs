@@ -6,19 +6,17 @@ use blemish::mutual::{
     EncodedPhotos, FolderEncoding, MutualPart, MutualScores, MutualSetup, PhotoHashes, Progress,
     UniquePhotos, Watch,
 };
-use blemish::report::FolderRow;
 
 use super::repeats;
 use super::sink::{PhotoResult, ResultSink};
 use crate::cli::terminal::{end_at_stop, is_stopped, note_stop};
 
 /// Scores the photos of a folder by comparing them with each other. False if there are too few photos: then nothing was
-/// done. `method` is the name of the method by prompts.
+/// done.
 pub fn score(
     sink: &mut ResultSink,
     hashes: PhotoHashes,
     setup: &MutualSetup,
-    method: &str,
 ) -> anyhow::Result<bool> {
     note_stop();
     let bar = sink.bar.clone();
@@ -68,7 +66,7 @@ pub fn score(
     say_what_came(sink, &scores, &failed);
     repeats::report(sink, &scores, &setup.repeated);
     sink.begin();
-    keep(sink, &scores, setup, method)?;
+    keep(sink, &scores, setup)?;
     Ok(true)
 }
 
@@ -154,60 +152,14 @@ fn say_what_it_rests_on(sink: &mut ResultSink, part: &MutualPart) {
 }
 
 /// Prints and draws the results.
-fn keep(
-    sink: &mut ResultSink,
-    scores: &MutualScores,
-    setup: &MutualSetup,
-    method: &str,
-) -> anyhow::Result<()> {
-    for (photo, path) in sink.plan.photos.iter().enumerate() {
-        let Some((part, i)) = scores.find(photo) else { continue };
-        let group = scores.groups.as_ref().and_then(|groups| groups[photo]);
-        let score = part.results.mutual_score(i);
-        let row = score.map(|score| folder_row(setup, part, (i, score), group));
-        let method = match (&row, setup.options.with_prompts) {
-            (None, _) => method.to_string(),
-            (Some(_), true) => format!("{method}+mutual"),
-            (Some(_), false) => "mutual".into(),
-        };
-        let finding = part.results.finding(i);
-        let milliseconds = part.encoded.milliseconds[i];
-        let mut record =
-            sink.context.record(path.as_path().into(), &finding, &method, milliseconds, row);
-        if !part.results.has_prompts() {
-            record.adapter = None;
-        }
+fn keep(sink: &mut ResultSink, scores: &MutualScores, setup: &MutualSetup) -> anyhow::Result<()> {
+    for photo in 0..sink.plan.photos.len() {
+        let Some(result) = sink.context.of_folder(scores, setup, photo) else { continue };
         let plan = (sink.context, sink.plan);
-        if !sink.keep(PhotoResult::draw(plan, photo, (record, finding), None))? {
+        if !sink.keep(PhotoResult::draw(plan, photo, result, None))? {
             break;
         }
         sink.bar.inc(1);
     }
     Ok(())
-}
-
-fn folder_row(
-    setup: &MutualSetup,
-    part: &MutualPart,
-    (photo, score): (usize, f32),
-    group: Option<bool>,
-) -> FolderRow {
-    let options = &setup.options;
-    let repeat = part.results.repeat_of(photo);
-    FolderRow {
-        photos: part.results.photos(),
-        sha256: part.encoded.sha256.clone(),
-        against: part.results.neighbors(),
-        blocks: part.results.layers().clone(),
-        ranks: options.musc.ranks.into(),
-        degrees: options.musc.degrees.clone(),
-        align: options.musc.align,
-        rescored: options.rescore,
-        seed: options.seed,
-        score,
-        group: group.map(u8::from),
-        repeat: repeat.map(|(number, _)| number + 1),
-        repeat_at: repeat.map(|(_, at)| at),
-        repeat_is: repeat.and_then(|(number, _)| part.results.repeats()[number].is),
-    }
 }
