@@ -20,20 +20,20 @@ use crate::report::{AdapterRow, DefectRow, FolderRow, IgnoredRow, Record, SCHEMA
 /// A product that is ready to be scored, each photo by itself. It gives the same results as `blemish score`.
 ///
 /// ```
+/// use std::path::Path;
 /// use std::sync::Arc;
 ///
 /// use blemish::image::Fit;
-/// use blemish::scorer::{Context, Origin, Scorer};
+/// use blemish::scorer::{Context, Scorer};
 /// use blemish::{BitDepth, Clip, Detector, Photo, Product, Prompts};
 ///
 /// let clip = Arc::new(Clip::load("tiny")?);
 /// let product = Product::new(&clip, "leather", &Prompts::default())?;
 /// let context = Context::by_prompts(product, clip.clone(), None, Fit::default(), None);
 /// let scorer = Scorer { context, detector: Detector::new(clip) };
-/// let bytes = std::fs::read("examples/pictures/leather/stain.png").unwrap();
-/// let photo = Photo::decode("stain.png", &bytes, BitDepth::default())?;
-/// let origin = Origin { path: "stain.png".as_ref(), content: Some(&bytes) };
-/// let (record, finding) = scorer.score(origin, &scorer.detector.prepare(&photo))?;
+/// let path = Path::new("examples/pictures/leather/stain.png");
+/// let photo = Photo::open(path, BitDepth::default())?;
+/// let (record, finding) = scorer.score(path.into(), &scorer.detector.prepare(&photo))?;
 /// assert_eq!(record.score, finding.score);
 /// # Ok::<(), blemish::Error>(())
 /// ```

@@ -229,6 +229,10 @@ fn clients_of_the_open_inference_protocol_are_understood() {
 
     for (request, why) in [
         (json!({ "inputs": [] }), "give one, image"),
+        (
+            json!({ "inputs": [input], "outputs": [{ "name": "map" }, { "name": "map" }] }),
+            "is named twice",
+        ),
         (json!({ "inputs": [input], "outputs": [{ "name": "heat" }] }), "take score, p_value"),
         (
             json!({ "inputs": [{ "name": "image", "shape": [1], "datatype": "BYTES", "data": ["aGk="] }] }),
@@ -241,14 +245,14 @@ fn clients_of_the_open_inference_protocol_are_understood() {
     }
 }
 
-/// Sends bytes, and reads until the server closes the connection.
+/// Sends bytes, and reads what comes first. Empty if the server closes the connection.
 fn raw(server: &Server, bytes: &[u8]) -> String {
     let mut client = TcpStream::connect(&server.address).unwrap();
     client.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
     client.write_all(bytes).unwrap();
-    let mut answer = String::new();
-    client.read_to_string(&mut answer).unwrap();
-    answer
+    let mut answer = [0; 4096];
+    let length = client.read(&mut answer).unwrap();
+    String::from_utf8_lossy(&answer[..length]).into_owned()
 }
 
 #[test]
@@ -316,6 +320,8 @@ fn only_who_may_ask_is_answered() {
     };
     assert_eq!(with(&server, "Host", "example.org", "/v2"), 403);
     assert_eq!(with(&server, "Host", "localhost:80", "/v2"), 200);
+    assert_eq!(with(&server, "Origin", "http://example.org", "/v2"), 403);
+    assert_eq!(with(&server, "Origin", &format!("http://{}", server.address), "/v2"), 200);
     drop(server);
     std::fs::write(home.path().join("token"), "secret\n").unwrap();
     let flags = [&profile[..], &["--token-file", "token", "--host", "0.0.0.0"]].concat();
@@ -337,7 +343,7 @@ fn only_who_may_ask_is_answered() {
         "--host 0.0.0.0: other machines could",
     );
     refused(&[], "--profile: give a profile");
-    refused(&[&profile[..], &["--queue", "0"]].concat(), "--queue 0: give at least 1");
+    refused(&[&profile[..], &["--queue", "0"]].concat(), "--queue 0: give a number from 1");
     refused(&[&profile[..], &profile[..]].concat(), "another profile is served as plate");
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let port = taken.local_addr().unwrap().port().to_string();

@@ -87,6 +87,11 @@ fn each_new_photo_is_scored_once_when_it_is_whole() {
     command.current_dir(home).args(["score", "camera/b.png", "--profile", "plate.blemish", "-q"]);
     let printed: Value = serde_json::from_slice(&command.output().unwrap().stdout).unwrap();
     assert_eq!(printed["score"], found[1]["score"]);
+    // A name that results cannot hold is reported, and stops nothing.
+    use std::os::unix::ffi::OsStrExt;
+    let odd = std::ffi::OsStr::from_bytes(b"camera/\xff.png");
+    plate(54, false).save(home.join("d.png")).unwrap();
+    std::fs::copy(home.join("d.png"), home.join(odd)).unwrap();
     // After a restart, only what is new is scored.
     let mut watch = Watch::start(home, &["--no-overlay"]);
     std::fs::write(home.join("camera/bad.png"), "no photo").unwrap();
@@ -98,6 +103,7 @@ fn each_new_photo_is_scored_once_when_it_is_whole() {
     while !line.contains("bad.png: not an image") {
         assert!(said.read_line(&mut line).unwrap() > 0, "{line}");
     }
+    assert!(line.contains("the name is not UTF-8"), "{line}");
     // Killed at once, and started again: nothing is lost, and nothing comes twice.
     watch.0.kill().unwrap();
     watch.0.wait().unwrap();
@@ -108,26 +114,41 @@ fn each_new_photo_is_scored_once_when_it_is_whole() {
 }
 
 #[test]
+fn results_that_cannot_be_written_end_the_run_and_lose_no_photo() {
+    let home = enrolled();
+    let home = home.path();
+    std::fs::create_dir_all(home.join("out")).unwrap();
+    std::fs::write(home.join("out/overlays"), "in the way").unwrap();
+    let mut watch = Watch::start(home, &[]);
+    plate(50, true).save(home.join("camera/a.png")).unwrap();
+    assert_eq!(watch.0.wait().unwrap().code(), Some(1));
+    std::fs::remove_file(home.join("out/overlays")).unwrap();
+    let watch = Watch::start(home, &[]);
+    wait_for("the photo", || rows(home).len() == 1);
+    // The results are moved away while it runs.
+    std::fs::rename(home.join("out/results.jsonl"), home.join("old.jsonl")).unwrap();
+    plate(51, true).save(home.join("camera/b.png")).unwrap();
+    wait_for("the next photo", || rows(home).len() == 1);
+    assert_eq!(rows(home)[0]["path"], "camera/b.png");
+    assert!(watch.stop().contains("2 photos were scored"));
+}
+
+#[test]
 fn wrong_flags_are_refused() {
     let home = enrolled();
     let home = home.path();
     std::fs::create_dir(home.join("camera")).unwrap();
     let refused = |folder: &str, flags: &[&str], why: &'static str| {
         let mut command = blemish(home);
-        command.current_dir(home).args([
-            "watch",
-            folder,
-            "--profile",
-            "plate.blemish",
-            "--out",
-            "out",
-        ]);
+        let out: &[&str] = if flags.contains(&"--out") { &[] } else { &["--out", "out"] };
+        command.current_dir(home).args(["watch", folder, "--profile", "plate.blemish"]).args(out);
         command.args(flags).timeout(Duration::from_secs(60)).assert().code(2).stderr(contains(why));
     };
     refused("nowhere", &[], "nowhere: is no folder");
     refused("camera", &["--every", "0"], "--every 0: give seconds");
     refused("camera", &["--webhook", "plant"], "--webhook: is no address");
     refused("camera", &["--mqtt", "mqtt://broker"], "--mqtt: has no topic");
+    refused("camera", &["--out", "camera"], "--out camera: heat maps there would be scored again");
     let mut first = Watch::start(home, &[]);
     let mut said = BufReader::new(first.0.stderr.take().unwrap()).lines();
     assert!(said.any(|line| line.unwrap().contains("watches camera")));
@@ -153,8 +174,13 @@ fn plant() -> (String, Arc<Mutex<Vec<Value>>>) {
             }
             let mut body = vec![0; length];
             reader.read_exact(&mut body).unwrap();
-            let status = if number == 0 { "500 Broken" } else { "204 Taken" };
-            if number > 0 {
+            // A redirect is no success either.
+            let status = match number {
+                0 => "500 Broken",
+                1 => "301 Moved\r\nLocation: /login",
+                _ => "204 Taken",
+            };
+            if number > 1 {
                 all.lock().unwrap().push(serde_json::from_slice(&body).unwrap());
             }
             let answer =
@@ -188,12 +214,19 @@ fn a_webhook_gets_each_result_once_also_after_a_failure_and_a_restart() {
 fn a_broker_gets_each_result() {
     let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port().to_string();
     let path = format!("{}:/usr/sbin", std::env::var("PATH").unwrap());
+    let kept = tempfile::tempdir().unwrap();
+    let (config, kept) = (kept.path().join("broker.conf"), kept.path().display());
+    // It keeps what a listener missed while either was away.
+    let text = format!(
+        "listener {port} 127.0.0.1\nallow_anonymous true\nuser root\npersistence true\npersistence_location {kept}/\n"
+    );
+    std::fs::write(&config, text).unwrap();
     let tool = |name: &str| {
         let mut command = Command::new(name);
-        command.env("PATH", &path).args(["-p", &port]).stderr(Stdio::null());
+        command.env("PATH", &path).stderr(Stdio::null());
         command
     };
-    let broker = || tool("mosquitto").stdout(Stdio::null()).spawn();
+    let broker = || tool("mosquitto").arg("-c").arg(&config).stdout(Stdio::null()).spawn();
     let Ok(mut first) = broker() else {
         assert!(std::env::var_os("BLEMISH_NEEDS_BROKER").is_none(), "no mosquitto here");
         eprintln!(
@@ -205,10 +238,13 @@ fn a_broker_gets_each_result() {
     let home = home.path();
     let address = format!("mqtt://127.0.0.1:{port}/line3/inspection");
     let watch = Watch::start(home, &["--mqtt", &address]);
-    let listen = |count: &str| {
+    // The session of this listener stays when it goes.
+    let listen = || {
         let mut command = tool("mosquitto_sub");
-        command.args(["-t", "line3/#", "-q", "1", "-C", count]).stdout(Stdio::piped());
-        let child = command.spawn().unwrap();
+        command.args([
+            "-p", &port, "-i", "ear", "-c", "-t", "line3/#", "-q", "1", "-C", "1", "-W", "60",
+        ]);
+        let child = command.stdout(Stdio::piped()).spawn().unwrap();
         std::thread::sleep(Duration::from_millis(500));
         child
     };
@@ -217,17 +253,16 @@ fn a_broker_gets_each_result() {
         output.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
     };
     wait_for("the broker", || std::net::TcpStream::connect(format!("127.0.0.1:{port}")).is_ok());
-    let listener = listen("1");
+    let listener = listen();
     plate(50, true).save(home.join("camera/a.png")).unwrap();
     assert_eq!(heard(listener), rows(home));
     // The broker is gone for a while.
-    first.kill().unwrap();
-    first.wait().unwrap();
+    assert_eq!(terminate(&mut first), Some(0));
     plate(51, true).save(home.join("camera/b.png")).unwrap();
     wait_for("the second result", || rows(home).len() == 2);
     let mut second = broker().unwrap();
     wait_for("the broker", || std::net::TcpStream::connect(format!("127.0.0.1:{port}")).is_ok());
-    assert_eq!(heard(listen("1")), rows(home)[1..]);
+    assert_eq!(heard(listen()), rows(home)[1..]);
     watch.stop();
     second.kill().unwrap();
     second.wait().unwrap();

@@ -160,12 +160,13 @@ impl Product {
         self.scorer.context.product().name()
     }
 
+    /// Scores each photo by itself: a path, the bytes of a file, or a uint8 array of height x width x 3. A list gives a list.
     #[pyo3(signature = (photos, *, overlay=false))]
     fn score(&self, photos: &Bound<PyAny>, overlay: bool) -> PyResult<Py<PyAny>> {
         score(&self.scorer, self.depth, photos, overlay)
     }
 
-    /// The photos of a folder, compared with each other.
+    /// Compares photos with each other, as `--method auto`; without prompts as `mutual`.
     #[pyo3(signature = (photos, *, with_prompts=true))]
     fn score_folder(
         &self,
@@ -173,6 +174,7 @@ impl Product {
         photos: Vec<PathBuf>,
         with_prompts: bool,
     ) -> PyResult<Vec<Scored>> {
+        photo::check_process()?;
         let options = MutualOptions { with_prompts, depth: self.depth, ..MutualOptions::default() };
         let found = py.detach(|| {
             let setup = MutualSetup {
@@ -211,8 +213,13 @@ impl Product {
         photo: usize,
     ) -> PyResult<Scored> {
         let path = &photos[photo];
-        let lost = || BlemishError::new_err(format!("{}: cannot be read", path.display()));
         let result = self.scorer.context.of_folder(scores, setup, photo);
+        let lost = || {
+            let parts = scores.parts.iter();
+            let mut found = parts.filter_map(|part| part.encoded.index(&scores.photos, photo));
+            let why = found.find_map(Result::err).map(Error::to_string);
+            BlemishError::new_err(why.unwrap_or(format!("{}: cannot be read", path.display())))
+        };
         let (record, finding) = result.ok_or_else(lost)?;
         Scored::new(py, record, finding, None)
     }
@@ -251,16 +258,23 @@ impl Profile {
         model: Option<PyRef<Model>>,
         false_alarm: Option<f64>,
     ) -> PyResult<Self> {
+        if false_alarm.is_some_and(|rate| !(rate > 0.0 && rate < 1.0)) {
+            return Err(PyValueError::new_err(
+                "false_alarm: give a share between 0 and 1, such as 0.05",
+            ));
+        }
         let clip = model.map(|model| model.clip.clone());
         let made = || Self::of(file.clone(), blemish::Profile::open(&file)?, clip, false_alarm);
         py.detach(made).map_err(raise)
     }
 
+    /// Writes the profile to a file.
     fn save(&self, py: Python, file: PathBuf) -> PyResult<()> {
         let profile = self.scorer.context.profile().expect("a profile has one");
         py.detach(|| profile.save(file)).map_err(raise)
     }
 
+    /// Scores each photo by itself: a path, the bytes of a file, or a uint8 array of height x width x 3. A list gives a list.
     #[pyo3(signature = (photos, *, overlay=false))]
     fn score(&self, photos: &Bound<PyAny>, overlay: bool) -> PyResult<Py<PyAny>> {
         score(&self.scorer, self.depth, photos, overlay)
@@ -301,6 +315,7 @@ fn enroll(
     false_alarm: f64,
     simulate_damage: bool,
 ) -> PyResult<Profile> {
+    photo::check_process()?;
     let product: &Product = &product;
     let made = || -> blemish::Result<Profile> {
         let default = default_reference_method(&product.clip, product.entry.name);

@@ -1,12 +1,13 @@
 //! Photos as Python has them, and their scores.
 
 use std::path::PathBuf;
+use std::sync::OnceLock;
 
 use blemish::report::Record;
 use blemish::scorer::{Origin, ScaleOf, Scorer};
 use blemish::{BitDepth, Finding, Photo};
 use numpy::{PyReadonlyArray3, PyUntypedArrayMethods};
-use pyo3::exceptions::PyTypeError;
+use pyo3::exceptions::{PyRuntimeError, PyTypeError};
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
 use pyo3::types::{PyList, PyTuple};
@@ -35,7 +36,9 @@ impl Input {
             return Ok(Self::Pixels(Photo::from_rgb(width, height, rgb).map_err(raise)?));
         }
         let wrong = |_| {
-            let kind = photo.get_type().to_string();
+            let name = photo.get_type().to_string();
+            let array = photo.getattr("dtype").ok().zip(photo.getattr("shape").ok());
+            let kind = array.map_or(name, |(dtype, shape)| format!("{dtype} of shape {shape}"));
             let why =
                 "a photo is a path, the bytes of a file, or a uint8 array of height x width x 3";
             PyTypeError::new_err(format!("{why}, and not {kind}"))
@@ -47,6 +50,19 @@ impl Input {
         match self {
             Self::File(path) => path.clone(),
             Self::Content(_) | Self::Pixels(_) => "photo".into(),
+        }
+    }
+}
+
+/// Refuses a process that was forked after photos were scored: the threads that score stay in the first one.
+pub fn check_process() -> PyResult<()> {
+    static FIRST: OnceLock<u32> = OnceLock::new();
+    let own = std::process::id();
+    match *FIRST.get_or_init(|| own) == own {
+        true => Ok(()),
+        false => {
+            let why = "blemish was used before this process was forked; start it by spawn, and open the profile in it";
+            Err(PyRuntimeError::new_err(why))
         }
     }
 }
@@ -84,6 +100,7 @@ pub fn score(
     has_overlay: bool,
 ) -> PyResult<Py<PyAny>> {
     let py = photos.py();
+    check_process()?;
     let is_many = photos.is_instance_of::<PyList>() || photos.is_instance_of::<PyTuple>();
     let inputs = match is_many {
         true => photos.try_iter()?.map(|photo| Input::of(&photo?)).collect::<PyResult<Vec<_>>>()?,

@@ -31,46 +31,55 @@ impl Scored {
 
 #[pymethods]
 impl Scored {
+    /// The photo's file, or `photo`.
     #[getter]
     fn path(&self) -> &str {
         &self.record.path
     }
 
+    /// 0 to 1, higher is more anomalous.
     #[getter]
     fn score(&self) -> f32 {
         self.record.score
     }
 
+    /// At most this share of good parts reaches such a score. None without a profile.
     #[getter]
     fn p_value(&self) -> Option<f64> {
         self.record.p_value
     }
 
+    /// `ok`, `ng` or `uncertain`. None without a profile.
     #[getter]
     fn verdict(&self) -> Option<&'static str> {
         self.record.verdict
     }
 
+    /// The kind of defect that fits best.
     #[getter]
     fn defect(&self) -> Option<&str> {
         self.record.defect.as_deref()
     }
 
+    /// Column and row of the most anomalous pixel.
     #[getter]
     fn peak(&self) -> (usize, usize) {
         (self.record.peak_x, self.record.peak_y)
     }
 
+    /// [height, width], 0 to 1. NaN where the model saw nothing.
     #[getter]
     fn map(&self, py: Python) -> Py<PyArray2<f32>> {
         self.map.clone_ref(py)
     }
 
+    /// The heat map as PNG, if it was asked for.
     #[getter]
     fn overlay(&self, py: Python) -> Option<Py<PyBytes>> {
         self.overlay.as_ref().map(|png| png.clone_ref(py))
     }
 
+    /// All fields, with the names of docs/output.md.
     fn to_dict<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         let text = serde_json::to_string(&self.record).expect("numbers and text");
         py.import("json")?.call_method1("loads", (text,))

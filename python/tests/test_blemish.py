@@ -103,8 +103,29 @@ def test_errors_have_the_words_of_the_program(leather: blemish.Product, tmp_path
     for wrong in (3, np.zeros((30, 30), np.uint8), np.zeros((30, 30, 3))):
         with pytest.raises(TypeError, match="a photo is a path"):
             leather.score(wrong)
+    with pytest.raises(TypeError, match="float64 of shape"):
+        leather.score(np.zeros((30, 30, 3)))
     with pytest.raises(blemish.BlemishError):
         blemish.Profile(STAIN)
+    with pytest.raises(ValueError, match="false_alarm"):
+        blemish.Profile(STAIN, false_alarm=2)
+    files = [*good_parts(tmp_path, 8), str(tmp_path / "none.png")]
+    with pytest.raises(blemish.BlemishError, match="none.png: cannot read"):
+        leather.score_folder(files)
+
+
+def test_a_fork_is_refused(leather: blemish.Product) -> None:
+    leather.score(STAIN)
+    reader, writer = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            leather.score(STAIN)
+        except RuntimeError as error:
+            os.write(writer, str(error).encode())
+        os._exit(0)
+    os.waitpid(child, 0)
+    assert b"start it by spawn" in os.read(reader, 1000)
 
 
 def test_other_threads_run_meanwhile(leather: blemish.Product) -> None:

@@ -64,6 +64,9 @@ pub struct Args {
     method: MethodArgs,
 }
 
+/// The variable of the environment that has the token.
+const TOKEN: &str = "BLEMISH_TOKEN";
+
 /// What is served.
 pub struct Choice {
     pub profiles: Vec<PathBuf>,
@@ -94,35 +97,39 @@ impl Args {
 
     pub fn limits(&self) -> anyhow::Result<Limits> {
         let token = match &self.token_file {
-            Some(file) => Some(read_token(file)?),
-            None => std::env::var("BLEMISH_TOKEN").ok(),
+            Some(file) => Some((format!("token-file {}", file.display()), read_token(file)?)),
+            None => std::env::var_os(TOKEN)
+                .map(|token| (TOKEN.into(), token.to_string_lossy().trim().into())),
         };
-        if token.as_ref().is_some_and(|token| token.trim().is_empty()) {
-            return Err(
-                Error::setting("BLEMISH_TOKEN", "is empty; give a token, or unset it").into()
-            );
+        let is_fit = |token: &str| !token.is_empty() && token.bytes().all(|b| b.is_ascii_graphic());
+        if let Some((setting, _)) = token.as_ref().filter(|(_, token)| !is_fit(token)) {
+            let why =
+                "a token has letters, digits and signs of ASCII, and no space; give another one";
+            return Err(Error::setting(setting, why).into());
         }
+        let token = token.map(|(_, token)| token);
         if token.is_none() && !self.host.is_loopback() {
             let why = "other machines could send and see photos; set a token with --token-file or BLEMISH_TOKEN";
             return Err(Error::setting(format!("host {}", self.host), why).into());
         }
-        for (name, value) in [
-            ("queue", self.queue),
-            ("timeout", self.timeout as usize),
-            ("max-body", self.max_body),
-            ("max-pixels", self.max_pixels),
+        for (name, value, most) in [
+            ("queue", self.queue as u64, 100_000),
+            ("timeout", self.timeout, 86_400),
+            ("max-body", self.max_body as u64, 4096),
+            ("max-pixels", self.max_pixels as u64, 134),
         ] {
-            if value == 0 {
-                return Err(Error::setting(format!("{name} 0"), "give at least 1").into());
+            if !(1..=most).contains(&value) {
+                let why = format!("give a number from 1 to {most}");
+                return Err(Error::setting(format!("{name} {value}"), why).into());
             }
         }
         Ok(Limits {
             queue: self.queue,
             timeout: Duration::from_secs(self.timeout),
-            body: self.max_body.saturating_mul(1 << 20),
-            pixels: self.max_pixels.saturating_mul(1_000_000),
+            body: self.max_body << 20,
+            pixels: self.max_pixels * 1_000_000,
             history: if self.no_page { 0 } else { self.history },
-            token: token.map(|token| token.trim().to_string()),
+            token,
         })
     }
 

@@ -10,7 +10,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use blemish::files::sha256;
 
-use super::routes::{Failure, Service};
+use super::service::{Failure, Service};
 
 /// Checks a request before it is answered, and counts it.
 pub async fn check(State(service): State<Arc<Service>>, request: Request, next: Next) -> Response {
@@ -20,6 +20,7 @@ pub async fn check(State(service): State<Arc<Service>>, request: Request, next: 
     let refused = match &limits.token {
         // Probes have no token.
         _ if route.starts_with("/v2/health/") => None,
+        _ if is_of_another_page(request.headers()) => Some(foreign()),
         Some(token) => (!has_token(request.headers(), token)).then(unauthorised),
         None => (!is_local(request.headers())).then(foreign),
     };
@@ -29,7 +30,9 @@ pub async fn check(State(service): State<Arc<Service>>, request: Request, next: 
             Ok(response) => response,
             Err(_) => {
                 let seconds = limits.timeout.as_secs();
-                let why = format!("took longer than --timeout {seconds}; nothing was scored");
+                let why = format!(
+                    "took longer than --timeout {seconds}; some photos may have been scored"
+                );
                 Failure(StatusCode::GATEWAY_TIMEOUT, why).into_response()
             }
         },
@@ -78,9 +81,16 @@ fn is_local(headers: &HeaderMap) -> bool {
     name.eq_ignore_ascii_case("localhost") || is_loopback
 }
 
+/// Whether a web page of another server asks, through a person's browser.
+fn is_of_another_page(headers: &HeaderMap) -> bool {
+    let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
+    let Some(origin) = text(header::ORIGIN) else { return false };
+    origin.split_once("://").map(|(_, host)| host) != text(header::HOST)
+}
+
 fn foreign() -> Response {
-    let why =
-        "without a token only this machine is answered, by the name localhost; set BLEMISH_TOKEN"
-            .into();
+    let why = "pages of other servers are not answered; without a token (BLEMISH_TOKEN) only this \
+               machine is, by the name localhost"
+        .into();
     Failure(StatusCode::FORBIDDEN, why).into_response()
 }

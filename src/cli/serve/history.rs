@@ -1,7 +1,7 @@
 //! The last photos, for the page.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Mutex, MutexGuard};
 
 use axum::body::Bytes;
 use blemish::page::{Gallery, GalleryPhoto, Legend, Page, Pictures, facts};
@@ -30,7 +30,8 @@ struct Kept {
 /// A photo that was scored.
 pub struct Entry {
     id: u64,
-    model: Arc<Model>,
+    /// The name of its model.
+    model: String,
     row: GalleryPhoto,
     facts: Vec<(String, String)>,
     photo: Bytes,
@@ -41,18 +42,27 @@ pub struct Entry {
 impl Entry {
     /// `pictures`: the small photo and the small map.
     pub fn new(
-        model: Arc<Model>,
+        model: &Model,
         record: &Record,
         photo: Bytes,
         (thumb, map): (Vec<u8>, Vec<u8>),
     ) -> Self {
         let row = GalleryPhoto::of(record, Pictures::default());
         let facts = facts(&serde_json::to_value(record).unwrap_or_default());
-        Self { id: 0, model, row, facts, photo, thumb: thumb.into(), map: map.into() }
+        Self {
+            id: 0,
+            model: model.name.clone(),
+            row,
+            facts,
+            photo,
+            thumb: thumb.into(),
+            map: map.into(),
+        }
     }
 
     fn bytes(&self) -> usize {
-        self.photo.len() + self.thumb.len() + self.map.len()
+        // The rest of a row is small.
+        self.photo.len() + self.thumb.len() + self.map.len() + (8 << 10)
     }
 }
 
@@ -72,7 +82,7 @@ impl History {
     pub fn add(&self, entry: Entry) {
         let mut kept = self.kept();
         kept.next += 1;
-        let (id, name) = (kept.next, entry.model.name.clone());
+        let (id, name) = (kept.next, entry.model.clone());
         kept.bytes += entry.bytes();
         let pictures = Pictures {
             photo: Some(format!("/history/{id}/photo")),
@@ -82,7 +92,7 @@ impl History {
         };
         let row = GalleryPhoto { pictures, ..entry.row };
         kept.entries.push_back(Entry { id, row, ..entry });
-        let is_own = |entry: &Entry| entry.model.name == name;
+        let is_own = |entry: &Entry| entry.model == name;
         if kept.entries.iter().filter(|entry| is_own(entry)).count() > self.most {
             let oldest = kept.entries.iter().position(is_own).unwrap_or_default();
             kept.remove(oldest);
@@ -115,7 +125,7 @@ impl History {
         };
         let kept = self.kept();
         let own: Vec<&Entry> =
-            kept.entries.iter().rev().filter(|entry| entry.model.name == model.name).collect();
+            kept.entries.iter().rev().filter(|entry| entry.model == model.name).collect();
         let facts = own.first().map_or(vec![], |entry| entry.facts.clone());
         let rows = own.into_iter().map(|entry| entry.row.clone()).collect();
         let title = format!("blemish: {}", model.name);

@@ -40,6 +40,8 @@ const OUTPUTS: [(Output, &str, &str, &[i64]); 6] = [
     (Output::Map, "map", "FP32", &[-1, -1, -1]),
     (Output::Overlay, "overlay", "BYTES", &[-1]),
 ];
+/// The maps of an answer have at most so many values.
+const MOST_MAP: usize = 64_000_000;
 /// What is sent if no output is named.
 const USUAL: [Output; 4] = [Output::Score, Output::PValue, Output::Verdict, Output::Peak];
 
@@ -109,6 +111,9 @@ impl Inference {
                 let names = OUTPUTS.map(|(_, name, ..)| name).join(", ");
                 format!("output {:?}: there is none of this name; take {names}", wanted.name)
             })?;
+            if outputs.iter().any(|(known, _)| known == output) {
+                return Err(format!("output {:?}: is named twice", wanted.name));
+            }
             outputs.push((*output, wanted.parameters.binary_data.unwrap_or(all_binary)));
         }
         if outputs.is_empty() {
@@ -256,6 +261,12 @@ impl Output {
                 let (width, height) = maps.first().map_or((0, 0), |map| (map.width, map.height));
                 if maps.iter().any(|map| (map.width, map.height) != (width, height)) {
                     return Err("output map: the photos have several sizes; send one size".into());
+                }
+                if width * height * count > MOST_MAP {
+                    let most = MOST_MAP / 1_000_000;
+                    return Err(format!(
+                        "output map: has more than {most} million values; send fewer photos"
+                    ));
                 }
                 let values = maps.iter().flat_map(|map| &map.values).copied().collect();
                 Ok((vec![count, height, width], Values::Floats(values)))

@@ -8,6 +8,7 @@ mod metrics;
 mod models;
 mod queue;
 mod routes;
+mod service;
 
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -26,7 +27,8 @@ use self::history::History;
 use self::metrics::Metrics;
 use self::models::Models;
 use self::queue::Queue;
-use self::routes::{Service, router};
+use self::routes::router;
+use self::service::Service;
 use crate::cli::terminal::{NO_THREAD, is_stopped, note_stop};
 
 /// How often a stop and replaced profiles are looked for.
@@ -70,9 +72,12 @@ async fn serve(listener: TcpListener, service: Arc<Service>) {
     http.timer(TokioTimer::new()).header_read_timeout(timeout);
     let (graceful, room) = (GracefulShutdown::new(), Arc::new(Semaphore::new(MOST_CONNECTIONS)));
     loop {
-        let place = room.clone().acquire_owned().await;
-        let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
+        let accept = async {
+            let place = room.clone().acquire_owned().await;
+            (listener.accept().await, place)
+        };
+        let (accepted, place) = tokio::select! {
+            accepted = accept => accepted,
             () = stop() => break,
         };
         let Ok((stream, _)) = accepted else {
@@ -91,7 +96,7 @@ async fn serve(listener: TcpListener, service: Arc<Service>) {
     }
     drop(listener);
     refresh.abort();
-    // An answer takes no longer than the time-out, so this ends.
+    // Clients that do not read their answers are not waited for.
     let _ = tokio::time::timeout(timeout + Duration::from_secs(1), graceful.shutdown()).await;
 }
 

@@ -170,7 +170,7 @@ impl Worker {
         if self.history.is_kept() {
             let (scale, _) = context.colours(ScaleOf::Run, &finding.map);
             let pictures = Pictures::drawn(&photo, (&finding.map, scale));
-            self.history.add(Entry::new(model.clone(), &record, content, pictures));
+            self.history.add(Entry::new(&model, &record, content, pictures));
         }
         self.metrics.stage("draw", start.elapsed());
         Ok(Scored { record, map: wants.map.then_some(finding.map), overlay })

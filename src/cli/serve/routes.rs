@@ -10,27 +10,18 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{Html, IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router, middleware};
-use blemish::Error;
 use serde::Deserialize;
 use serde_json::json;
 
-use super::args::Limits;
 use super::guard;
-use super::history::History;
 use super::infer::{self, Inference};
-use super::metrics::Metrics;
-use super::models::{Model, Models};
-use super::queue::{Order, Queue, Refusal, Scored, Wants};
+use super::models::Model;
+use super::queue::{Scored, Wants};
+use super::service::{Failure, Named, Service};
 use crate::cli::terminal::is_stopped;
 
-/// What all answers share.
-pub struct Service {
-    pub models: Models,
-    pub queue: Queue,
-    pub history: Arc<History>,
-    pub metrics: Arc<Metrics>,
-    pub limits: Limits,
-}
+/// Longer names of photos are cut.
+const LONGEST_NAME: usize = 255;
 
 type App = State<Arc<Service>>;
 
@@ -61,6 +52,10 @@ pub fn router(service: Arc<Service>) -> Router {
     }
     let body = service.limits.body;
     router
+        .method_not_allowed_fallback(async || {
+            let why = "this address takes another method: POST for photos, else GET".into();
+            Failure(StatusCode::METHOD_NOT_ALLOWED, why)
+        })
         .fallback(async || {
             Failure(StatusCode::NOT_FOUND, "there is nothing at this address".into())
         })
@@ -69,79 +64,8 @@ pub fn router(service: Arc<Service>) -> Router {
         .with_state(service)
 }
 
-/// An error as `{"error": why}`.
-pub struct Failure(pub StatusCode, pub String);
-
-impl IntoResponse for Failure {
-    fn into_response(self) -> Response {
-        let Self(status, why) = self;
-        let why = blemish::text::shown(&why).into_owned();
-        let mut response = (status, Json(json!({ "error": why }))).into_response();
-        if status == StatusCode::TOO_MANY_REQUESTS {
-            response.headers_mut().insert(header::RETRY_AFTER, 1.into());
-        }
-        response
-    }
-}
-
-impl From<Refusal> for Failure {
-    fn from(refusal: Refusal) -> Self {
-        match refusal {
-            Refusal::Full => {
-                let why = "the queue is full; send the photo again in a second".into();
-                Self(StatusCode::TOO_MANY_REQUESTS, why)
-            }
-            Refusal::TooMany(most) => {
-                let why = format!("a request may have {most} photos; send fewer, or set --queue");
-                Self(StatusCode::PAYLOAD_TOO_LARGE, why)
-            }
-        }
-    }
-}
-
-impl From<Error> for Failure {
-    fn from(error: Error) -> Self {
-        let status = match error {
-            Error::Photo { .. } => StatusCode::BAD_REQUEST,
-            _ => StatusCode::INTERNAL_SERVER_ERROR,
-        };
-        Self(status, error.to_string())
-    }
-}
-
 fn wrong(why: String) -> Failure {
     Failure(StatusCode::BAD_REQUEST, why)
-}
-
-/// The model in an address.
-#[derive(Deserialize)]
-struct Named {
-    name: String,
-    version: Option<String>,
-}
-
-impl Service {
-    fn model(&self, named: &Named) -> Result<Arc<Model>, Failure> {
-        let found = self.models.get(&named.name, named.version.as_deref());
-        found.ok_or_else(|| {
-            let names: Vec<String> = self.models.all().iter().map(|m| m.name.clone()).collect();
-            let version = named.version.as_ref().map_or(String::new(), |v| format!(" version {v}"));
-            let why =
-                format!("there is no model {}{version}; there is {}", named.name, names.join(", "));
-            Failure(StatusCode::NOT_FOUND, why)
-        })
-    }
-
-    /// Scores photos of one model: names, contents.
-    async fn scored(
-        &self,
-        model: &Arc<Model>,
-        photos: Vec<(PathBuf, Bytes)>,
-        wants: Wants,
-    ) -> Result<Vec<blemish::Result<Scored>>, Failure> {
-        let order = |(path, content)| Order { model: model.clone(), path, content, wants };
-        Ok(self.queue.score(photos.into_iter().map(order).collect()).await?)
-    }
 }
 
 async fn server() -> impl IntoResponse {
@@ -191,7 +115,9 @@ async fn infer(
     let photos = photos.map(|(i, image)| (format!("image {i}").into(), image.clone())).collect();
     let scored = service.scored(&model, photos, inference.wants()).await?;
     let scored: Vec<Scored> = scored.into_iter().collect::<blemish::Result<_>>()?;
-    let (bytes, json) = inference.answer(&model, &scored).map_err(wrong)?;
+    // A large map takes long.
+    let answer = tokio::task::block_in_place(|| inference.answer(&model, &scored));
+    let (bytes, json) = answer.map_err(wrong)?;
     Ok(match json {
         None => ([(header::CONTENT_TYPE, "application/json")], bytes).into_response(),
         Some(length) => {
@@ -268,7 +194,8 @@ async fn photos_of(request: Request) -> Result<Vec<(PathBuf, Bytes)>, Failure> {
             let name = field.name().unwrap_or_default();
             return Err(wrong(format!("field {name:?}: send photos as `photo`")));
         }
-        let name = field.file_name().unwrap_or("photo").to_string();
+        let name: String =
+            field.file_name().unwrap_or("photo").chars().take(LONGEST_NAME).collect();
         photos.push((name.into(), field.bytes().await.map_err(failed)?));
     }
     match photos.is_empty() {

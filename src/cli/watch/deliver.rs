@@ -1,21 +1,22 @@
 //! Sends each result on: again and again until it has arrived, also after a restart.
 
-use std::fs::File;
-use std::io::{BufRead, BufReader, Seek, SeekFrom};
+use std::io::{BufRead, BufReader, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use blemish::files::write_whole;
+use blemish::files::{open, write_whole};
 
 use super::log::RESULTS;
 use crate::cli::terminal::is_stopped;
 
 /// How often new results are looked for.
-const LOOK_EVERY: Duration = Duration::from_millis(100);
+pub const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// The pause after a failure. It doubles with each further one.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+/// How long results are still sent after a stop.
+const AFTER_STOP: Duration = Duration::from_secs(5);
 
 /// Where results are sent.
 pub trait Receiver: Send + 'static {
@@ -24,10 +25,13 @@ pub trait Receiver: Send + 'static {
 
     /// Sends a result. Ok means that it has arrived.
     fn send(&mut self, row: &str) -> Result<(), String>;
+
+    /// Called while there is nothing to send.
+    fn idle(&mut self) {}
 }
 
 /// Starts a thread that sends all results of a folder in order. `name`: of the file that remembers how far it came. After a
-/// stop, the thread sends what it can at once, and ends.
+/// stop, it goes on for some seconds. The rest is sent after the next start.
 pub fn start(
     out: &Path,
     name: &str,
@@ -47,8 +51,13 @@ struct Sender {
 
 impl Sender {
     fn run(mut self) {
-        let mut sent = self.sent();
+        let (mut sent, mut stopped) = (self.sent(), None);
         loop {
+            if is_stopped() && stopped.get_or_insert_with(Instant::now).elapsed() > AFTER_STOP {
+                say!("{}: the rest will be sent after the next start", self.receiver.name());
+                return;
+            }
+            sent = self.checked(sent);
             match self.next(sent) {
                 Some(row) => {
                     if !self.deliver(row.trim_end()) {
@@ -60,22 +69,34 @@ impl Sender {
                     }
                 }
                 None if is_stopped() => return,
-                None => std::thread::sleep(LOOK_EVERY),
+                None => {
+                    self.receiver.idle();
+                    std::thread::sleep(LOOK_EVERY);
+                }
             }
         }
     }
 
-    /// How many bytes have arrived. 0 if the results were removed.
+    /// How many bytes have arrived.
     fn sent(&self) -> u64 {
         let text = blemish::files::read_text(&self.mark, 64).unwrap_or_default();
-        let sent = String::from_utf8_lossy(&text).trim().parse().unwrap_or(0);
-        let length = std::fs::metadata(&self.results).map_or(0, |about| about.len());
-        if sent > length { 0 } else { sent }
+        String::from_utf8_lossy(&text).trim().parse().unwrap_or(0)
+    }
+
+    /// The same place, or 0 if the results were moved away: if no line ends there.
+    fn checked(&self, sent: u64) -> u64 {
+        let ends = || -> std::io::Result<bool> {
+            let mut file = open(&self.results, u64::MAX)?;
+            let mut last = [0];
+            file.seek(SeekFrom::Start(sent - 1))?;
+            Ok(file.read(&mut last)? == 1 && last == *b"\n")
+        };
+        if sent == 0 || ends().unwrap_or(false) { sent } else { 0 }
     }
 
     /// The whole line at a place.
     fn next(&self, at: u64) -> Option<String> {
-        let mut file = File::open(&self.results).ok()?;
+        let mut file = open(&self.results, u64::MAX).ok()?;
         file.seek(SeekFrom::Start(at)).ok()?;
         let mut line = String::new();
         BufReader::new(file).read_line(&mut line).ok()?;

@@ -16,8 +16,8 @@ const SEEN: &str = "seen.jsonl";
 /// What tells a file from another one of the same name.
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Serialize)]
 pub struct FileState {
-    /// Nanoseconds since 1970.
-    modified: u64,
+    /// Nanoseconds since 1970. A camera's clock may be before it.
+    modified: i64,
     bytes: u64,
 }
 
@@ -25,8 +25,11 @@ impl FileState {
     /// None if the file is gone.
     pub fn of(file: &Path) -> Option<Self> {
         let about = std::fs::metadata(file).ok()?;
-        let modified = about.modified().ok()?.duration_since(std::time::UNIX_EPOCH).ok()?;
-        Some(Self { modified: modified.as_nanos() as u64, bytes: about.len() })
+        let modified = match about.modified().ok()?.duration_since(std::time::UNIX_EPOCH) {
+            Ok(since) => since.as_nanos() as i64,
+            Err(before) => -(before.duration().as_nanos() as i64),
+        };
+        Some(Self { modified, bytes: about.len() })
     }
 }
 
@@ -43,7 +46,9 @@ struct Seen {
 
 /// Appends results. Only one process at a time can.
 pub struct Log {
-    results: (PathBuf, File),
+    /// Opened for each result, so that it may be moved away meanwhile.
+    results: PathBuf,
+    /// Locked.
     seen: (PathBuf, File),
     known: HashMap<PathBuf, FileState>,
 }
@@ -51,39 +56,37 @@ pub struct Log {
 impl Log {
     /// Opens or makes the files in the folder of results. Lines that were cut when a run was killed are removed.
     pub fn open(out: &Path) -> anyhow::Result<Self> {
-        let (results, seen) = (open(&out.join(RESULTS))?, open(&out.join(SEEN))?);
-        match results.1.try_lock() {
+        let (results, mut seen) = (out.join(RESULTS), open(&out.join(SEEN))?);
+        match seen.1.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
                 let why = "another `blemish watch` writes there; give another folder";
                 return Err(Error::setting(format!("out {}", out.display()), why).into());
             }
             Err(TryLockError::Error(source)) => {
-                return Err(Error::Write { path: results.0, source }.into());
+                return Err(Error::Write { path: seen.0, source }.into());
             }
         }
-        let mut log = Self { known: HashMap::new(), results, seen };
-        let mut scored = 0;
-        for line in whole_lines(&log.seen)? {
-            let seen: Seen = serde_json::from_str(&line).map_err(|_| log.foreign(&log.seen.0))?;
-            scored += usize::from(seen.error.is_none());
-            log.known.insert(seen.path, seen.state);
+        let mut known = HashMap::new();
+        for line in whole_lines(&mut seen)? {
+            let line: Seen = serde_json::from_str(&line).map_err(|_| foreign(&seen.0))?;
+            known.insert(line.path, line.state);
         }
-        let results = whole_lines(&log.results)?;
-        // The run was killed between the two lines of a photo.
-        if let Some(last) = results.last().filter(|_| results.len() > scored) {
-            let row: Value = serde_json::from_str(last).map_err(|_| log.foreign(&log.results.0))?;
-            let path = row["path"].as_str().ok_or_else(|| log.foreign(&log.results.0))?;
-            if let Some(state) = FileState::of(Path::new(path)) {
-                log.note(PathBuf::from(path), state, None)?;
+        let mut log = Self { known, results, seen };
+        // If the run was killed between the two lines of a photo, the second one is missing.
+        if let Some(last) = whole_lines(&mut open(&log.results)?)?.last() {
+            let row: Value = serde_json::from_str(last).map_err(|_| foreign(&log.results))?;
+            let path = PathBuf::from(row["path"].as_str().ok_or_else(|| foreign(&log.results))?);
+            if let (Some(state), false) = (FileState::of(&path), log.known.contains_key(&path)) {
+                log.note(path, state, None)?;
             }
         }
         Ok(log)
     }
 
-    fn foreign(&self, file: &Path) -> Error {
-        let why = "holds something else than what `blemish watch` writes; give another folder";
-        Error::setting(format!("out {}", file.display()), why)
+    /// Whether a file of this name was scored, or could not be.
+    pub fn knows(&self, path: &Path) -> bool {
+        self.known.contains_key(path)
     }
 
     /// Whether this file was scored, or could not be.
@@ -93,7 +96,7 @@ impl Log {
 
     /// Keeps a result: a line of JSON.
     pub fn keep(&mut self, path: PathBuf, state: FileState, row: &str) -> Result<(), Error> {
-        append(&mut self.results, row)?;
+        append(&mut open(&self.results)?, row)?;
         self.note(path, state, None)
     }
 
@@ -115,6 +118,11 @@ impl Log {
     }
 }
 
+fn foreign(file: &Path) -> Error {
+    let why = "holds something else than what `blemish watch` writes; give another folder";
+    Error::setting(format!("out {}", file.display()), why)
+}
+
 fn open(path: &Path) -> Result<(PathBuf, File), Error> {
     let failed = |source| Error::Write { path: path.to_path_buf(), source };
     let mut options = OpenOptions::new();
@@ -123,10 +131,10 @@ fn open(path: &Path) -> Result<(PathBuf, File), Error> {
 }
 
 /// All lines with an end. What follows the last one is cut off.
-fn whole_lines((path, file): &(PathBuf, File)) -> Result<Vec<String>, Error> {
+fn whole_lines((path, file): &mut (PathBuf, File)) -> Result<Vec<String>, Error> {
     let failed = |source| Error::Read { path: path.clone(), source };
     let (mut lines, mut whole, mut line) = (Vec::new(), 0, Vec::new());
-    let mut reader = BufReader::new(file);
+    let mut reader = BufReader::new(&*file);
     while reader.read_until(b'\n', &mut line).map_err(failed)? > 0 && line.ends_with(b"\n") {
         whole += line.len() as u64;
         lines.push(String::from_utf8_lossy(&line).trim_end().to_string());

@@ -5,7 +5,7 @@ mod deliver;
 mod log;
 mod receivers;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::thread::JoinHandle;
@@ -22,7 +22,7 @@ use self::deliver::Receiver;
 use self::log::{FileState, Log};
 use self::receivers::{Mqtt, Webhook};
 use crate::cli::args::rate::{check_rate, say_what_is_promised};
-use crate::cli::inputs::{Inputs, check_writable, mark_results, named, with_suffix};
+use crate::cli::inputs::{Inputs, check_writable, mark_results, named, real, with_suffix};
 use crate::cli::terminal::{NO_THREAD, is_stopped, note_stop};
 
 /// A file that cannot be read is tried again for so long: the camera may still be writing it.
@@ -80,6 +80,10 @@ struct Watcher {
     log: Log,
     /// Files that were seen but not yet scored: how they were at the last look, and since when they are like that.
     open: HashMap<PathBuf, (FileState, Instant)>,
+    /// What is wrong with the folder, said once.
+    trouble: Option<String>,
+    /// Photos whose names cannot be written into results.
+    unnamed: HashSet<PathBuf>,
     scored: usize,
     failed: usize,
 }
@@ -91,6 +95,11 @@ impl Watcher {
             return Err(
                 Error::setting(folder.display().to_string(), "is no folder; give one").into()
             );
+        }
+        let (inside, out) = (real(folder), real(&args.out));
+        if inside.starts_with(&out) {
+            let why = "heat maps there would be scored again; give a folder that does not hold the photos";
+            return Err(Error::setting(format!("out {}", args.out.display()), why).into());
         }
         if !(0.05..=3600.0).contains(&args.every) {
             let why = "give seconds from 0.05 to 3600";
@@ -115,6 +124,8 @@ impl Watcher {
             depth,
             log,
             open: HashMap::new(),
+            trouble: None,
+            unnamed: HashSet::new(),
             scored: 0,
             failed: 0,
         })
@@ -122,10 +133,25 @@ impl Watcher {
 
     /// Looks into the folder once, and scores what is whole.
     fn look(&mut self) -> anyhow::Result<()> {
-        let found = Inputs::find(std::slice::from_ref(&self.folder), &[&self.out]).photos;
+        let photos = Inputs::find(std::slice::from_ref(&self.folder), &[&self.out]).photos;
+        let failed = |error| format!("{}: cannot read: {error}", self.folder.display());
+        let trouble = std::fs::read_dir(&self.folder).err().map(failed);
+        if let Some(why) = trouble.as_ref().filter(|_| self.trouble != trouble) {
+            say!("warning: {why}; it is looked at again");
+        }
+        self.trouble = trouble;
         let mut open = HashMap::new();
         let mut whole = Vec::new();
-        for path in found {
+        for path in photos {
+            if path.to_str().is_none() {
+                if self.unnamed.insert(path.clone()) {
+                    say!(
+                        "{}: the name is not UTF-8, so the photo is not scored; rename it",
+                        path.display()
+                    );
+                }
+                continue;
+            }
             let Some(state) = FileState::of(&path).filter(|state| !self.log.has(&path, *state))
             else {
                 continue;
@@ -136,6 +162,11 @@ impl Watcher {
                 whole.push((path.clone(), state));
             }
             open.insert(path, (state, since));
+        }
+        for path in self.open.keys().filter(|path| !open.contains_key(*path)) {
+            if !path.exists() && !self.log.knows(path) {
+                say!("warning: {} was gone before it was scored", path.display());
+            }
         }
         self.open = open;
         for batch in whole.chunks(self.scorer.detector.photos_at_once()) {
@@ -161,9 +192,14 @@ impl Watcher {
                 self.scored += 1;
                 self.log.keep(path.to_path_buf(), state, &row)
             }
-            Err(_) if self.open.get(path).is_some_and(|(_, since)| since.elapsed() < PATIENCE) => {
+            Err(error)
+                if !matches!(error, Error::Write { .. })
+                    && self.open.get(path).is_some_and(|(_, since)| since.elapsed() < PATIENCE) =>
+            {
                 Ok(())
             }
+            // That is no fault of the photo.
+            Err(error @ Error::Write { .. }) => Err(error),
             Err(error) => {
                 self.failed += 1;
                 let why = named(path, &error);

@@ -8,7 +8,7 @@ use ureq::Agent;
 use ureq::http::Uri;
 use ureq::tls::{Certificate, RootCerts, TlsConfig};
 
-use super::deliver::Receiver;
+use super::deliver::{LOOK_EVERY, Receiver};
 
 /// How long an answer may take.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -36,6 +36,9 @@ impl Webhook {
         let roots = RootCerts::new_with_certs(&certificates.collect::<Vec<_>>());
         let agent = Agent::config_builder()
             .timeout_global(Some(PATIENCE))
+            // A redirect would drop the result.
+            .max_redirects(0)
+            .http_status_as_error(false)
             .user_agent(concat!("blemish/", env!("CARGO_PKG_VERSION")))
             .tls_config(TlsConfig::builder().root_certs(roots).build())
             .build();
@@ -50,7 +53,8 @@ impl Receiver for Webhook {
 
     fn send(&mut self, row: &str) -> Result<(), String> {
         let request = self.agent.post(&self.url).content_type("application/json");
-        request.send(row).map(|_| ()).map_err(|error| error.to_string())
+        let status = request.send(row).map_err(|error| error.to_string())?.status();
+        if status.is_success() { Ok(()) } else { Err(format!("the answer is {status}")) }
     }
 }
 
@@ -119,5 +123,13 @@ impl Receiver for Mqtt {
             self.open = None;
         }
         result
+    }
+
+    fn idle(&mut self) {
+        // It answers the broker, and tells it that the client is there.
+        let events = self.open.as_mut().map(|(_, connection)| connection.recv_timeout(LOOK_EVERY));
+        if let Some(Ok(Err(_))) = events {
+            self.open = None;
+        }
     }
 }
