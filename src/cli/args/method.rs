@@ -203,6 +203,7 @@ impl MethodArgs {
 
 impl MethodChoice {
     /// The model that was chosen.
+    #[cfg(feature = "serve")]
     pub fn model(&self) -> &ModelChoice {
         &self.model
     }

@@ -37,6 +37,7 @@ pub struct ProductChoice {
 
 impl ProductArgs {
     /// Whether a product was named, or a prompt file that may name one.
+    #[cfg(feature = "serve")]
     pub fn is_given(&self) -> bool {
         !self.names.is_empty() || self.prompts.is_some()
     }

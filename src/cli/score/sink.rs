@@ -260,7 +260,7 @@ impl<'a> ResultSink<'a> {
             return Ok(ExitCode::from(STOPPED));
         }
         if self.plan.format == Format::Table
-            && !self.context.profile().is_some()
+            && self.context.profile().is_none()
             && counts.scored > 0
         {
             self.say("next: photos of good parts add verdicts; see blemish enroll --help");

@@ -1,7 +1,7 @@
 //! The flags of `blemish serve`.
 
 use std::net::{IpAddr, Ipv4Addr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use blemish::Error;
@@ -152,9 +152,9 @@ impl Args {
     }
 }
 
-fn read_token(file: &PathBuf) -> anyhow::Result<String> {
+fn read_token(file: &Path) -> anyhow::Result<String> {
     let bytes = blemish::files::read_text(file, 1 << 16)
-        .map_err(|source| Error::Read { path: file.clone(), source })?;
+        .map_err(|source| Error::Read { path: file.to_path_buf(), source })?;
     let text = String::from_utf8(bytes);
     let why = |_| Error::setting(format!("token-file {}", file.display()), "is not UTF-8");
     Ok(text.map_err(why)?.trim().to_string())

@@ -24,6 +24,10 @@ pub async fn check(State(service): State<Arc<Service>>, request: Request, next: 
         Some(token) => (!has_token(request.headers(), token)).then(unauthorised),
         None => (!is_local(request.headers())).then(foreign),
     };
+    // Said before the body is sent.
+    let length = request.headers().get(header::CONTENT_LENGTH).and_then(|l| l.to_str().ok());
+    let is_long = length.is_some_and(|l| l.parse::<usize>().is_ok_and(|l| l > limits.body));
+    let refused = refused.or_else(|| is_long.then(|| too_long(limits.body)));
     let response = match refused {
         Some(refused) => refused,
         None => match tokio::time::timeout(limits.timeout, next.run(request)).await {
@@ -39,6 +43,11 @@ pub async fn check(State(service): State<Arc<Service>>, request: Request, next: 
     };
     service.metrics.request(&route, response.status().as_u16());
     response
+}
+
+fn too_long(most: usize) -> Response {
+    let why = format!("a request may have {} MB (--max-body); send fewer photos", most >> 20);
+    Failure(StatusCode::PAYLOAD_TOO_LARGE, why).into_response()
 }
 
 /// Whether the token is there: `Bearer TOKEN`, or the password of `Basic`, which browsers ask for.
