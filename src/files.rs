@@ -44,7 +44,7 @@ pub fn open(path: &Path, most: u64) -> IoResult<File> {
 ///
 /// # Errors
 /// [`Error::Write`], and [`Error::Setting`] for a link.
-pub(crate) fn append(path: &Path) -> Result<File> {
+pub fn append(path: &Path) -> Result<File> {
     let mut options = File::options();
     options.read(true).append(true).create(true);
     #[cfg(unix)]

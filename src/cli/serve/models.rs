@@ -4,7 +4,6 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, RwLock};
 use std::time::SystemTime;
 
-use anyhow::Context as _;
 use blemish::image::BitDepth;
 use blemish::prompt::TextCache;
 use blemish::scorer::{Context, Scorer};
@@ -117,13 +116,12 @@ impl Models {
                 continue;
             }
             *seen = now;
-            let opened = self.opener.profile(&slot.name, file);
-            match opened.with_context(|| format!("the old {} stays", slot.name)) {
+            match self.opener.profile(&slot.name, file) {
                 Ok(model) => {
                     say!("{} was replaced: now version {}", file.display(), model.version);
                     *slot.now.write().expect("no panic holds it") = Arc::new(model);
                 }
-                Err(error) => say!("warning: {}; {error}", error.root_cause()),
+                Err(error) => say!("warning: {error}; the old {} stays", slot.name),
             }
         }
     }

@@ -1,7 +1,7 @@
 //! What was done: the results, and which files they are of. A run that was killed goes on where it was.
 
 use std::collections::HashMap;
-use std::fs::{File, OpenOptions, TryLockError};
+use std::fs::{File, TryLockError};
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 
@@ -124,10 +124,7 @@ fn foreign(file: &Path) -> Error {
 }
 
 fn open(path: &Path) -> Result<(PathBuf, File), Error> {
-    let failed = |source| Error::Write { path: path.to_path_buf(), source };
-    let mut options = OpenOptions::new();
-    let file = options.read(true).append(true).create(true).open(path).map_err(failed)?;
-    Ok((path.to_path_buf(), file))
+    Ok((path.to_path_buf(), blemish::files::append(path)?))
 }
 
 /// All lines with an end. What follows the last one is cut off.
@@ -183,6 +180,12 @@ mod tests {
         // The camera writes another photo of this name.
         std::fs::write(&photo, "12").unwrap();
         assert!(!Log::open(out.path()).unwrap().has(&photo, FileState::of(&photo).unwrap()));
+        #[cfg(unix)]
+        {
+            let other = tempfile::tempdir().unwrap();
+            std::os::unix::fs::symlink(&photo, other.path().join(RESULTS)).unwrap();
+            assert!(Log::open(other.path()).err().unwrap().to_string().contains("is a link"));
+        }
         std::fs::write(out.path().join(SEEN), "other\n").unwrap();
         assert!(Log::open(out.path()).err().unwrap().to_string().contains("holds something else"));
     }

@@ -8,7 +8,6 @@ mod receivers;
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use blemish::files::write_whole;
@@ -25,14 +24,18 @@ use crate::cli::args::rate::{check_rate, say_what_is_promised};
 use crate::cli::inputs::{Inputs, check_writable, mark_results, named, real, with_suffix};
 use crate::cli::terminal::{NO_THREAD, is_stopped, note_stop};
 
-/// A file that cannot be read is tried again for so long: the camera may still be writing it.
+/// A file that cannot be read is tried again for so long.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// How often a stop is looked for.
 const STOP_EVERY: Duration = Duration::from_millis(50);
 
 pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
+    let receivers = receivers(args)?;
     let mut watcher = Watcher::new(args)?;
-    let senders = senders(args)?;
+    let start = |(name, receiver)| {
+        deliver::start(&args.out, name, receiver).map_err(|_| anyhow::anyhow!(NO_THREAD))
+    };
+    let senders = receivers.into_iter().map(start).collect::<anyhow::Result<Vec<_>>>()?;
     note_stop();
     if !args.model.quiet {
         say!("watches {} (stop with Ctrl-C)", args.folder.display());
@@ -55,19 +58,16 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Starts what sends results on.
-fn senders(args: &Args) -> anyhow::Result<Vec<JoinHandle<()>>> {
-    let mut receivers = Vec::<(&str, Box<dyn Receiver>)>::new();
+/// Where results are sent, each with its name.
+fn receivers(args: &Args) -> blemish::Result<Vec<(&'static str, Box<dyn Receiver>)>> {
+    let mut receivers = Vec::<(_, Box<dyn Receiver>)>::new();
     if let Some(url) = &args.webhook {
         receivers.push(("webhook", Box::new(Webhook::new(url)?)));
     }
     if let Some(url) = &args.mqtt {
         receivers.push(("mqtt", Box::new(Mqtt::new(url)?)));
     }
-    let start = |(name, receiver)| {
-        deliver::start(&args.out, name, receiver).map_err(|_| anyhow::anyhow!(NO_THREAD))
-    };
-    receivers.into_iter().map(start).collect()
+    Ok(receivers)
 }
 
 struct Watcher {
@@ -192,14 +192,12 @@ impl Watcher {
                 self.scored += 1;
                 self.log.keep(path.to_path_buf(), state, &row)
             }
-            Err(error)
-                if !matches!(error, Error::Write { .. })
-                    && self.open.get(path).is_some_and(|(_, since)| since.elapsed() < PATIENCE) =>
-            {
-                Ok(())
-            }
             // That is no fault of the photo.
             Err(error @ Error::Write { .. }) => Err(error),
+            // The camera may still be writing it.
+            Err(_) if self.open.get(path).is_some_and(|(_, since)| since.elapsed() < PATIENCE) => {
+                Ok(())
+            }
             Err(error) => {
                 self.failed += 1;
                 let why = named(path, &error);
