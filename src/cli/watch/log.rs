@@ -72,12 +72,17 @@ impl Log {
             let line: Seen = serde_json::from_str(&line).map_err(|_| foreign(&seen.0))?;
             known.insert(line.path, line.state);
         }
+        let written = FileState::of(&results);
         let mut log = Self { known, results, seen };
         // If the run was killed between the two lines of a photo, the second one is missing.
         if let Some(last) = whole_lines(&mut open(&log.results)?)?.last() {
             let row: Value = serde_json::from_str(last).map_err(|_| foreign(&log.results))?;
             let path = PathBuf::from(row["path"].as_str().ok_or_else(|| foreign(&log.results))?);
-            if let (Some(state), false) = (FileState::of(&path), log.known.contains_key(&path)) {
+            // A file that is newer than its result is another photo.
+            let is_same = |state: &FileState| written.is_some_and(|w| state.modified <= w.modified);
+            if let (Some(state), false) =
+                (FileState::of(&path).filter(is_same), log.known.contains_key(&path))
+            {
                 log.note(path, state, None)?;
             }
         }
@@ -177,6 +182,11 @@ mod tests {
         // Killed between the result and the note that it is there.
         std::fs::write(out.path().join(SEEN), "").unwrap();
         assert!(Log::open(out.path()).unwrap().has(&photo, state));
+        // The same, and another photo of this name has come meanwhile.
+        std::fs::write(out.path().join(SEEN), "").unwrap();
+        let later = std::time::SystemTime::now() + std::time::Duration::from_secs(5);
+        File::options().write(true).open(&photo).unwrap().set_modified(later).unwrap();
+        assert!(!Log::open(out.path()).unwrap().has(&photo, FileState::of(&photo).unwrap()));
         // The camera writes another photo of this name.
         std::fs::write(&photo, "12").unwrap();
         assert!(!Log::open(out.path()).unwrap().has(&photo, FileState::of(&photo).unwrap()));
