@@ -35,7 +35,10 @@ struct Server {
 impl Server {
     fn start(home: &Path, flags: &[&str]) -> Self {
         let mut command = process(home);
-        command.args(["serve", "--port", "0"]).args(flags);
+        command.arg("serve").args(flags);
+        if !flags.contains(&"--port") {
+            command.args(["--port", "0"]);
+        }
         let mut process = command.stderr(Stdio::piped()).spawn().unwrap();
         let mut lines = BufReader::new(process.stderr.take().unwrap()).lines();
         let said = Arc::new(Mutex::new(String::new()));
@@ -173,6 +176,11 @@ fn clients_of_the_open_inference_protocol_are_understood() {
     assert_eq!(server.get(&format!("/v2/models/plate/versions/{version}/ready")).0, 200);
     assert_eq!(server.get("/v2/models/plate/versions/1/ready").0, 404);
     assert_eq!(server.get("/v2/models/plate_x").1["outputs"].as_array().unwrap().len(), 6);
+    for (path, why) in [("/history/x/map", "Cannot parse"), ("/v2/models/%ff", "UTF-8")] {
+        let (status, error) = server.get(path);
+        let error = error["error"].as_str().unwrap().to_string();
+        assert!(status == 400 && error.contains(why), "{path}: {error}");
+    }
     let (status, error) = server.get("/v2/models/nut");
     assert_eq!(status, 404);
     assert_eq!(error["error"], "there is no model nut; there is plate, plate_x");
@@ -310,6 +318,64 @@ fn a_slow_client_is_not_waited_for() {
 }
 
 #[test]
+fn an_answer_that_is_not_read_is_given_up() {
+    let home = enrolled();
+    let server = Server::start(home.path(), &["--profile", "plate.blemish", "--timeout", "2"]);
+    let mut photo = std::io::Cursor::new(Vec::new());
+    image::GrayImage::new(2500, 2500).write_to(&mut photo, ImageFormat::Png).unwrap();
+    let photo = photo.into_inner();
+    // The map needs 25 MB, more than a connection holds.
+    let head = json!({
+        "inputs": [{ "name": "image", "shape": [1], "datatype": "BYTES",
+                     "parameters": { "binary_data_size": photo.len() + 4 } }],
+        "outputs": [{ "name": "map", "parameters": { "binary_data": true } }],
+    });
+    let head = head.to_string();
+    let length = head.len() + 4 + photo.len();
+    let mut client = TcpStream::connect(&server.address).unwrap();
+    client.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    let lines = format!(
+        "POST /v2/models/plate/infer HTTP/1.1\r\nHost: localhost\r\nContent-Length: {length}\r\n\
+         Inference-Header-Content-Length: {}\r\n\r\n{head}",
+        head.len()
+    );
+    client.write_all(lines.as_bytes()).unwrap();
+    client.write_all(&[&(photo.len() as u32).to_le_bytes()[..], &photo].concat()).unwrap();
+    let mut first = [0; 12];
+    client.read_exact(&mut first).unwrap();
+    assert_eq!(&first, b"HTTP/1.1 200");
+    std::thread::sleep(Duration::from_secs(4));
+    let mut rest = Vec::new();
+    let _ = client.read_to_end(&mut rest);
+    assert!(rest.len() < 25_000_000, "the connection was kept: {}", rest.len());
+}
+
+#[test]
+fn a_request_may_be_compressed() {
+    let home = enrolled();
+    let server = Server::start(home.path(), &["--profile", "plate.blemish", "--max-body", "1"]);
+    let photo = png(4, true);
+    let plain = json_of(server.post("/score", "image/png", &photo)).1;
+    let packed = |bytes: &[u8]| {
+        let mut packer = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
+        packer.write_all(bytes).unwrap();
+        packer.finish().unwrap()
+    };
+    let send = |how: &str, body: &[u8]| {
+        let request = server.agent.post(server.url("/score")).header("Content-Encoding", how);
+        json_of(request.send(body).unwrap())
+    };
+    let (status, row) = send("gzip", &packed(&photo));
+    assert_eq!((status, same(row)), (200, same(plain)));
+    let (status, error) = send("br", &photo);
+    assert!(status == 415 && error["error"].as_str().unwrap().contains("gzip"), "{error}");
+    // A bomb: its content counts.
+    let (status, error) = send("gzip", &packed(&vec![0; 8 << 20]));
+    assert!(status == 413 && error["error"].is_string(), "{status} {error}");
+    assert_eq!(send("gzip", b"not packed").0, 400);
+}
+
+#[test]
 fn only_who_may_ask_is_answered() {
     let home = enrolled();
     let profile = ["--profile", "plate.blemish"];
@@ -374,6 +440,63 @@ fn what_was_accepted_is_answered_at_the_end() {
     assert!(answers.iter().all(|answer| matches!(answer, Ok(200))), "{answers:?}");
 }
 
+/// Clients that ask again, as clients of a server that may fail have to.
+#[test]
+#[cfg(unix)]
+fn a_server_that_is_killed_and_started_again_loses_no_photo_of_clients_that_ask_again() {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    let home = enrolled();
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let port = port.to_string();
+    let flags = ["--profile", "plate.blemish", "--port", &port];
+    let mut first = Server::start(home.path(), &flags);
+    let photos: Vec<Vec<u8>> = (0..24).map(|i| png(200 + i, i % 3 == 0)).collect();
+    let ask = |agent: &Agent, url: &str, photo: &[u8]| {
+        let mut answer = agent.post(url).content_type("image/png").send(photo).ok()?;
+        (answer.status() == 200).then_some(())?;
+        serde_json::from_reader::<_, Value>(answer.body_mut().as_reader()).ok()
+    };
+    let url = first.url("/score");
+    let wanted: Vec<Value> =
+        photos.iter().map(|photo| same(ask(&first.agent, &url, photo).unwrap())).collect();
+    let (done, failed) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    let answers: Vec<(usize, Value)> = std::thread::scope(|scope| {
+        let clients: Vec<_> = (0..4)
+            .map(|client| {
+                let (photos, url, done, failed) = (&photos, &url, &done, &failed);
+                let agent = first.agent.clone();
+                scope.spawn(move || {
+                    let own = (client..photos.len()).step_by(4);
+                    own.map(|i| {
+                        let start = Instant::now();
+                        loop {
+                            assert!(start.elapsed() < Duration::from_secs(60), "no answer");
+                            if let Some(row) = ask(&agent, url, &photos[i]) {
+                                done.fetch_add(1, Ordering::Relaxed);
+                                return (i, same(row));
+                            }
+                            failed.fetch_add(1, Ordering::Relaxed);
+                            std::thread::sleep(Duration::from_millis(50));
+                        }
+                    })
+                    .collect::<Vec<_>>()
+                })
+            })
+            .collect();
+        while done.load(Ordering::Relaxed) < 6 {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        // SIGKILL.
+        first.process.kill().unwrap();
+        first.process.wait().unwrap();
+        let _second = Server::start(home.path(), &flags);
+        clients.into_iter().flat_map(|client| client.join().unwrap()).collect()
+    });
+    assert!(failed.load(Ordering::Relaxed) > 0, "it was not killed under load");
+    assert_eq!(answers.len(), photos.len());
+    assert!(answers.iter().all(|(i, row)| *row == wanted[*i]));
+}
+
 #[test]
 fn a_profile_that_is_replaced_is_taken_up_and_a_broken_one_is_not() {
     let home = enrolled();
@@ -390,6 +513,30 @@ fn a_profile_that_is_replaced_is_taken_up_and_a_broken_one_is_not() {
     server.says("was replaced: now version");
     assert_ne!(version(), first);
     assert_eq!(server.score(&[("a.png", &png(3, false))]).1[0]["false_alarm"], 0.1);
+    // Its model comes later.
+    let (model, late) = (home.path().join("late"), home.path().join("away"));
+    std::fs::create_dir(&model).unwrap();
+    for entry in std::fs::read_dir(common::fixture("clip/gelu/hf")).unwrap() {
+        let from = entry.unwrap().path();
+        std::fs::copy(&from, model.join(from.file_name().unwrap())).unwrap();
+    }
+    enroll(home.path(), "other.blemish", &["--model", "late", "--method", "winclip"]);
+    std::fs::rename(&model, &late).unwrap();
+    let (before, kept) = (version(), server.said.lock().unwrap().len());
+    std::fs::rename(home.path().join("other.blemish"), &file).unwrap();
+    let news = || server.said.lock().unwrap()[kept..].to_string();
+    let wait = |what: &str| {
+        let start = Instant::now();
+        while !news().contains(what) {
+            assert!(start.elapsed() < Duration::from_secs(20), "{}", news());
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    };
+    wait("the old plate stays");
+    assert_eq!(version(), before);
+    std::fs::rename(&late, &model).unwrap();
+    wait("was replaced: now version");
+    assert_eq!(news().matches("stays").count(), 1, "said once");
 }
 
 #[test]
@@ -409,6 +556,14 @@ fn the_page_shows_the_last_photos_and_metrics_count_them() {
     assert_eq!(picture("thumb").headers()["content-type"], "image/jpeg");
     assert_eq!(picture("map").headers()["content-type"], "image/png");
     assert_eq!(server.get("/history/1/photo").0, 404);
+    // A screen on the line.
+    let header = |path: &str| {
+        let answer = server.agent.get(server.url(path)).call().unwrap();
+        answer.headers().get("refresh").map(|value| value.to_str().unwrap().to_string())
+    };
+    assert_eq!(header("/"), None);
+    assert_eq!(header("/?refresh=5").as_deref(), Some("5"));
+    assert_eq!(header("/models/plate?refresh=0").as_deref(), Some("1"));
     let metrics = server.text("/metrics");
     for line in [
         "blemish_requests_total{route=\"/score\",status=\"200\"} 3",

@@ -210,10 +210,29 @@ fn a_webhook_gets_each_result_once_also_after_a_failure_and_a_restart() {
     assert_eq!(*taken.lock().unwrap(), rows(home));
 }
 
+/// Debian has mosquitto where users do not look.
+fn tool(name: &str) -> Command {
+    let mut command = Command::new(name);
+    let path = format!("{}:/usr/sbin", std::env::var("PATH").unwrap());
+    command.env("PATH", path).stderr(Stdio::null());
+    command
+}
+
+/// A broker with this configuration. None if there is none on this machine.
+fn broker(config: &Path) -> Option<Child> {
+    let found = tool("mosquitto").arg("-c").arg(config).stdout(Stdio::null()).spawn().ok();
+    if found.is_none() {
+        assert!(std::env::var_os("BLEMISH_NEEDS_BROKER").is_none(), "no mosquitto here");
+        eprintln!(
+            "not tested: mosquitto is not installed (Debian: apt-get install mosquitto mosquitto-clients)"
+        );
+    }
+    found
+}
+
 #[test]
 fn a_broker_gets_each_result() {
     let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port().to_string();
-    let path = format!("{}:/usr/sbin", std::env::var("PATH").unwrap());
     let kept = tempfile::tempdir().unwrap();
     let (config, kept) = (kept.path().join("broker.conf"), kept.path().display());
     // It keeps what a listener missed while either was away.
@@ -221,19 +240,7 @@ fn a_broker_gets_each_result() {
         "listener {port} 127.0.0.1\nallow_anonymous true\nuser root\npersistence true\npersistence_location {kept}/\n"
     );
     std::fs::write(&config, text).unwrap();
-    let tool = |name: &str| {
-        let mut command = Command::new(name);
-        command.env("PATH", &path).stderr(Stdio::null());
-        command
-    };
-    let broker = || tool("mosquitto").arg("-c").arg(&config).stdout(Stdio::null()).spawn();
-    let Ok(mut first) = broker() else {
-        assert!(std::env::var_os("BLEMISH_NEEDS_BROKER").is_none(), "no mosquitto here");
-        eprintln!(
-            "not tested: mosquitto is not installed (Debian: apt-get install mosquitto mosquitto-clients)"
-        );
-        return;
-    };
+    let Some(mut first) = broker(&config) else { return };
     let home = enrolled();
     let home = home.path();
     let address = format!("mqtt://127.0.0.1:{port}/line3/inspection");
@@ -260,10 +267,79 @@ fn a_broker_gets_each_result() {
     assert_eq!(terminate(&mut first), Some(0));
     plate(51, true).save(home.join("camera/b.png")).unwrap();
     wait_for("the second result", || rows(home).len() == 2);
-    let mut second = broker().unwrap();
+    let mut second = broker(&config).unwrap();
     wait_for("the broker", || std::net::TcpStream::connect(format!("127.0.0.1:{port}")).is_ok());
     assert_eq!(heard(listen()), rows(home)[1..]);
     watch.stop();
     second.kill().unwrap();
     second.wait().unwrap();
+}
+
+#[test]
+fn a_broker_may_ask_for_tls_and_a_password() {
+    let kept = tempfile::tempdir().unwrap();
+    let folder = kept.path();
+    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port().to_string();
+    let own = rcgen::generate_simple_self_signed(["localhost".to_string()]).unwrap();
+    std::fs::write(folder.join("cert.pem"), own.cert.pem()).unwrap();
+    std::fs::write(folder.join("key.pem"), own.signing_key.serialize_pem()).unwrap();
+    let at = folder.display();
+    let text = format!(
+        "listener {port} 127.0.0.1\ncertfile {at}/cert.pem\nkeyfile {at}/key.pem\nallow_anonymous false\n\
+         password_file {at}/users\nuser root\n"
+    );
+    let config = folder.join("broker.conf");
+    std::fs::write(&config, text).unwrap();
+    let users = folder.join("users");
+    let _ =
+        tool("mosquitto_passwd").args(["-b", "-c"]).arg(&users).args(["li@ne", "p:ss"]).status();
+    let Some(mut broker) = broker(&config) else { return };
+    let home = enrolled();
+    let home = home.path();
+    let start = |address: &str, trusts: bool| {
+        let mut command = process(home);
+        command.args(["watch", "camera", "--profile", "plate.blemish", "--out", "out"]);
+        command.args(["--every", "0.1", "--mqtt", address]);
+        if trusts {
+            command.env("SSL_CERT_FILE", folder.join("cert.pem"));
+        }
+        Watch(command.stderr(Stdio::piped()).spawn().unwrap())
+    };
+    let listen = |topic: &str| {
+        let mut command = tool("mosquitto_sub");
+        command.args([
+            "-h",
+            "localhost",
+            "-p",
+            &port,
+            "-t",
+            topic,
+            "-q",
+            "1",
+            "-C",
+            "1",
+            "-W",
+            "60",
+        ]);
+        command.args(["-u", "li@ne", "-P", "p:ss", "--cafile"]).arg(folder.join("cert.pem"));
+        let child = command.stdout(Stdio::piped()).spawn().unwrap();
+        std::thread::sleep(Duration::from_millis(500));
+        child
+    };
+    wait_for("the broker", || std::net::TcpStream::connect(format!("127.0.0.1:{port}")).is_ok());
+    let address = format!("mqtts://li%40ne:p%3Ass@localhost:{port}/line%203");
+    std::fs::create_dir(home.join("camera")).unwrap();
+    plate(50, true).save(home.join("camera/a.png")).unwrap();
+    let stranger = start(&address, false);
+    wait_for("the result", || rows(home).len() == 1);
+    std::thread::sleep(Duration::from_secs(1));
+    let said = stranger.stop();
+    assert!(said.contains("warning: --mqtt") && said.contains("certificate"), "{said}");
+    let listener = listen("line 3");
+    let friend = start(&address, true);
+    let heard = String::from_utf8(listener.wait_with_output().unwrap().stdout).unwrap();
+    assert_eq!(serde_json::from_str::<Value>(&heard).unwrap(), rows(home)[0]);
+    friend.stop();
+    broker.kill().unwrap();
+    broker.wait().unwrap();
 }

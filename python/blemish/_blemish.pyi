@@ -1,6 +1,6 @@
 import os
 from collections.abc import Sequence
-from typing import Any, TypeAlias, overload
+from typing import Any, Literal, TypeAlias, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -87,14 +87,50 @@ class Product:
     def name(self) -> str: ...
     @overload
     def score(
-        self, photos: list[Photo] | tuple[Photo, ...], *, overlay: bool = False
+        self,
+        photos: list[Photo] | tuple[Photo, ...],
+        *,
+        overlay: bool = False,
+        errors: Literal["raise"] = "raise",
     ) -> list[Scored]: ...
     @overload
-    def score(self, photos: Photo, *, overlay: bool = False) -> Scored:
-        """Scores each photo by itself."""
+    def score(
+        self,
+        photos: list[Photo] | tuple[Photo, ...],
+        *,
+        overlay: bool = False,
+        errors: Literal["return"],
+    ) -> list[Scored | Exception]: ...
+    @overload
+    def score(
+        self, photos: Photo, *, overlay: bool = False, errors: Literal["raise"] = "raise"
+    ) -> Scored:
+        """Scores each photo by itself.
 
-    def score_folder(self, photos: Sequence[Path], *, with_prompts: bool = True) -> list[Scored]:
-        """Compares photos with each other, as `--method auto`; without prompts as `mutual`."""
+        errors: `raise`, or `return` for the exception in place of the result.
+        """
+
+    @overload
+    def score(
+        self, photos: Photo, *, overlay: bool = False, errors: Literal["return"]
+    ) -> Scored | Exception: ...
+
+class Mutual:
+    """The photos of a folder, scored by each other: as `--method auto`; without prompts as `mutual`."""
+
+    def __init__(self, product: Product, *, with_prompts: bool = True) -> None: ...
+    @overload
+    def score(
+        self, photos: Sequence[Path], *, errors: Literal["raise"] = "raise"
+    ) -> list[Scored]: ...
+    @overload
+    def score(
+        self, photos: Sequence[Path], *, errors: Literal["return"]
+    ) -> list[Scored | Exception]:
+        """Compares all photos with each other.
+
+        errors: `raise`, or `return` for the exception in place of the result.
+        """
 
 class Profile:
     """A product with photos of good parts, and the line between ok and ng."""
@@ -105,11 +141,33 @@ class Profile:
     def save(self, file: Path) -> None: ...
     @overload
     def score(
-        self, photos: list[Photo] | tuple[Photo, ...], *, overlay: bool = False
+        self,
+        photos: list[Photo] | tuple[Photo, ...],
+        *,
+        overlay: bool = False,
+        errors: Literal["raise"] = "raise",
     ) -> list[Scored]: ...
     @overload
-    def score(self, photos: Photo, *, overlay: bool = False) -> Scored:
-        """Scores each photo by itself."""
+    def score(
+        self,
+        photos: list[Photo] | tuple[Photo, ...],
+        *,
+        overlay: bool = False,
+        errors: Literal["return"],
+    ) -> list[Scored | Exception]: ...
+    @overload
+    def score(
+        self, photos: Photo, *, overlay: bool = False, errors: Literal["raise"] = "raise"
+    ) -> Scored:
+        """Scores each photo by itself.
+
+        errors: `raise`, or `return` for the exception in place of the result.
+        """
+
+    @overload
+    def score(
+        self, photos: Photo, *, overlay: bool = False, errors: Literal["return"]
+    ) -> Scored | Exception: ...
 
     @property
     def product(self) -> str: ...

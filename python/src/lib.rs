@@ -17,7 +17,7 @@ use blemish::{Adapter, BitDepth, Clip, Detector, Error};
 use pyo3::exceptions::{PyException, PyOSError, PyValueError};
 use pyo3::prelude::*;
 
-use photo::score;
+use photo::{Failures, score};
 use result::Scored;
 
 // Freed pages go back to the system at every tensor otherwise.
@@ -161,26 +161,41 @@ impl Product {
     }
 
     /// Scores each photo by itself: a path, the bytes of a file, or a uint8 array of height x width x 3. A list gives a list.
-    #[pyo3(signature = (photos, *, overlay=false))]
-    fn score(&self, photos: &Bound<PyAny>, overlay: bool) -> PyResult<Py<PyAny>> {
-        score(&self.scorer, self.depth, photos, overlay)
+    /// errors: `raise`, or `return` for the exception in place of the result.
+    #[pyo3(signature = (photos, *, overlay=false, errors="raise"))]
+    fn score(&self, photos: &Bound<PyAny>, overlay: bool, errors: &str) -> PyResult<Py<PyAny>> {
+        score(&self.scorer, self.depth, photos, overlay, Failures::of(errors)?)
+    }
+}
+
+/// The photos of a folder, scored by each other.
+#[pyclass(frozen)]
+struct Mutual {
+    product: Py<Product>,
+    with_prompts: bool,
+}
+
+#[pymethods]
+impl Mutual {
+    #[new]
+    #[pyo3(signature = (product, *, with_prompts=true))]
+    fn new(product: Py<Product>, with_prompts: bool) -> Self {
+        Self { product, with_prompts }
     }
 
     /// Compares photos with each other, as `--method auto`; without prompts as `mutual`.
-    #[pyo3(signature = (photos, *, with_prompts=true))]
-    fn score_folder(
-        &self,
-        py: Python,
-        photos: Vec<PathBuf>,
-        with_prompts: bool,
-    ) -> PyResult<Vec<Scored>> {
+    /// errors: `raise`, or `return` for the exception in place of the result.
+    #[pyo3(signature = (photos, *, errors="raise"))]
+    fn score(&self, py: Python, photos: Vec<PathBuf>, errors: &str) -> PyResult<Vec<Py<PyAny>>> {
         photo::check_process()?;
-        let options = MutualOptions { with_prompts, depth: self.depth, ..MutualOptions::default() };
+        let failures = Failures::of(errors)?;
+        let (product, with_prompts) = (self.product.get(), self.with_prompts);
+        let options = MutualOptions { with_prompts, depth: product.depth, ..Default::default() };
         let found = py.detach(|| {
             let setup = MutualSetup {
-                clip: self.clip.clone(),
-                method: self.entry.make(&self.inputs)?.into(),
-                product: self.scorer.context.product().clone(),
+                clip: product.clip.clone(),
+                method: product.entry.make(&product.inputs)?.into(),
+                product: product.scorer.context.product().clone(),
                 options,
                 apart: false,
                 repeated: vec![],
@@ -199,30 +214,27 @@ impl Product {
             }
         });
         let (scores, setup) = found.map_err(raise)?;
-        (0..photos.len()).map(|photo| self.of_folder(py, &scores, &setup, &photos, photo)).collect()
+        let result = |photo| of_folder(py, &product.scorer.context, (&scores, &setup), photo);
+        (0..photos.len()).map(|photo| failures.place(py, result(photo))).collect()
     }
 }
 
-impl Product {
-    fn of_folder(
-        &self,
-        py: Python,
-        scores: &MutualScores,
-        setup: &MutualSetup,
-        photos: &[PathBuf],
-        photo: usize,
-    ) -> PyResult<Scored> {
-        let path = &photos[photo];
-        let result = self.scorer.context.of_folder(scores, setup, photo);
-        let lost = || {
-            let parts = scores.parts.iter();
-            let mut found = parts.filter_map(|part| part.encoded.index(&scores.photos, photo));
-            let why = found.find_map(Result::err).map(Error::to_string);
-            BlemishError::new_err(why.unwrap_or(format!("{}: cannot be read", path.display())))
-        };
-        let (record, finding) = result.ok_or_else(lost)?;
-        Scored::new(py, record, finding, None)
-    }
+/// The result of a photo that was compared with others.
+fn of_folder(
+    py: Python,
+    context: &Context,
+    (scores, setup): (&MutualScores, &MutualSetup),
+    photo: usize,
+) -> PyResult<Scored> {
+    let lost = || {
+        let parts = scores.parts.iter();
+        let mut found = parts.filter_map(|part| part.encoded.index(&scores.photos, photo));
+        let why = found.find_map(Result::err).map(Error::to_string);
+        let path = scores.photos.paths()[photo].display();
+        BlemishError::new_err(why.unwrap_or(format!("{path}: cannot be read")))
+    };
+    let (record, finding) = context.of_folder(scores, setup, photo).ok_or_else(lost)?;
+    Scored::new(py, record, finding, None)
 }
 
 /// A product with photos of good parts, and the line between ok and ng.
@@ -275,9 +287,10 @@ impl Profile {
     }
 
     /// Scores each photo by itself: a path, the bytes of a file, or a uint8 array of height x width x 3. A list gives a list.
-    #[pyo3(signature = (photos, *, overlay=false))]
-    fn score(&self, photos: &Bound<PyAny>, overlay: bool) -> PyResult<Py<PyAny>> {
-        score(&self.scorer, self.depth, photos, overlay)
+    /// errors: `raise`, or `return` for the exception in place of the result.
+    #[pyo3(signature = (photos, *, overlay=false, errors="raise"))]
+    fn score(&self, photos: &Bound<PyAny>, overlay: bool, errors: &str) -> PyResult<Py<PyAny>> {
+        score(&self.scorer, self.depth, photos, overlay, Failures::of(errors)?)
     }
 
     #[getter]
@@ -347,6 +360,7 @@ fn _blemish(module: &Bound<PyModule>) -> PyResult<()> {
     module.add("BlemishError", module.py().get_type::<BlemishError>())?;
     module.add_class::<Model>()?;
     module.add_class::<Product>()?;
+    module.add_class::<Mutual>()?;
     module.add_class::<Profile>()?;
     module.add_class::<Scored>()?;
     module.add_function(wrap_pyfunction!(enroll, module)?)

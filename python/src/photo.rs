@@ -7,7 +7,7 @@ use blemish::report::Record;
 use blemish::scorer::{Origin, ScaleOf, Scorer};
 use blemish::{BitDepth, Finding, Photo};
 use numpy::{PyReadonlyArray3, PyUntypedArrayMethods};
-use pyo3::exceptions::{PyRuntimeError, PyTypeError};
+use pyo3::exceptions::{PyRuntimeError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
 use pyo3::types::{PyList, PyTuple};
@@ -92,12 +92,41 @@ fn one(scorer: &Scorer, depth: BitDepth, input: &Input, has_overlay: bool) -> Re
     Ok((record, finding, overlay))
 }
 
+/// What happens with a photo that cannot be scored.
+#[derive(Clone, Copy, PartialEq)]
+pub enum Failures {
+    /// Its exception ends the call.
+    Raise,
+    /// Its exception stands in its place.
+    Return,
+}
+
+impl Failures {
+    pub fn of(name: &str) -> PyResult<Self> {
+        match name {
+            "raise" => Ok(Self::Raise),
+            "return" => Ok(Self::Return),
+            _ => Err(PyValueError::new_err(format!("errors {name}: give raise or return"))),
+        }
+    }
+
+    /// A result, or the exception in its place.
+    pub fn place(self, py: Python, result: PyResult<Scored>) -> PyResult<Py<PyAny>> {
+        match (result, self) {
+            (Ok(scored), _) => Ok(Py::new(py, scored)?.into_any()),
+            (Err(error), Self::Return) => Ok(error.into_value(py).into_any()),
+            (Err(error), Self::Raise) => Err(error),
+        }
+    }
+}
+
 /// The result of a photo, or a list of them for a list or tuple of photos.
 pub fn score(
     scorer: &Scorer,
     depth: BitDepth,
     photos: &Bound<PyAny>,
     has_overlay: bool,
+    failures: Failures,
 ) -> PyResult<Py<PyAny>> {
     let py = photos.py();
     check_process()?;
@@ -106,19 +135,26 @@ pub fn score(
         true => photos.try_iter()?.map(|photo| Input::of(&photo?)).collect::<PyResult<Vec<_>>>()?,
         false => vec![Input::of(photos)?],
     };
-    let scored: blemish::Result<Vec<_>> = py.detach(|| {
+    let scored = py.detach(|| {
         let mut all = Vec::new();
         for batch in inputs.chunks(scorer.detector.photos_at_once()) {
-            let batch = batch.par_iter().map(|input| one(scorer, depth, input, has_overlay));
-            all.extend(batch.collect::<blemish::Result<Vec<_>>>()?);
+            let results = batch.par_iter().map(|input| one(scorer, depth, input, has_overlay));
+            all.extend(results.collect::<Vec<Result>>());
+            if failures == Failures::Raise && all.iter().any(Result::is_err) {
+                break;
+            }
         }
-        Ok(all)
+        all
     });
-    let scored = scored.map_err(raise)?.into_iter();
-    let scored = scored.map(|(record, finding, overlay)| Scored::new(py, record, finding, overlay));
-    let mut scored = scored.collect::<PyResult<Vec<Scored>>>()?;
+    let place = |result: Result| {
+        let scored = result.map_err(raise);
+        let scored =
+            scored.and_then(|(record, finding, map)| Scored::new(py, record, finding, map));
+        failures.place(py, scored)
+    };
+    let mut placed = scored.into_iter().map(place).collect::<PyResult<Vec<_>>>()?;
     match is_many {
-        true => Ok(scored.into_pyobject(py)?.into_any().unbind()),
-        false => Ok(Py::new(py, scored.remove(0))?.into_any()),
+        true => Ok(placed.into_pyobject(py)?.into_any().unbind()),
+        false => Ok(placed.remove(0)),
     }
 }

@@ -82,13 +82,13 @@ def test_good_parts_become_a_profile(leather: blemish.Product, tmp_path: Path) -
 
 def test_photos_of_a_folder_are_compared(leather: blemish.Product, tmp_path: Path) -> None:
     files = good_parts(tmp_path, 9)
-    results = leather.score_folder(files)
+    results = blemish.Mutual(leather).score(files)
     rows = printed(*files, "--product", "leather")
     assert [same(result.to_dict()) for result in results] == [same(row) for row in rows]
-    alone = leather.score_folder(files, with_prompts=False)
+    alone = blemish.Mutual(leather, with_prompts=False).score(files)
     assert [result.to_dict()["method"] for result in alone] == ["mutual"] * 9
     with pytest.raises(ValueError, match="too few"):
-        leather.score_folder(files[:3])
+        blemish.Mutual(leather).score(files[:3])
 
 
 def test_errors_have_the_words_of_the_program(leather: blemish.Product, tmp_path: Path) -> None:
@@ -111,7 +111,16 @@ def test_errors_have_the_words_of_the_program(leather: blemish.Product, tmp_path
         blemish.Profile(STAIN, false_alarm=2)
     files = [*good_parts(tmp_path, 8), str(tmp_path / "none.png")]
     with pytest.raises(blemish.BlemishError, match="none.png: cannot read"):
-        leather.score_folder(files)
+        blemish.Mutual(leather).score(files)
+    # In their places.
+    result, error = leather.score([STAIN, b"no photo"], errors="return")
+    assert result.score == leather.score(STAIN).score
+    assert isinstance(error, blemish.BlemishError) and "not an image" in str(error)
+    assert isinstance(leather.score(tmp_path / "none.png", errors="return"), OSError)
+    mutual = blemish.Mutual(leather).score(files, errors="return")
+    assert [isinstance(one, Exception) for one in mutual] == [False] * 8 + [True]
+    with pytest.raises(ValueError, match="errors ignore: give raise or return"):
+        leather.score(STAIN, errors="ignore")
 
 
 def test_a_fork_is_refused(leather: blemish.Product) -> None:

@@ -28,6 +28,7 @@ pub async fn check(State(service): State<Arc<Service>>, request: Request, next: 
     let length = request.headers().get(header::CONTENT_LENGTH).and_then(|l| l.to_str().ok());
     let is_long = length.is_some_and(|l| l.parse::<usize>().is_ok_and(|l| l > limits.body));
     let refused = refused.or_else(|| is_long.then(|| too_long(limits.body)));
+    let refused = refused.or_else(|| is_packed_otherwise(request.headers()).then(packed));
     let response = match refused {
         Some(refused) => refused,
         None => match tokio::time::timeout(limits.timeout, next.run(request)).await {
@@ -43,6 +44,17 @@ pub async fn check(State(service): State<Arc<Service>>, request: Request, next: 
     };
     service.metrics.request(&route, response.status().as_u16());
     response
+}
+
+fn is_packed_otherwise(headers: &HeaderMap) -> bool {
+    let known = |how: &str| ["gzip", "deflate", "identity"].contains(&how);
+    let how = headers.get(header::CONTENT_ENCODING);
+    how.is_some_and(|how| !how.to_str().is_ok_and(|how| known(&how.to_ascii_lowercase())))
+}
+
+fn packed() -> Response {
+    let why = "send the request as it is, or compressed with gzip or deflate".into();
+    Failure(StatusCode::UNSUPPORTED_MEDIA_TYPE, why).into_response()
 }
 
 fn too_long(most: usize) -> Response {

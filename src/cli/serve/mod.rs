@@ -21,6 +21,7 @@ use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
+use tokio_io_timeout::TimeoutStream;
 
 pub use self::args::Args;
 use self::history::History;
@@ -86,8 +87,11 @@ async fn serve(listener: TcpListener, service: Arc<Service>) {
             continue;
         };
         let _ = stream.set_nodelay(true);
+        let mut stream = TimeoutStream::new(stream);
+        stream.set_write_timeout(Some(timeout));
+        let stream = TokioIo::new(Box::pin(stream));
         let answers = TowerToHyperService::new(router.clone());
-        let connection = graceful.watch(http.serve_connection(TokioIo::new(stream), answers));
+        let connection = graceful.watch(http.serve_connection(stream, answers));
         tokio::spawn(async move {
             // The client's faults and its leaving are its own.
             let _ = connection.await;

@@ -30,11 +30,21 @@ pub struct Models {
 struct Slot {
     name: String,
     now: RwLock<Arc<Model>>,
-    /// The file of a profile, and its state when it was read last.
-    file: Option<(PathBuf, Mutex<FileState>)>,
+    /// The file of a profile, and when it was read last.
+    file: Option<(PathBuf, Mutex<Seen>)>,
 }
 
 type FileState = Option<(SystemTime, u64)>;
+
+/// When a profile was read last.
+struct Seen {
+    state: FileState,
+    /// How often it could not be used since then.
+    failures: u32,
+}
+
+/// The reason may pass: the disk was away, or the model was not there yet.
+const MOST_TRIES: u32 = 10;
 
 struct Opener {
     model: ModelChoice,
@@ -71,9 +81,9 @@ impl Models {
                 let why = format!("another profile is served as {name}, too; rename one");
                 return Err(Error::setting(format!("profile {}", file.display()), why).into());
             }
-            let before = state(&file);
+            let seen = Seen { state: state(&file), failures: 0 };
             let model = opener.profile(&name, &file)?;
-            let file = Some((file, Mutex::new(before)));
+            let file = Some((file, Mutex::new(seen)));
             slots.push(Slot { name, now: RwLock::new(Arc::new(model)), file });
         }
         if let Some((product, method)) = product {
@@ -112,16 +122,24 @@ impl Models {
         for slot in &self.slots {
             let Some((file, seen)) = &slot.file else { continue };
             let (now, mut seen) = (state(file), seen.lock().expect("no panic holds it"));
-            if now.is_none() || now == *seen {
+            if now.is_none() || (now == seen.state && !(1..MOST_TRIES).contains(&seen.failures)) {
                 continue;
             }
-            *seen = now;
+            if now != seen.state {
+                *seen = Seen { state: now, failures: 0 };
+            }
             match self.opener.profile(&slot.name, file) {
                 Ok(model) => {
                     say!("{} was replaced: now version {}", file.display(), model.version);
                     *slot.now.write().expect("no panic holds it") = Arc::new(model);
+                    seen.failures = 0;
                 }
-                Err(error) => say!("warning: {error}; the old {} stays", slot.name),
+                Err(error) => {
+                    if seen.failures == 0 {
+                        say!("warning: {error}; the old {} stays", slot.name);
+                    }
+                    seen.failures += 1;
+                }
             }
         }
     }

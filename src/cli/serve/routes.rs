@@ -5,19 +5,20 @@ use std::sync::Arc;
 
 use axum::body::Bytes;
 use axum::extract::multipart::Multipart;
-use axum::extract::{DefaultBodyLimit, FromRequest, Path, Query, Request, State};
+use axum::extract::{DefaultBodyLimit, FromRequest, Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{Html, IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router, middleware};
 use serde::Deserialize;
 use serde_json::json;
+use tower_http::decompression::RequestDecompressionLayer;
 
 use super::guard;
 use super::infer::{self, Inference};
 use super::models::Model;
 use super::queue::{Scored, Wants};
-use super::service::{Failure, Named, Service};
+use super::service::{Failure, Named, Path, Query, Service};
 use crate::cli::terminal::is_stopped;
 
 /// Longer names of photos are cut.
@@ -60,6 +61,7 @@ pub fn router(service: Arc<Service>) -> Router {
             Failure(StatusCode::NOT_FOUND, "there is nothing at this address".into())
         })
         .layer(DefaultBodyLimit::max(body))
+        .layer(RequestDecompressionLayer::new())
         .layer(middleware::from_fn_with_state(service.clone(), guard::check))
         .with_state(service)
 }
@@ -100,9 +102,10 @@ async fn infer(
     State(service): App,
     Path(named): Path<Named>,
     headers: HeaderMap,
-    body: Bytes,
+    request: Request,
 ) -> Result<Response, Failure> {
     let model = service.model(&named)?;
+    let body = Bytes::from_request(request, &()).await?;
     let json = match headers.get(infer::HEADER) {
         None => None,
         Some(length) => {
@@ -179,9 +182,7 @@ async fn score(
 async fn photos_of(request: Request) -> Result<Vec<(PathBuf, Bytes)>, Failure> {
     let kind = request.headers().get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
     if !kind.is_some_and(|kind| kind.starts_with("multipart/form-data")) {
-        let body = Bytes::from_request(request, &()).await;
-        let body = body.map_err(|error| Failure(error.status(), error.body_text()))?;
-        return Ok(vec![("photo".into(), body)]);
+        return Ok(vec![("photo".into(), Bytes::from_request(request, &()).await?)]);
     }
     let form = Multipart::from_request(request, &()).await;
     let mut form = form.map_err(|error| Failure(error.status(), error.body_text()))?;
@@ -209,11 +210,17 @@ async fn metrics(State(service): App) -> impl IntoResponse {
     ([(header::CONTENT_TYPE, kind)], service.metrics.text(service.queue.photos()))
 }
 
+#[derive(Deserialize)]
+struct How {
+    /// Seconds after which the browser loads the page again.
+    refresh: Option<u32>,
+}
+
 /// The page of the only model, or links to the pages of all.
-async fn index(State(service): App) -> Response {
+async fn index(State(service): App, Query(how): Query<How>) -> Response {
     let all = service.models.all();
     if let ([only], true) = (&all[..], service.history.is_kept()) {
-        return Html(service.history.page(only)).into_response();
+        return shown(&service, only, &how);
     }
     // Names have no characters that HTML uses.
     let item = |model: &Arc<Model>| match service.history.is_kept() {
@@ -227,12 +234,21 @@ async fn index(State(service): App) -> Response {
     Html(html).into_response()
 }
 
-async fn page(State(service): App, Path(named): Path<Named>) -> Result<Html<String>, Failure> {
+async fn page(
+    State(service): App,
+    Path(named): Path<Named>,
+    Query(how): Query<How>,
+) -> Result<Response, Failure> {
     let model = service.model(&named)?;
     match service.history.is_kept() {
-        true => Ok(Html(service.history.page(&model))),
+        true => Ok(shown(&service, &model, &how)),
         false => Err(Failure(StatusCode::NOT_FOUND, "there is no page (--no-page)".into())),
     }
+}
+
+fn shown(service: &Service, model: &Model, how: &How) -> Response {
+    let refresh = how.refresh.map(|seconds| [(header::REFRESH, seconds.max(1).to_string())]);
+    (refresh, Html(service.history.page(model))).into_response()
 }
 
 async fn picture(

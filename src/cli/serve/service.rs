@@ -5,6 +5,8 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::body::Bytes;
+use axum::extract::rejection::{BytesRejection, PathRejection, QueryRejection};
+use axum::extract::{FromRequestParts, Path as AxumPath, Query as AxumQuery};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use blemish::Error;
@@ -32,6 +34,16 @@ pub struct Named {
     pub name: String,
     pub version: Option<String>,
 }
+
+/// The variable parts of an address. The errors of axum's own are not JSON.
+#[derive(FromRequestParts)]
+#[from_request(via(AxumPath), rejection(Failure))]
+pub struct Path<T>(pub T);
+
+/// What follows `?` in an address.
+#[derive(FromRequestParts)]
+#[from_request(via(AxumQuery), rejection(Failure))]
+pub struct Query<T>(pub T);
 
 impl Service {
     pub fn model(&self, named: &Named) -> Result<Arc<Model>, Failure> {
@@ -69,6 +81,24 @@ impl IntoResponse for Failure {
             response.headers_mut().insert(header::RETRY_AFTER, 1.into());
         }
         response
+    }
+}
+
+impl From<PathRejection> for Failure {
+    fn from(error: PathRejection) -> Self {
+        Self(error.status(), error.body_text())
+    }
+}
+
+impl From<QueryRejection> for Failure {
+    fn from(error: QueryRejection) -> Self {
+        Self(error.status(), error.body_text())
+    }
+}
+
+impl From<BytesRejection> for Failure {
+    fn from(error: BytesRejection) -> Self {
+        Self(error.status(), error.body_text())
     }
 }
 

@@ -36,7 +36,7 @@ pub struct Args {
     /// Send each result to this address (POST, JSON). It is sent again until the answer is a success.
     #[arg(long, value_name = "URL")]
     pub webhook: Option<String>,
-    /// Publish each result (QoS 1): mqtt://[USER:PASSWORD@]HOST[:PORT]/TOPIC. It is sent again until the broker has it.
+    /// Publish each result (QoS 1): mqtt://[USER:PASSWORD@]HOST[:PORT]/TOPIC, or mqtts:// for TLS. It is sent again until the broker has it.
     #[arg(long, value_name = "URL")]
     pub mqtt: Option<String>,
     #[command(flatten)]

@@ -1,9 +1,13 @@
 //! A web address and an MQTT broker.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use blemish::Error;
-use rumqttc::{Client, Connection, Event, MqttOptions, Packet, QoS};
+use percent_encoding::percent_decode_str;
+use rumqttc::{Client, Connection, Event, MqttOptions, Packet, QoS, TlsConfiguration, Transport};
+use rustls::pki_types::CertificateDer;
+use rustls::{ClientConfig, RootCertStore};
 use ureq::Agent;
 use ureq::http::Uri;
 use ureq::tls::{Certificate, RootCerts, TlsConfig};
@@ -12,8 +16,14 @@ use super::deliver::{LOOK_EVERY, Receiver};
 
 /// How long an answer may take.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// The port of MQTT (IANA).
+/// The ports of MQTT, plain and with TLS (IANA).
 const MQTT_PORT: u16 = 1883;
+const MQTTS_PORT: u16 = 8883;
+
+/// The certificates that this machine trusts.
+fn trusted() -> Vec<CertificateDer<'static>> {
+    rustls_native_certs::load_native_certs().certs
+}
 
 fn parsed(flag: &str, url: &str, schemes: &[&str], like: &str) -> Result<Uri, Error> {
     let uri = url.parse::<Uri>().ok().filter(|uri| uri.host().is_some_and(|host| !host.is_empty()));
@@ -30,8 +40,7 @@ pub struct Webhook {
 impl Webhook {
     pub fn new(url: &str) -> Result<Self, Error> {
         parsed("webhook", url, &["http", "https"], "http://plant:9000/inspection")?;
-        // The certificates that this machine trusts.
-        let certificates = rustls_native_certs::load_native_certs().certs;
+        let certificates = trusted();
         let certificates = certificates.iter().map(|one| Certificate::from_der(one).to_owned());
         let roots = RootCerts::new_with_certs(&certificates.collect::<Vec<_>>());
         let agent = Agent::config_builder()
@@ -58,6 +67,23 @@ impl Receiver for Webhook {
     }
 }
 
+/// A part of an address, where `%40` is `@`.
+fn decoded(part: &str) -> Result<String, Error> {
+    let text = percent_decode_str(part).decode_utf8();
+    Ok(text.map_err(|_| Error::setting("mqtt", "is not UTF-8 after decoding its %"))?.into_owned())
+}
+
+fn tls() -> Result<TlsConfiguration, Error> {
+    let mut roots = RootCertStore::empty();
+    roots.add_parsable_certificates(trusted());
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config =
+        ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
+    let config = config.map_err(|error| Error::setting("mqtt", error.to_string()))?;
+    let config = config.with_root_certificates(roots).with_no_client_auth();
+    Ok(TlsConfiguration::Rustls(Arc::new(config)))
+}
+
 /// A topic of an MQTT broker.
 pub struct Mqtt {
     options: MqttOptions,
@@ -69,8 +95,8 @@ pub struct Mqtt {
 impl Mqtt {
     pub fn new(url: &str) -> Result<Self, Error> {
         const LIKE: &str = "mqtt://broker:1883/line3/inspection";
-        let uri = parsed("mqtt", url, &["mqtt"], LIKE)?;
-        let topic = uri.path().trim_start_matches('/').to_string();
+        let uri = parsed("mqtt", url, &["mqtt", "mqtts"], LIKE)?;
+        let topic = decoded(uri.path().trim_start_matches('/'))?;
         if topic.is_empty() || topic.contains(['+', '#']) {
             let why = format!("has no topic that can be published to; give one like {LIKE}");
             return Err(Error::setting("mqtt", why));
@@ -78,13 +104,18 @@ impl Mqtt {
         // A name of its own for each process, because a broker ends the older one of two.
         let id = format!("blemish-{}", std::process::id());
         let host = uri.host().unwrap_or_default();
-        let mut options = MqttOptions::new(id, host, uri.port_u16().unwrap_or(MQTT_PORT));
+        let has_tls = uri.scheme_str() == Some("mqtts");
+        let port = uri.port_u16().unwrap_or(if has_tls { MQTTS_PORT } else { MQTT_PORT });
+        let mut options = MqttOptions::new(id, host.trim_matches(['[', ']']), port);
         options.set_keep_alive(Duration::from_secs(30)).set_max_packet_size(1 << 20, 1 << 20);
         let user = uri.authority().and_then(|all| all.as_str().rsplit_once('@'));
         if let Some((user, password)) =
             user.map(|(user, _)| user.split_once(':').unwrap_or((user, "")))
         {
-            options.set_credentials(user, password);
+            options.set_credentials(decoded(user)?, decoded(password)?);
+        }
+        if has_tls {
+            options.set_transport(Transport::tls_with_config(tls()?));
         }
         Ok(Self { options, topic, open: None })
     }
