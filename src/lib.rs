@@ -33,6 +33,7 @@ pub mod clip;
 pub mod data;
 pub mod detect;
 pub mod dino;
+pub mod drift;
 mod error;
 pub mod eval;
 pub mod files;

@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 
+use crate::image::Appearance;
 use crate::profile::OTHER_PRODUCT;
 use crate::reference::{Layers, Repeated};
 
@@ -39,6 +40,8 @@ pub struct Record {
     pub height: usize,
     /// The share of the photo that the model saw, 0..1.
     pub coverage: f64,
+    /// What the whole photo looks like. None if it was compared with the photos of a folder.
+    pub appearance: Option<Appearance>,
     /// The kind of defect that fits best. None if the general `anomalous` prompts fit better.
     pub defect: Option<String>,
     /// Every kind of defect that the product has prompts for.

@@ -207,7 +207,10 @@ impl Context {
         let start = Instant::now();
         let finding = detector.score(&detector.encode(prepared)?, &self.product)?;
         let milliseconds = start.elapsed().as_secs_f64() * 1e3;
-        Ok((self.record(origin, &finding, detector.method().name(), milliseconds, None), finding))
+        let mut record =
+            self.record(origin, &finding, detector.method().name(), milliseconds, None);
+        record.appearance = Some(prepared.appearance);
+        Ok((record, finding))
     }
 
     /// The result of a photo that was compared with the others of its folder. None if it could not be read, or if the run was
@@ -279,6 +282,7 @@ impl Context {
             width: finding.map.width,
             height: finding.map.height,
             coverage: finding.coverage,
+            appearance: None,
             defect: best.is_defect.then(|| best.name.clone()),
             defects: defects.map(defect_row).collect(),
             score_before_ignoring: finding.score_before_ignoring,

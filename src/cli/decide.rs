@@ -1,20 +1,17 @@
 //! `blemish decide`: applies another false-alarm rate to existing results.
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use blemish::Error;
 use blemish::profile::Decision;
 use blemish::report::SCHEMA;
 use blemish::text::json;
 use serde_json::Value;
 
 use super::args::rate::{self, check_rate, say_what_is_promised, spread};
+use super::results::lines;
 use super::terminal::printed;
-
-/// A longer line is no result: a result has a few kilobytes.
-const LONGEST_LINE: u64 = 16 << 20;
 
 /// Decide between ok and ng again, with another false-alarm rate.
 ///
@@ -38,49 +35,34 @@ pub struct Args {
 
 pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     check_rate(args.false_alarm)?;
-    let failed_read = |source| Error::Read { path: args.results.clone(), source };
-    let mut file: Box<dyn BufRead> = match args.results.as_os_str() == "-" {
-        true => Box::new(std::io::stdin().lock()),
-        false => Box::new(BufReader::new(std::fs::File::open(&args.results).map_err(failed_read)?)),
-    };
     let mut out = std::io::stdout().lock();
     let (mut counts, mut failed, mut photos) = ([0usize; 3], 0, None);
-    let (mut line, mut number) = (String::new(), 0);
-    loop {
-        line.clear();
-        // A device may send an endless line.
-        let read = (&mut file).take(LONGEST_LINE).read_line(&mut line).map_err(failed_read)?;
-        if read == 0 {
-            break;
-        }
-        number += 1;
-        if read as u64 == LONGEST_LINE {
-            let (file, line) = (args.results.display(), number);
-            anyhow::bail!("{file}:{line}: no result is longer than {} MiB", LONGEST_LINE >> 20);
-        }
-        let line = line.trim_end();
-        if line.trim().is_empty() {
-            continue;
-        }
+    let (mut is_read, mut is_foreign) = (true, false);
+    lines(&args.results, |number, line| {
         match decide(line, args.false_alarm) {
             Ok((decision, among, line)) => {
                 counts[decision as usize] += 1;
                 photos = Some(photos.map_or(among, |least: usize| least.min(among)));
-                if !printed(writeln!(out, "{}", json(&line)))? {
-                    return Ok(ExitCode::SUCCESS);
-                }
+                is_read = printed(writeln!(out, "{}", json(&line)))?;
             }
             Err(why) if photos.is_none() => {
                 // The first line is no result, so this is the wrong kind of file: one message is enough.
-                let (file, line) = (args.results.display(), number);
-                say!("{file}:{line}: {why}; score again with --profile and --format jsonl");
-                return Ok(ExitCode::FAILURE);
+                let file = args.results.display();
+                say!("{file}:{number}: {why}; score again with --profile and --format jsonl");
+                is_foreign = true;
             }
             Err(why) => {
                 failed += 1;
-                say!("{}:{}: {why}", args.results.display(), number);
+                say!("{}:{number}: {why}", args.results.display());
             }
         }
+        Ok(is_read && !is_foreign)
+    })?;
+    if is_foreign {
+        return Ok(ExitCode::FAILURE);
+    }
+    if !is_read {
+        return Ok(ExitCode::SUCCESS);
     }
     if photos.is_none() {
         say!("{}: holds no results of `blemish score --profile`", args.results.display());
@@ -99,7 +81,6 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
 /// Decides about one result again: the verdict, the number of calibration photos, and the new line.
 fn decide(line: &str, false_alarm: f64) -> Result<(Decision, usize, String), String> {
     let other = "not a result of `blemish score --profile` in JSON Lines";
-    let line = line.trim_start_matches('\u{feff}');
     let mut row: Value = serde_json::from_str(line).map_err(|_| other)?;
     if row["schema"] != SCHEMA {
         return Err(format!("a result of another version of blemish (schema {})", row["schema"]));

@@ -269,6 +269,22 @@ pub fn check_writable(setting: &str, out: &Path) -> Result<(), Error> {
     blemish::files::check_folder(out)
 }
 
+/// Checks before the work that a profile can be written, and that it replaces only a profile.
+pub fn check_profile_target(out: &Path) -> Result<(), Error> {
+    check_writable("out", folder_of(out))?;
+    if out.exists() && !blemish::Profile::is_one(out) {
+        let why = "is there and is no product file; give another name";
+        return Err(Error::setting(format!("out {}", out.display()), why));
+    }
+    Ok(())
+}
+
+/// The folder of a file.
+pub fn folder_of(file: &Path) -> &Path {
+    let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty());
+    folder.unwrap_or(Path::new("."))
+}
+
 /// The error of a photo, with its own name. A copy gets the error of its original, and that error names the original.
 pub fn named(photo: &Path, error: &Error) -> String {
     match error {

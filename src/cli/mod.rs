@@ -8,6 +8,7 @@ mod adapter;
 mod args;
 mod bench;
 mod decide;
+mod drift;
 mod encode;
 mod enroll;
 mod eval;
@@ -20,6 +21,7 @@ mod profile;
 mod progress;
 mod prompts;
 mod pull;
+mod results;
 mod score;
 #[cfg(feature = "serve")]
 mod serve;
@@ -48,6 +50,7 @@ enum Command {
     Watch(watch::Args),
     Enroll(enroll::Args),
     Decide(decide::Args),
+    Drift(drift::Args),
     Profile(profile::Args),
     Prompts(prompts::Args),
     Adapter(adapter::Args),
@@ -70,6 +73,7 @@ pub fn run() -> anyhow::Result<ExitCode> {
         Command::Watch(args) => watch::run(&args),
         Command::Enroll(args) => enroll::run(&args),
         Command::Decide(args) => decide::run(&args),
+        Command::Drift(args) => drift::run(&args),
         Command::Profile(args) => profile::run(&args),
         Command::Prompts(args) => prompts::run(&args),
         Command::Adapter(args) => adapter::run(&args),

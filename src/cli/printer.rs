@@ -2,6 +2,7 @@
 
 use std::io::{IsTerminal, Write};
 
+use blemish::image::Appearance;
 use blemish::report::{AdapterRow, FolderRow, Record};
 use blemish::text::{cell, json};
 use serde_json::Value;
@@ -66,6 +67,7 @@ fn columns(record: &Record) -> std::io::Result<Vec<(String, String)>> {
     let value: Value = serde_json::from_str(&serde_json::to_string(record)?)?;
     // These objects have columns even if they are null.
     let parts = [
+        ("appearance", serde_json::to_value(Appearance::default())?),
         ("folder", serde_json::to_value(FolderRow::default())?),
         ("adapter", serde_json::to_value(AdapterRow::default())?),
     ];
@@ -119,6 +121,7 @@ mod tests {
             width: 30,
             height: 20,
             coverage: 1.0,
+            appearance: None,
             defect: Some("scratch".into()),
             defects: vec![DefectRow {
                 name: "scratch".into(),

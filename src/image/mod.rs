@@ -1,6 +1,7 @@
 //! From a photo's file to the input of a model, and back: decoding, resampling that equals Pillow's bit for bit,
 //! normalisation, and the geometry that places a map on the photo.
 
+mod appearance;
 mod blur;
 mod decode;
 mod jpeg;
@@ -12,6 +13,7 @@ mod resample;
 mod rotate;
 mod tiff;
 
+pub use appearance::Appearance;
 pub(crate) use blur::{Blur, Border};
 pub use mask::Mask;
 pub use photo::{BitDepth, Photo};

@@ -3,6 +3,7 @@
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
+use super::appearance::Appearance;
 use super::photo::Photo;
 use super::resample::{Axis, Filter, resize_rgb};
 use crate::error::Result;
@@ -60,6 +61,8 @@ pub struct Prepared {
     pub reference: Option<Vec<f32>>,
     /// Where the square lies on the photo.
     pub placement: Placement,
+    /// What the whole photo looks like.
+    pub appearance: Appearance,
 }
 
 impl Prepared {
@@ -269,7 +272,7 @@ impl Photo {
                 }
             }
         }
-        Prepared { pixels, reference: None, placement }
+        Prepared { pixels, reference: None, placement, appearance: Appearance::of(self) }
     }
 
     /// Joins four photos into a 2x2 mosaic, each at the size of the first.

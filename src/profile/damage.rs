@@ -80,9 +80,9 @@ pub(super) fn damaged_copies<'a>(
 /// The photo with damaged pixels: of its only input, or of the reference model's. Then the other input changes by the
 /// mean of the change over each of its pixels.
 fn with_damage(prepared: &Prepared, drawn: Vec<f32>, contrast: [f32; 3]) -> Prepared {
-    let placement = prepared.placement;
+    let (placement, appearance) = (prepared.placement, prepared.appearance);
     let Some(before) = &prepared.reference else {
-        return Prepared { pixels: drawn, reference: None, placement };
+        return Prepared { pixels: drawn, reference: None, placement, appearance };
     };
     let mut pixels = prepared.pixels.clone();
     let size = (pixels.len() / 3).isqrt();
@@ -92,7 +92,7 @@ fn with_damage(prepared: &Prepared, drawn: Vec<f32>, contrast: [f32; 3]) -> Prep
     for ((plane, change), contrast) in planes.zip(contrast) {
         plane.iter_mut().zip(change).for_each(|(value, change)| *value += contrast * change);
     }
-    Prepared { pixels, reference: Some(drawn), placement }
+    Prepared { pixels, reference: Some(drawn), placement, appearance }
 }
 
 /// Damages a photo and says where. At least half of the damage lies in `region`. None if the photo has no piece that
@@ -142,6 +142,7 @@ pub(super) fn moved_copies(
             pixels: moved(&prepared.pixels, own),
             reference: prepared.reference.as_ref().map(|pixels| moved(pixels, other)),
             placement: prepared.placement,
+            appearance: prepared.appearance,
         }
     })
 }

@@ -148,12 +148,26 @@ pub fn enroll(
     photos: EnrollPhotos,
     options: &EnrollOptions,
 ) -> Result<Enrolled> {
+    options.check(&clip)?;
+    let shape = (clip.size(), clip.grid());
+    let open = |region| Region::open(region, photos.references, shape, options.fit);
+    let region = options.region.as_ref().map(open).transpose()?;
+    fit(clip, product, photos, (options, region))
+}
+
+/// As [`enroll`], with an open region.
+pub(super) fn fit(
+    clip: Arc<Clip>,
+    product: Product,
+    photos: EnrollPhotos,
+    (options, region): (&EnrollOptions, Option<Region>),
+) -> Result<Enrolled> {
     let layers = options.check(&clip)?;
     let prompts = options.method.make(&options.inputs)?;
     let pair = FewShotMethod::new(prompts, options.references, layers.clone())
         .by_reference_model(clip.reference().is_some());
     clip.check(&pair.taps())?;
-    let mut enrolment = Enrolment::begin(clip.clone(), &pair, photos.references, options)?;
+    let mut enrolment = Enrolment::begin(clip.clone(), &pair, options, region);
     let (references, calibration) = enrolment.read(photos);
     let references = enrolment.encode_references(&references)?;
 
@@ -239,6 +253,7 @@ impl EnrollOptions<'_> {
             region: region.map(|region| region.about.clone()),
             scale: (0.0, 1.0),
             readiness: Readiness::default(),
+            history: vec![],
             fusion: Fusion::default(),
         }
     }

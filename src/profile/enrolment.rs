@@ -43,21 +43,15 @@ impl<'a> Enrolment<'a> {
     pub fn begin(
         clip: Arc<Clip>,
         pair: &FewShotMethod,
-        photos: &[PathBuf],
         options: &'a EnrollOptions<'a>,
-    ) -> Result<Self> {
-        let region = match &options.region {
-            Some(shape) => {
-                Some(Region::open(shape, photos, (clip.size(), clip.grid()), options.fit)?)
-            }
-            None => None,
-        };
+        region: Option<Region>,
+    ) -> Self {
         let places = region.as_ref().map_or(Places::default(), |r| r.places(clip.grid()));
         let detector = Detector::with(clip.clone(), Box::new(pair.clone()), options.fit);
         let detector = detector.with_region(region.as_ref().map(|region| region.pixels.clone()));
         let note = region.as_ref().and_then(|region| region.note.clone());
         let notes = Notes { note, ..Notes::default() };
-        Ok(Self { options, clip, region, places, detector, notes, done: 0, total: 0 })
+        Self { options, clip, region, places, detector, notes, done: 0, total: 0 }
     }
 
     /// The files of the references, and the files that only decide the line. Equal contents count once.
@@ -104,8 +98,8 @@ impl<'a> Enrolment<'a> {
         let copies = copies
             .map(|copy| Ok(self.detector.encode(&self.detector.prepare(&copy))?.features))
             .collect::<Result<_>>()?;
-        let prepared = Some(prepared);
-        Ok(Some(EncodedReference { about: file.about(), prepared, encoded, copies }))
+        let about = ReferenceAbout { appearance: Some(prepared.appearance), ..file.about() };
+        Ok(Some(EncodedReference { about, prepared: Some(prepared), encoded, copies }))
     }
 
     /// Encodes all references that can be read. Some of them, evenly spread, will get simulated damage. Only these keep
@@ -183,8 +177,8 @@ impl<'a> Enrolment<'a> {
 
 /// A photo's file and its hash.
 pub(super) struct PhotoFile {
-    path: PathBuf,
-    sha256: String,
+    pub path: PathBuf,
+    pub sha256: String,
 }
 
 pub(super) struct EncodedReference {
@@ -210,7 +204,7 @@ pub(super) fn copies_of(references: &[EncodedReference]) -> Vec<Variant> {
 
 impl PhotoFile {
     /// Sorts the files by their hashes. Equal contents are kept once.
-    fn all(paths: &[PathBuf], notes: &mut Notes, progress: &dyn Fn(f64)) -> Vec<Self> {
+    pub fn all(paths: &[PathBuf], notes: &mut Notes, progress: &dyn Fn(f64)) -> Vec<Self> {
         let mut files: Vec<Self> = Vec::new();
         for (i, path) in paths.iter().enumerate() {
             progress(i as f64 / paths.len() as f64);
@@ -238,6 +232,7 @@ impl PhotoFile {
             sha256: self.sha256.clone(),
             score: None,
             is_odd: false,
+            appearance: None,
         }
     }
 }

@@ -3,6 +3,7 @@
 
 mod augment;
 mod canvas;
+mod change;
 mod damage;
 mod decision;
 mod enroll;
@@ -23,13 +24,14 @@ use crate::detect::{AnomalyMap, Detector, FewShotMethod};
 use crate::detect::{FittedFewShot, Fusion};
 use crate::dino::{Dino, DinoOptions, Positions};
 use crate::error::{Error, Result};
-use crate::image::{BitDepth, Fit};
+use crate::image::{Appearance, BitDepth, Fit};
 use crate::ops::{Activation, Precision, TileCount, Tiles};
 use crate::prompt::Product;
 use crate::prompt::{Prompt, Role};
 use crate::reference::{Layers, Places, RegionAbout, places_of};
 
 pub use augment::Augment;
+pub use change::{Change, Changed, PhotoName, ProfileChange};
 pub use decision::{Calibration, Decision};
 pub use enroll::{EnrollOptions, EnrollPhotos, Enrolled, enroll};
 
@@ -111,6 +113,9 @@ pub struct ProfileAbout {
     pub scale: (f32, f32),
     /// Whether the profile is ready for use, measured with simulated damage.
     pub readiness: Readiness,
+    /// What was changed after the enrolment, the oldest change first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub history: Vec<Change>,
     /// How scores by prompts and by references are joined.
     #[serde(rename = "rule")]
     fusion: Fusion,
@@ -200,6 +205,9 @@ pub struct ReferenceAbout {
     pub score: Option<f32>,
     /// Whether the photo is an outlier among the references. It may show a defect or another product.
     pub is_odd: bool,
+    /// What the photo looks like. None in profiles of older versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub appearance: Option<Appearance>,
 }
 
 /// The result of the test with simulated damage. Each photo is held out.

@@ -183,6 +183,7 @@ mod tests {
                 sha256: String::new(),
                 score: Some(score),
                 is_odd: false,
+                appearance: None,
             };
             let mut references: Vec<_> = scores.iter().map(about).collect();
             flag_odd(&mut references, rule);

@@ -6,7 +6,7 @@ mod mine;
 mod page;
 mod summary;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use blemish::profile::{EnrollOptions, EnrollPhotos, Enrolled, enroll};
@@ -20,7 +20,7 @@ use crate::cli::args::method::OpenModel;
 use crate::cli::args::rate::{check_rate, say_what_is_promised};
 use crate::cli::args::values::once;
 use crate::cli::ignoring::Ignoring;
-use crate::cli::inputs::{self, Inputs, check_writable, place};
+use crate::cli::inputs::{self, Inputs, check_profile_target, check_writable, folder_of, place};
 use crate::cli::progress::StepBar;
 use crate::cli::terminal::message;
 
@@ -195,21 +195,11 @@ fn check(args: &Args) -> anyhow::Result<()> {
         let why = "take at least 1 reference";
         return Err(Error::setting("limit 0", why).into());
     }
-    check_target(&args.out)?;
+    check_profile_target(&args.out)?;
     check_page(args)
 }
 
-/// Checks before the work that the file can be written, and that it replaces only a profile.
-fn check_target(out: &Path) -> anyhow::Result<()> {
-    check_writable("out", folder_of(out))?;
-    if out.exists() && !Profile::is_one(out) {
-        let why = "is there and is no product file; give another name";
-        return Err(Error::setting(format!("out {}", out.display()), why).into());
-    }
-    Ok(())
-}
-
-/// The same for the page.
+/// Checks before the work that the page can be written, and what it replaces.
 fn check_page(args: &Args) -> anyhow::Result<()> {
     let Some(file) = &args.page else { return Ok(()) };
     check_writable("page", folder_of(file))?;
@@ -220,9 +210,4 @@ fn check_page(args: &Args) -> anyhow::Result<()> {
         return Err(Error::setting(format!("page {}", file.display()), why).into());
     }
     Ok(())
-}
-
-fn folder_of(file: &Path) -> &Path {
-    let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty());
-    folder.unwrap_or(Path::new("."))
 }

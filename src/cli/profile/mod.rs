@@ -1,4 +1,6 @@
-//! `blemish profile`: shows, compares and checks profiles.
+//! `blemish profile`: shows, compares, checks and changes profiles.
+
+mod change;
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -9,15 +11,20 @@ use blemish::{Photo, Profile};
 use clap::Subcommand;
 use serde_json::Value;
 
-use super::args::model::ModelArgs;
-use super::terminal::{message, printed};
+use self::change::{AddArgs, ForgetArgs};
+use crate::cli::args::model::ModelArgs;
+use crate::cli::terminal::{message, printed};
 
-/// Show, compare and check profiles, the files that `blemish enroll` writes.
+/// Show, compare, check and change profiles, the files that `blemish enroll` writes.
 #[derive(clap::Args)]
 #[command(after_help = "Examples:
   blemish profile show nut.blemish
   blemish profile diff nut.blemish nut_old.blemish
-  blemish profile check nut.blemish --model /models/ViT-B-16-plus-240")]
+  blemish profile check nut.blemish --model /models/ViT-B-16-plus-240
+  blemish profile add nut.blemish --calibrate false_alarms/ --by \"A. Kim\"
+  blemish profile add nut.blemish --reference new_batch/ --photos good/
+  blemish profile forget nut.blemish 0042.png
+  blemish profile history nut.blemish")]
 pub struct Args {
     #[command(subcommand)]
     command: Command,
@@ -44,11 +51,26 @@ enum Command {
         #[command(flatten)]
         model: ModelArgs,
     },
+    /// Add photos of good parts, and draw the line again. The old line and the new one are printed.
+    Add(AddArgs),
+    /// Forget photos, and draw the line again.
+    Forget(ForgetArgs),
+    /// Print who changed a profile, when, and how.
+    History {
+        /// The profile.
+        file: PathBuf,
+        /// Print a line of JSON for each change.
+        #[arg(long)]
+        json: bool,
+    },
 }
 
 pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
-    let mut out = std::io::stdout().lock();
+    let mut out = std::io::stdout();
     match &args.command {
+        Command::Add(args) => change::add(args),
+        Command::Forget(args) => change::forget(args),
+        Command::History { file, json } => change::history(file, *json),
         Command::Show { file } => {
             let text = serde_json::to_string_pretty(&described(&Profile::open(file)?)?)?;
             printed(writeln!(out, "{}", json(&text)))?;
