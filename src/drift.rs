@@ -11,12 +11,14 @@ use rand_chacha::ChaCha8Rng;
 
 /// How often the Simple Jumper changes its mind (Vovk et al., Retrain or not retrain, COPA 2021, section 3).
 const JUMP: f64 = 0.01;
+/// More is not counted: it is beyond doubt.
+const BEYOND_DOUBT: f64 = 1e9;
 
 /// How a stream of numbers went.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Course {
-    /// The highest capital: how much speaks against the stream. The false-alarm rate of an alarm at this capital is at most
-    /// its inverse.
+    /// The highest capital, at most 1e9: how much speaks against the stream. The false-alarm rate of an alarm at this capital
+    /// is at most its inverse.
     pub evidence: f64,
     /// The number, counted from 0, at which the capital was first high enough.
     pub alarm: Option<usize>,
@@ -30,13 +32,13 @@ pub fn watch(usual: &[f32], stream: &[f32], needed: f64, seed: u64) -> Option<Co
     if usual.is_empty() || stream.is_empty() {
         return None;
     }
-    let mut gambler = [1.0 / 3.0; 3];
+    let mut purse = Purse::default();
     let (mut lowest, mut lowest_at) = (1.0, 0);
     let mut course = Course { evidence: 1.0, alarm: None, since: 0 };
     for (i, p) in p_values(usual, stream, seed).into_iter().enumerate() {
-        let capital = bet(&mut gambler, p);
+        let capital = purse.bet(p);
         if capital > course.evidence {
-            course.evidence = capital;
+            course.evidence = capital.min(BEYOND_DOUBT);
             if course.alarm.is_none() {
                 course.since = lowest_at;
             }
@@ -47,26 +49,49 @@ pub fn watch(usual: &[f32], stream: &[f32], needed: f64, seed: u64) -> Option<Co
         if capital < lowest {
             (lowest, lowest_at) = (capital, i + 1);
         }
+        if capital >= BEYOND_DOUBT {
+            break;
+        }
     }
     Some(course)
 }
 
 /// The Simple Jumper: three gamblers bet on small p-values, on none, and on large ones. Now and then one becomes another.
-/// Returns their capital together.
-fn bet(gamblers: &mut [f64; 3], p: f64) -> f64 {
-    let all: f64 = gamblers.iter().sum();
-    for (gambler, side) in gamblers.iter_mut().zip([-1.0, 0.0, 1.0]) {
-        *gambler = (1.0 - JUMP) * *gambler + JUMP / 3.0 * all;
-        *gambler *= 1.0 + side * (p - 0.5);
+/// While nothing changes they lose. So half of the money waits, and a part of it joins them before each bet. Then a change
+/// after very many numbers is still seen soon.
+struct Purse {
+    gamblers: [f64; 3],
+    /// How many bets there were. `1 / (bets + 2)` of the first capital waits.
+    bets: f64,
+}
+
+impl Default for Purse {
+    fn default() -> Self {
+        Self { gamblers: [1.0 / 6.0; 3], bets: 0.0 }
     }
-    gamblers.iter().sum()
+}
+
+impl Purse {
+    /// The whole capital after a bet on this p-value.
+    fn bet(&mut self, p: f64) -> f64 {
+        let waiting = 1.0 / (self.bets + 3.0);
+        let joins = 1.0 / (self.bets + 2.0) - waiting;
+        let all: f64 = self.gamblers.iter().sum();
+        for (gambler, side) in self.gamblers.iter_mut().zip([-1.0, 0.0, 1.0]) {
+            *gambler = (1.0 - JUMP) * *gambler + (JUMP * all + joins) / 3.0;
+            *gambler *= 1.0 + side * (p - 0.5);
+        }
+        self.bets += 1.0;
+        self.gamblers.iter().sum::<f64>() + waiting
+    }
 }
 
 /// The share of numbers so far that are higher, the number itself included. Equal numbers are in an order by chance.
 fn p_values(usual: &[f32], stream: &[f32], seed: u64) -> Vec<f64> {
     let mut values = [usual, stream].concat();
     values.sort_by(f32::total_cmp);
-    values.dedup();
+    // Unlike `==`, this tells 0 from -0, as `place` does.
+    values.dedup_by(|a, b| a.total_cmp(b).is_eq());
     let place = |value: f32| values.partition_point(|other| other.total_cmp(&value).is_lt());
     let mut counts = Counts(vec![0; values.len() + 1]);
     usual.iter().for_each(|value| counts.add(place(*value)));
@@ -155,14 +180,31 @@ mod tests {
     }
 
     #[test]
+    fn a_change_after_very_many_numbers_is_seen() {
+        let stream = [drawn(100_000, 0.0, 1), drawn(300, 0.5, 2)].concat();
+        let course = watch(&drawn(100, 0.0, 3), &stream, 400.0, 0).unwrap();
+        assert!((100_000..100_150).contains(&course.alarm.unwrap()), "{course:?}");
+        assert!((99_000..100_150).contains(&course.since), "{course:?}");
+        // Beyond doubt is a number, too.
+        let course = watch(&[0.0; 50], &[1.0; 5000], 400.0, 0).unwrap();
+        assert!(course.evidence <= BEYOND_DOUBT && course.alarm.is_some(), "{course:?}");
+    }
+
+    #[test]
+    fn zeros_of_both_signs_are_numbers() {
+        let course = watch(&[0.0; 24], &[-0.0, 0.0, -0.0], 400.0, 0).unwrap();
+        assert_eq!(course.alarm, None);
+    }
+
+    #[test]
     fn the_martingale_is_fair() {
         // The mean of the capital over uniform p-values stays 1.
         let (mut sum, rounds, steps) = (0.0, 4000, 8);
         for round in 0..rounds {
             let mut chance = ChaCha8Rng::seed_from_u64(round);
-            let (mut gambler, mut capital) = ([1.0 / 3.0; 3], 1.0);
+            let (mut purse, mut capital) = (Purse::default(), 1.0);
             for _ in 0..steps {
-                capital = bet(&mut gambler, chance.random_range(0.0..1.0));
+                capital = purse.bet(chance.random_range(0.0..1.0));
             }
             sum += capital;
         }

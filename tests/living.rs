@@ -77,7 +77,7 @@ fn good_photos_that_come_later_draw_the_line_as_if_they_had_been_there() {
     run(home, &["profile", "forget", "plate.blemish", "none.png"])
         .code(2)
         .stdout("")
-        .stderr(contains("forget none.png: is no photo of the profile"));
+        .stderr(contains("is no photo of the profile"));
 }
 
 fn blemish_hash(file: &Path) -> String {
@@ -134,6 +134,38 @@ fn references_come_and_go_as_if_enrolled_again() {
     };
     enroll(home, "again.blemish", &[]);
     assert_eq!(scores("plate.blemish"), scores("again.blemish"));
+    // A photo that only decides the line becomes a reference.
+    more_plates(home, "line", 80..81, false);
+    run(home, &["profile", "add", "plate.blemish", "--calibrate", "line", "-q"]).success();
+    let add = [
+        "profile",
+        "add",
+        "plate.blemish",
+        "--reference",
+        "line",
+        "--photos",
+        "good",
+        "line",
+        "-q",
+    ];
+    let row = line_of(&run(home, &add).success());
+    assert_eq!(row["references"][0]["file"], "80.png");
+    assert!(row["forgotten"].as_array().unwrap().is_empty());
+    let all: Vec<String> =
+        (0..24).map(|i| format!("{i:02}.png")).chain(["80.png".into()]).collect();
+    let mut forget =
+        vec!["profile", "forget", "plate.blemish", "--photos", "good", "line", "--by", "x"];
+    forget.splice(3..3, all.iter().map(|name| &**name));
+    run(home, &forget).code(2).stderr(contains("forget: no reference would be left"));
+    // A link stays a link.
+    #[cfg(unix)]
+    {
+        std::os::unix::fs::symlink("plate.blemish", home.join("current.blemish")).unwrap();
+        let forget = ["profile", "forget", "current.blemish", "80.png", "--photos", "good", "-q"];
+        run(home, &forget).success();
+        assert!(home.join("current.blemish").is_symlink());
+        assert_eq!(shown(home, "plate.blemish"), shown(home, "again.blemish"));
+    }
 }
 
 #[test]
@@ -162,7 +194,7 @@ fn drift_is_seen_and_its_absence_too() {
     };
     ["same", "bright", "blurred"].into_iter().for_each(score);
     let same = run(home, &["drift", "plate.blemish", "same.jsonl"]).success();
-    let report = line_of(&same.stderr(contains("no drift in 60 photos")));
+    let report = line_of(&same.stderr(contains("sharpness in 60 photos")));
     assert_eq!(
         (report["drift"].as_bool(), report["measures"].as_array().unwrap().len()),
         (Some(false), 4)
@@ -181,9 +213,17 @@ fn drift_is_seen_and_its_absence_too() {
     run(home, &["drift", "plate.blemish", "same.jsonl", "-q"]).success().stderr("");
     enroll(home, "other.blemish", &["--limit", "12"]);
     let other = run(home, &["drift", "other.blemish", "same.jsonl"]);
-    other.code(1).stdout("").stderr(contains("same.jsonl:1: scored with another profile"));
+    other.code(1).stdout("").stderr(contains("same.jsonl:1: was scored with another profile"));
     run(home, &["drift", "plate.blemish", "good/00.png"]).code(1).stdout("");
     let piped = std::fs::read(home.join("same.jsonl")).unwrap();
+    // Something writes the last line right now; a line in the middle is broken.
+    let cut = piped[..piped.len() - 100].to_vec();
+    std::fs::write(home.join("growing.jsonl"), &cut).unwrap();
+    run(home, &["drift", "plate.blemish", "growing.jsonl", "-q"]).success().stderr("");
+    std::fs::write(home.join("broken.jsonl"), [b"\xff\xfe\n", &piped[..]].concat()).unwrap();
+    let broken = run(home, &["drift", "plate.blemish", "broken.jsonl", "-q"]).code(1);
+    let report = line_of(&broken.stderr(contains("broken.jsonl:1: is no result")));
+    assert_eq!(report["photos"], 60);
     blemish(home)
         .current_dir(home)
         .args(["drift", "plate.blemish", "-"])

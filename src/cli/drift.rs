@@ -68,7 +68,7 @@ struct Report {
 struct Measure {
     measure: &'static str,
     drift: bool,
-    /// At most its inverse is the chance of so much without any drift.
+    /// At most its inverse is the chance of so much without any drift. At most 1e9.
     evidence: f64,
     /// Evidence for an alarm.
     needed: f64,
@@ -88,17 +88,17 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     check_rate(args.false_alarm)?;
     let profile = Profile::open(&args.profile)?;
     let (rows, failed) = read(args, &profile)?;
-    if rows.is_empty() {
-        let why = "has no results of this profile";
-        let names: Vec<String> =
-            args.results.iter().map(|file| file.display().to_string()).collect();
-        say!("{}: {why}", names.join(", "));
+    let report = report(args, &profile, &rows);
+    if report.measures.is_empty() {
+        let profile = args.profile.display();
+        say!(
+            "{profile}: nothing can be watched: no results of this profile, or no good photos with a score in it"
+        );
         return Ok(ExitCode::FAILURE);
     }
-    let report = report(args, &profile, &rows);
     printed(json_line(&mut std::io::stdout(), &report))?;
     if !args.quiet {
-        tell(&report, &profile);
+        tell(&report);
     }
     Ok(match (report.drift, failed) {
         (true, _) => ExitCode::from(DRIFT),
@@ -107,30 +107,42 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     })
 }
 
-/// The results, and how many lines are none.
+/// The results, and how many lines are none. Each file says what is wrong with its first one.
 fn read(args: &Args, profile: &Profile) -> anyhow::Result<(Vec<Row>, usize)> {
     let known = same_line(profile);
-    let (mut rows, mut failed) = (Vec::new(), 0);
+    let (mut rows, mut all_failed) = (Vec::new(), 0);
     for file in &args.results {
+        let (mut failed, mut first, mut last) = (0, None, 0);
         lines(file, |number, line| {
+            last = number;
             let why = match serde_json::from_str::<Row>(line) {
-                Err(_) => "not a result of `score --profile` in JSON Lines",
-                Ok(row) if row.schema != SCHEMA => "a result of another version of blemish",
-                Ok(row) if !known.contains(&row.profile_sha256) => "scored with another profile",
+                Err(error) if error.is_eof() => "is cut off; it is not counted",
+                Err(_) => {
+                    "is no result of a profile; give the JSON Lines of `score --profile` or `watch`"
+                }
+                Ok(row) if row.schema != SCHEMA => "is of another version of blemish; score again",
+                Ok(row) if !known.contains(&row.profile_sha256) => {
+                    "was scored with another profile; score again, or give that one"
+                }
                 Ok(row) => {
                     rows.push(row);
                     return Ok(true);
                 }
             };
             failed += 1;
-            // One message tells what is wrong with a file.
-            if failed == 1 {
-                say!("{}:{number}: {why} (shown once)", file.display());
-            }
+            first.get_or_insert((number, why));
             Ok(true)
         })?;
+        // Something may be writing the last line right now.
+        let is_growing =
+            failed == 1 && first.is_some_and(|(at, why)| at == last && why.starts_with("is cut"));
+        if let (Some((number, why)), false) = (first, is_growing) {
+            let others = if failed > 1 { format!(" ({failed} such lines)") } else { String::new() };
+            say!("{}:{number}: {why}{others}", file.display());
+            all_failed += failed;
+        }
     }
-    Ok((rows, failed))
+    Ok((rows, all_failed))
 }
 
 /// The hashes of the profile and of its older states with the same references: their scores are the same.
@@ -143,7 +155,8 @@ fn same_line(profile: &Profile) -> HashSet<String> {
 fn report(args: &Args, profile: &Profile, rows: &[Row]) -> Report {
     let about = profile.about();
     let line = profile.calibration().threshold(about.false_alarm).unwrap_or(f32::INFINITY);
-    // Parts that are ng say nothing of good parts. What is left on both sides is as exchangeable as all of it was.
+    // Parts that are ng say nothing of good parts. The line is one of the good scores in order, so the good scores below it, old and
+    // new, are still exchangeable.
     let is_below = |score: &f32| *score < line;
     let photos: Vec<&ReferenceAbout> = about.references.iter().chain(&about.calibration).collect();
     let calibration = profile.calibration();
@@ -171,7 +184,8 @@ fn report(args: &Args, profile: &Profile, rows: &[Row]) -> Report {
     Report {
         profile: args.profile.display().to_string(),
         photos: rows.len(),
-        ng_share: rows.iter().filter(|row| row.score > line).count() as f64 / rows.len() as f64,
+        ng_share: rows.iter().filter(|row| row.score > line).count() as f64
+            / rows.len().max(1) as f64,
         drift: measures.iter().any(|measure| measure.drift),
         false_alarm: args.false_alarm,
         measures,
@@ -209,7 +223,7 @@ impl Numbers<'_> {
     }
 }
 
-fn tell(report: &Report, profile: &Profile) {
+fn tell(report: &Report) {
     let photos = report.photos;
     for measure in report.measures.iter().filter(|measure| measure.drift) {
         let (since, seen) = (measure.since.as_deref(), measure.seen_after.unwrap_or_default());
@@ -221,18 +235,19 @@ fn tell(report: &Report, profile: &Profile) {
             since.unwrap_or_default()
         );
     }
+    let watched: Vec<&str> = report.measures.iter().map(|measure| measure.measure).collect();
+    let watched = watched.join(", ");
     match report.drift {
         true => say!("drift: look at these photos, light and lens; enroll again if it is to stay"),
-        false => say!("no drift in {photos} photos (false alarms: at most {})", report.false_alarm),
+        false => say!(
+            "no drift of {watched} in {photos} photos (false alarms: at most {})",
+            report.false_alarm
+        ),
     }
-    let has_all = profile.about().references.iter().all(|photo| photo.appearance.is_some());
-    if !has_all {
+    if report.measures.iter().all(|measure| measure.measure == "score") {
         say!(
-            "note: the profile was enrolled with an older version, without the brightness, contrast and sharpness of \
-             its photos; enroll again to watch them"
+            "note: brightness, contrast and sharpness are not in the results, or not in the profile: older versions did not \
+             measure them; enroll again to watch them"
         );
-    }
-    if report.measures.is_empty() {
-        say!("note: nothing could be watched: the profile has no good photos with a score");
     }
 }

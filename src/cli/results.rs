@@ -21,21 +21,19 @@ pub fn lines(
         true => Box::new(std::io::stdin().lock()),
         false => Box::new(BufReader::new(std::fs::File::open(file).map_err(failed)?)),
     };
-    let mut line = String::new();
+    let mut line = Vec::new();
     for number in 1.. {
         line.clear();
         // A device may send an endless line.
-        let read = (&mut reader).take(LONGEST_LINE).read_line(&mut line).map_err(failed)?;
-        if read == 0 {
-            break;
-        }
+        let read = (&mut reader).take(LONGEST_LINE).read_until(b'\n', &mut line).map_err(failed)?;
         if read as u64 == LONGEST_LINE {
             let file = file.display();
             anyhow::bail!("{file}:{number}: no result is longer than {} MiB", LONGEST_LINE >> 20);
         }
-        // Windows programs begin files with this mark.
-        let text = line.trim().trim_start_matches('\u{feff}');
-        if !text.is_empty() && !each(number, text)? {
+        // Windows programs begin files with this mark. What is no text is no result either.
+        let text = String::from_utf8_lossy(&line);
+        let text = text.trim().trim_start_matches('\u{feff}');
+        if read == 0 || (!text.is_empty() && !each(number, text)?) {
             break;
         }
     }

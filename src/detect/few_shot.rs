@@ -161,6 +161,8 @@ pub(crate) struct FittedFewShot {
     parts: Vec<Part>,
     pub fusion: Fusion,
     pub places: Places,
+    /// The highest [`Method::reference_distance`] of the references, each held out. None if it was not fitted but recalled.
+    pub farthest: Option<f32>,
 }
 
 /// A reference model of one source, and the factor that puts its distances on one scale with the other source's.
@@ -198,6 +200,22 @@ impl Method for FittedFewShot {
         };
         by_prompts.into_iter().zip(photos).map(join).collect()
     }
+
+    fn reference_distance(&self, photo: &Features) -> Result<Option<f32>> {
+        let sources = self.pair.combined.split(photo).1;
+        let last = self.parts.last().zip(sources.last());
+        let distance = |(part, source): (&Part, &Features)| {
+            let places = self.places.at(photo.grid, source.grid);
+            Ok(median(part.model.compare(source, &places)?))
+        };
+        last.map(distance).transpose()
+    }
+}
+
+/// The median distance of a photo's patches. A defect covers less than half of them.
+fn median(mut distances: Distances) -> f32 {
+    distances.map.sort_by(f32::total_cmp);
+    distances.map.get(distances.map.len() / 2).copied().unwrap_or_default()
 }
 
 impl FittedFewShot {
@@ -220,7 +238,8 @@ impl FittedFewShot {
         let (of, photos): (Vec<usize>, Vec<&Features>) = own.chain(others).unzip();
         let is_single = known.photos.len() == 1;
         let measured = if is_single { 1.min(variants.len())..photos.len() } else { 0..held_out };
-        let (parts, distances) = fit_parts(&pair, known, (&photos, &of), &measured, options)?;
+        let (parts, distances, farthest) =
+            fit_parts(&pair, known, (&photos, &of), &measured, options)?;
         let mut by_prompts = pair.score(&photos, product)?;
         by_prompts.iter_mut().for_each(|scores| add_peaks(scores, places, grid));
         let measured = Measured {
@@ -236,7 +255,8 @@ impl FittedFewShot {
             HeldOutScore::new(&Outcome::new(joined, product, places, grid), places, grid)
         });
         let held_out = if is_single { vec![] } else { held_out.collect() };
-        Ok((Self { pair, parts, fusion, places: places.clone() }, held_out))
+        let (places, farthest) = (places.clone(), Some(farthest));
+        Ok((Self { pair, parts, fusion, places, farthest }, held_out))
     }
 
     /// Makes the method again from [`FittedFewShot::tensors`] and [`FittedFewShot::factors`].
@@ -259,7 +279,7 @@ impl FittedFewShot {
         let factors = if factors.is_empty() { &[1.0] } else { factors };
         let parts = pair.sources().into_iter().zip(factors.iter().copied());
         let parts = parts.map(part).collect::<Result<_>>()?;
-        Ok(Self { pair, parts, fusion, places })
+        Ok(Self { pair, parts, fusion, places, farthest: None })
     }
 
     /// All tensors of the reference models, by name.
@@ -286,14 +306,14 @@ const BLOCKS: &str = "";
 const TRUNK: &str = "trunk.";
 
 /// Fits the reference method to each source of the references. Returns the distances of the photos, each compared
-/// with a model without its own reference photo (`of`). The `measured` photos put the sources on one scale.
+/// with a model without its own reference photo (`of`), and [`FittedFewShot::farthest`]. The `measured` photos put the sources on one scale.
 fn fit_parts(
     pair: &FewShotMethod,
     known: Known,
     (photos, of): (&[&Features], &[usize]),
     measured: &Range<usize>,
     options: FitOptions,
-) -> Result<(Vec<Part>, Vec<Distances>)> {
+) -> Result<(Vec<Part>, Vec<Distances>, f32)> {
     let count = pair.sources().len();
     let grid = known.photos[0].grid;
     let copies = known.copies.iter().map(|copy| (copy.of, &copy.features));
@@ -307,7 +327,7 @@ fn fit_parts(
         }
         sources
     };
-    let (mut models, mut means) = (Vec::new(), Vec::new());
+    let (mut models, mut means, mut farthest) = (Vec::new(), Vec::new(), 0.0);
     let mut distances = vec![Vec::with_capacity(count); photos.len()];
     for (known, source) in split(&references).iter().zip(split(photos)) {
         let places = options.places.at(grid, known[0].grid);
@@ -317,6 +337,7 @@ fn fit_parts(
         let known = (&known[..], &owners[..]);
         let found = held_out_distances(pair.references, &*model, known, (&source, of), options)?;
         means.push(Distances::mean(&found[measured.clone()], &places));
+        farthest = found[measured.clone()].iter().cloned().map(median).fold(0.0, f32::max);
         models.push(model);
         distances.iter_mut().zip(found).for_each(|(all, found)| all.push(found));
     }
@@ -327,7 +348,7 @@ fn fit_parts(
     };
     let distances = distances.into_iter().map(sum).collect();
     let parts = models.into_iter().zip(&factors);
-    Ok((parts.map(|(model, &factor)| Part { model, factor }).collect(), distances))
+    Ok((parts.map(|(model, &factor)| Part { model, factor }).collect(), distances, farthest))
 }
 
 /// The distances of each photo from a model without its own reference photo. `known`: all that the model is fitted to.

@@ -63,6 +63,16 @@ pub trait Method: Send + Sync {
     /// # Errors
     /// [`Error::Tensor`] if the features do not come from [`Method::taps`] and [`Method::project`].
     fn score(&self, photos: &[&Features], product: &Product) -> Result<Vec<Vec<KindScore>>>;
+
+    /// The median distance of a photo's patches from the reference photos, before it is put on the product's own scale: the same
+    /// distance of two products means the same. With a trunk, its features are compared: it knows products, and the blocks are
+    /// trained to know defects. None without references.
+    ///
+    /// # Errors
+    /// As [`Method::score`].
+    fn reference_distance(&self, _photo: &Features) -> Result<Option<f32>> {
+        Ok(None)
+    }
 }
 
 /// The score of one kind for one photo, on the model's square input.
@@ -276,6 +286,14 @@ impl Detector {
         prepared
     }
 
+    /// Whether both encode photos to the same features, if their adapters are the same.
+    pub(crate) fn encodes_like(&self, other: &Self) -> bool {
+        let method = |detector: &Self| (detector.method.name(), detector.method.taps());
+        Arc::ptr_eq(&self.encoder, &other.encoder)
+            && (self.fit, method(self)) == (other.fit, method(other))
+            && (&self.region, &other.region) == (&None, &None)
+    }
+
     /// How many photos to encode at the same time. The layers of a small model are too small to keep all threads busy
     /// with one photo. A large model would only need more memory.
     pub fn photos_at_once(&self) -> usize {
@@ -326,6 +344,11 @@ impl Detector {
     /// As [`Detector::encode`] and [`Detector::score`].
     pub fn inspect(&self, photo: &Photo, product: &Product) -> Result<Finding> {
         self.score(&self.encode(&self.prepare(photo))?, product)
+    }
+
+    /// How far a photo is from the references ([`Method::reference_distance`]).
+    pub(crate) fn reference_distance(&self, photo: &EncodedPhoto) -> Result<f32> {
+        Ok(self.method.reference_distance(&photo.features)?.unwrap_or_default())
     }
 
     pub(crate) fn outcome(&self, photo: &EncodedPhoto, product: &Product) -> Result<Outcome> {

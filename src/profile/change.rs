@@ -102,14 +102,15 @@ impl Profile {
     fn named(&self, names: &[String]) -> Result<HashSet<String>> {
         let all = || self.about.references.iter().chain(&self.about.calibration);
         let hash = |name: &String| {
+            let start = name.to_lowercase();
             let is_meant = |photo: &&ReferenceAbout| {
-                photo.file == *name || (name.len() >= 8 && photo.sha256.starts_with(&**name))
+                photo.file == *name || (start.len() >= 8 && photo.sha256.starts_with(&start))
             };
             match all().filter(is_meant).collect::<Vec<_>>()[..] {
                 [photo] => Ok(photo.sha256.clone()),
                 [] => {
                     let why = "is no photo of the profile; `blemish profile show` lists them";
-                    Err(Error::setting(format!("forget {name}"), why))
+                    Err(Error::setting(format!("forget {name:?}"), why))
                 }
                 [one, ..] => {
                     let why = format!(
@@ -179,6 +180,12 @@ impl Profile {
             let gone: Vec<String> = gone.into_iter().map(|photo| photo.file.clone()).collect();
             (there.chain(new.iter().cloned()).collect::<Vec<_>>(), gone)
         };
+        if self.about.references.iter().all(|photo| forgotten.contains(&photo.sha256))
+            && change.references.is_empty()
+        {
+            let why = "no reference would be left; keep one, or enroll again";
+            return Err(Error::setting("forget", why));
+        }
         let (references, mut gone) = own(&self.about.references, change.references);
         let (calibration, further) = own(&self.about.calibration, change.calibration);
         gone.extend(further);
@@ -246,20 +253,22 @@ impl Profile {
         is_refit: bool,
     ) -> Result<Changed> {
         let new = &enrolled.profile;
-        let missing = |of: &[ReferenceAbout], from: &Self| -> Vec<PhotoName> {
-            let known = from.about.references.iter().chain(&from.about.calibration);
-            let known: HashSet<&String> = known.map(|photo| &photo.sha256).collect();
+        let missing = |of: &[ReferenceAbout], from: &[&[ReferenceAbout]]| -> Vec<PhotoName> {
+            let known: HashSet<&String> =
+                from.iter().copied().flatten().map(|photo| &photo.sha256).collect();
             let of = of.iter().filter(|photo| !known.contains(&photo.sha256));
             of.map(|p| PhotoName { file: p.file.clone(), sha256: p.sha256.clone() }).collect()
         };
+        let (before, after) = (&self.about, &new.about);
         let line = |profile: &Self| profile.calibration().threshold(profile.about.false_alarm);
-        let mut forgotten = missing(&self.about.references, new);
-        forgotten.extend(missing(&self.about.calibration, new));
+        let all: [&[_]; 2] = [&after.references, &after.calibration];
+        let mut forgotten = missing(&before.references, &all);
+        forgotten.extend(missing(&before.calibration, &all));
         let made = Change {
             when: change.when.into(),
             who: change.who.into(),
-            references: missing(&new.about.references, self),
-            calibration: missing(&new.about.calibration, self),
+            references: missing(&after.references, &[&before.references]),
+            calibration: missing(&after.calibration, &[&before.calibration]),
             forgotten,
             line_before: line(self),
             line_after: line(new),

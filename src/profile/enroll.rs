@@ -184,6 +184,7 @@ pub(super) fn fit(
     let (method, held_out) = FittedFewShot::fit(pair, known, &variants, &product, fit)?;
     let (fusion, tensors) = (method.fusion.clone(), method.tensors()?);
     let reference_factors = method.factors();
+    let reference_distance = method.farthest;
     let (held_out, damaged) = held_out.split_at(held_out.len() - damages.len());
     let damaged: Vec<DamagedCopy> = damages
         .into_iter()
@@ -204,6 +205,7 @@ pub(super) fn fit(
     let about = ProfileAbout {
         reference_blocks: layers,
         reference_factors,
+        reference_distance,
         scale: scale(&all),
         readiness: readiness(&about, held_out, &damaged, line, sides),
         references: about,
@@ -242,6 +244,7 @@ impl EnrollOptions<'_> {
             reference_method: self.references.name.into(),
             reference_blocks: Layers::default(),
             reference_factors: vec![],
+            reference_distance: None,
             seed: self.seed,
             adapter: self.adapter().map(|a| (a.name().to_string(), a.sha256().to_string())),
             prompts: self.prompts.clone(),

@@ -91,6 +91,10 @@ pub struct ProfileAbout {
     /// The factors on the distances of blocks and trunk, if both are compared.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) reference_factors: Vec<f32>,
+    /// The highest median distance of a reference's patches from the other references. Photos of other products are farther
+    /// away. None in profiles of older versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reference_distance: Option<f32>,
     /// The seed of all random choices.
     pub seed: u64,
     /// The adapter's file as it was given, and its SHA-256.

@@ -41,7 +41,7 @@ pub struct AddArgs {
 pub struct ForgetArgs {
     /// The profile.
     file: PathBuf,
-    /// Photos to forget: file names as `blemish profile show` prints them, or the start of their hashes.
+    /// Photos to forget: file names as `blemish profile show` prints them, or at least eight letters of their hashes.
     #[arg(required = true)]
     names: Vec<String>,
     #[command(flatten)]
@@ -103,7 +103,9 @@ fn found(given: &[PathBuf], quiet: bool) -> Option<Vec<PathBuf>> {
 }
 
 fn run(file: &Path, how: &HowArgs, found_files: Found) -> anyhow::Result<ExitCode> {
-    let out = how.out.as_deref().unwrap_or(file);
+    // A link stays one.
+    let own = std::fs::canonicalize(file).unwrap_or_else(|_| file.to_path_buf());
+    let out = how.out.as_deref().unwrap_or(&own);
     check_profile_target(out)?;
     let model = how.model.resolve()?;
     let profile = Profile::open(file)?;
@@ -135,8 +137,13 @@ fn run(file: &Path, how: &HowArgs, found_files: Found) -> anyhow::Result<ExitCod
         }
     }
     let code = if unreadable.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE };
+    if how.out.is_none() && Profile::open(file)?.sha256() != profile.sha256() {
+        let why = "was changed meanwhile; run the command again";
+        return Err(Error::setting(format!("profile {}", file.display()), why).into());
+    }
     let Some(made) = &changed.change else {
         say!("{}: nothing to change", file.display());
+        how.out.as_ref().map_or(Ok(()), |out| profile.save(out))?;
         return Ok(code);
     };
     new.save(out)?;

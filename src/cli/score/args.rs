@@ -26,6 +26,7 @@ use crate::cli::printer::Format;
   blemish score photos/ --product \"metal nut\" --model ViT-B-16-plus-240 --out out/ --save-map
   blemish score photos/ --product \"metal nut\" --method mutual --against 200
   blemish score photos/ --profile nut.blemish --out out/ --fail-on ng
+  blemish score photos/ --profiles profiles/ --out out/     # several products
   find /line3 -name '*.png' -mmin -60 | blemish score --files-from - --profile nut.blemish
 
 Scores run from 0 to 1. Higher is more anomalous. Compare scores only within one product and one model.
@@ -51,6 +52,12 @@ pub struct Args {
     #[arg(long, value_name = "FILE", conflicts_with_all = ["product", "prompts", "detect", "ignore",
           "adapter", "blocks", "fit", "size", "activation", "bit_depth", "tiles", "tile_overlap", "roi"])]
     pub profile: Option<PathBuf>,
+    /// A folder of profiles, for photos of several products (without its subfolders). Each photo is scored with the profile whose
+    /// references it resembles most. A photo that resembles none is reported, and has no score. With --out, each profile has
+    /// a folder and a page.
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["profile", "product", "prompts", "detect", "ignore",
+          "adapter", "blocks", "fit", "size", "activation", "bit_depth", "tiles", "tile_overlap", "roi", "copy_to", "resume"])]
+    pub profiles: Option<PathBuf>,
     /// Replace the profile's false-alarm rate, such as 0.05 or 5%.
     #[arg(long, value_name = "RATE", value_parser = rate::parse)]
     pub false_alarm: Option<f64>,

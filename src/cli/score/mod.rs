@@ -2,6 +2,7 @@
 
 mod args;
 mod copies;
+mod mixed;
 mod mutual;
 mod per_photo;
 mod pictures;
@@ -34,6 +35,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
             per_photo::score(&mut sink, &detector)?;
             sink.finish()
         }
+        Source::Profiles(by) => mixed::score(&plan, *by),
         Source::Prompts(by) => by_prompts(&plan, *by),
     }
 }

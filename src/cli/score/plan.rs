@@ -28,6 +28,8 @@ const LONGEST_LIST: u64 = 256 << 20;
 pub enum Source {
     /// A profile, which brings everything but the model.
     Profile(Box<ByProfile>),
+    /// Several profiles, one of which fits a photo.
+    Profiles(Box<ByProfiles>),
     /// Prompts, and the other photos of the folder.
     Prompts(Box<ByPrompts>),
 }
@@ -38,6 +40,15 @@ pub struct ByProfile {
     pub model: ModelChoice,
     /// Replaces the profile's own rate.
     pub false_alarm: Option<f64>,
+}
+
+pub struct ByProfiles {
+    pub folder: PathBuf,
+    /// With the names of their files without ending.
+    pub profiles: Vec<(String, PathBuf, Profile)>,
+    pub model: ModelChoice,
+    pub false_alarm: Option<f64>,
+    pub out: Option<PathBuf>,
 }
 
 pub struct ByPrompts {
@@ -55,6 +66,7 @@ pub struct ByPrompts {
 }
 
 /// Which pictures and maps are written, and how.
+#[derive(Clone)]
 pub struct Drawing {
     pub scale: ScaleOf,
     pub has_strip: bool,
@@ -85,13 +97,47 @@ pub struct Plan {
     pub failed: usize,
 }
 
+impl Plan {
+    /// The same photos, with results in a folder of their own for one of several profiles.
+    /// `out`: the folder of all results, and the profile's own.
+    pub fn of_profile(
+        &self,
+        profile: &Profile,
+        out: Option<(&Path, PathBuf)>,
+    ) -> anyhow::Result<Self> {
+        let kinds = profile.product().kinds().iter().map(|kind| (kind.role, &*kind.name));
+        let has_page = self.drawing.page.is_some();
+        let page = out.as_ref().filter(|_| has_page).map(|(_, own)| own.join(PAGE));
+        page.as_deref().map_or(Ok(()), |page| check_page("out", page))?;
+        let target = |target: &Option<PathBuf>| {
+            let (all, own) = out.as_ref()?;
+            Some(own.join(target.as_ref()?.strip_prefix(all).ok()?))
+        };
+        Ok(Self {
+            photos: self.photos.clone(),
+            found: vec![],
+            targets: self.targets.iter().map(target).collect(),
+            copies: None,
+            drawing: Drawing { page, defect_files: defect_files(kinds), ..self.drawing.clone() },
+            format: self.format,
+            table: self.table,
+            fail_on: self.fail_on,
+            resume: None,
+            depth: self.depth,
+            quiet: self.quiet,
+            failed: 0,
+        })
+    }
+}
+
 /// Resolves the flags. None if no photo was found, which was reported.
 pub fn resolve(args: &Args) -> anyhow::Result<Option<(Plan, Source)>> {
     // Wrong flags are reported before missing photos, and these before mistakes in the prompt file.
     check_table(args)?;
-    let source = match &args.profile {
-        Some(file) => Ok(by_profile(args, file.clone())?),
-        None => Err(comparison(args)?),
+    let source = match (&args.profile, &args.profiles) {
+        (Some(file), _) => Ok(Source::Profile(Box::new(by_profile(args, file.clone())?))),
+        (None, Some(folder)) => Ok(Source::Profiles(Box::new(by_profiles(args, folder)?))),
+        (None, None) => Err(comparison(args)?),
     };
     let photos = given(args)?;
     let results: Vec<&Path> =
@@ -102,7 +148,7 @@ pub fn resolve(args: &Args) -> anyhow::Result<Option<(Plan, Source)>> {
         return Ok(None);
     }
     let source = match source {
-        Ok(by) => Source::Profile(Box::new(by)),
+        Ok(source) => source,
         Err(comparison) => Source::Prompts(Box::new(by_prompts(args, comparison, &inputs.photos)?)),
     };
     let (defect_files, depth, quiet) = settings(&source)?;
@@ -181,6 +227,15 @@ fn settings(source: &Source) -> anyhow::Result<(Vec<String>, BitDepth, bool)> {
             let kinds = by.profile.product().kinds().iter().map(|kind| (kind.role, &*kind.name));
             (defect_files(kinds), by.profile.bit_depth()?, by.model.quiet)
         }
+        Source::Profiles(by) => {
+            let depth = by.profiles[0].2.bit_depth()?;
+            // Each profile has names of its own; none may be the end of another photo's file.
+            let kinds = by.profiles.iter().flat_map(|(.., profile)| profile.product().kinds());
+            let names: HashSet<String> = kinds
+                .flat_map(|kind| defect_files([(kind.role, &*kind.name)].into_iter()))
+                .collect();
+            (names.into_iter().collect(), depth, by.model.quiet)
+        }
         Source::Prompts(by) => {
             let groups = by.product.prompts.expand(&by.product.names)?;
             let kinds = groups.iter().map(|(role, name, _)| (*role, *name));
@@ -206,7 +261,10 @@ fn mark(args: &Args, inputs: &Inputs) -> anyhow::Result<()> {
     let mut folders = Vec::new();
     if let Some(out) = &args.out {
         check_page("out", &out.join(PAGE))?;
-        folders.extend([out.clone(), blemish::page::folder(&out.join(PAGE))]);
+        folders.push(out.clone());
+        if args.profiles.is_none() {
+            folders.push(blemish::page::folder(&out.join(PAGE)));
+        }
     }
     if let Some(to) = &args.copy_to {
         folders.extend(VERDICTS.map(|verdict| to.join(verdict.name())));
@@ -241,14 +299,67 @@ fn check_table(args: &Args) -> blemish::Result<()> {
 }
 
 fn by_profile(args: &Args, file: PathBuf) -> anyhow::Result<ByProfile> {
+    let model = model_for_profiles(args)?;
+    let profile = Profile::open(&file)?;
+    Ok(ByProfile { file, profile, model, false_alarm: args.false_alarm })
+}
+
+/// The model of a profile, after the flags that go with one were checked.
+fn model_for_profiles(args: &Args) -> anyhow::Result<ModelChoice> {
     let model = args.method.resolve_for_profile()?;
-    let model = model.comparing_by(args.reference_model.resolve());
     if let Some(flag) = mutual_flag(args) {
         return Err(refuse_alone(flag));
     }
-    let profile = Profile::open(&file)?;
     args.false_alarm.map_or(Ok(()), check_rate)?;
-    Ok(ByProfile { file, profile, model, false_alarm: args.false_alarm })
+    Ok(model.comparing_by(args.reference_model.resolve()))
+}
+
+fn by_profiles(args: &Args, folder: &Path) -> anyhow::Result<ByProfiles> {
+    let model = model_for_profiles(args)?;
+    let refuse = |why: &str| Error::setting(format!("profiles {}", folder.display()), why);
+    if args.format == Some(Format::Csv) {
+        return Err(
+            Error::setting("format csv", "profiles have different columns; give jsonl").into()
+        );
+    }
+    let files = std::fs::read_dir(folder)
+        .map_err(|source| Error::Read { path: folder.to_path_buf(), source })?;
+    let files = files.collect::<std::io::Result<Vec<_>>>();
+    let files = files.map_err(|source| Error::Read { path: folder.to_path_buf(), source })?;
+    let files = files.into_iter().map(|entry| entry.path());
+    // A file with this ending that is no profile is an error: its product would be missing.
+    let is_meant = |file: &PathBuf| {
+        file.extension().is_some_and(|ending| ending == "blemish") || Profile::is_one(file)
+    };
+    let mut files: Vec<PathBuf> = files.filter(is_meant).collect();
+    files.sort();
+    if files.is_empty() {
+        return Err(refuse("has no profile; `blemish enroll` writes them").into());
+    }
+    let mut profiles = Vec::<(String, PathBuf, Profile)>::new();
+    for file in files {
+        let name = file.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        // Each profile has a folder of results.
+        let is_taken = ["index_files", PAGE].contains(&&*name.to_lowercase());
+        if name.starts_with('.') || is_taken {
+            let why =
+                format!("has {}, which cannot be the name of a folder; rename it", file.display());
+            return Err(refuse(&why).into());
+        }
+        if profiles.iter().any(|(other, ..)| other.to_lowercase() == name.to_lowercase()) {
+            return Err(
+                refuse(&format!("has two profiles with the name {name}; rename one")).into()
+            );
+        }
+        let profile = Profile::open(&file)?;
+        profiles.push((name, file, profile));
+    }
+    let depths: HashSet<u8> = profiles.iter().map(|(.., p)| p.about().bit_depth).collect();
+    if depths.len() > 1 {
+        return Err(refuse("has profiles with different --bit-depth; score them one by one").into());
+    }
+    let (folder, out) = (folder.to_path_buf(), args.out.clone());
+    Ok(ByProfiles { folder, profiles, model, false_alarm: args.false_alarm, out })
 }
 
 /// The method, and how photos are compared with each other. None: each photo is scored alone.

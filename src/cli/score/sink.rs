@@ -26,7 +26,7 @@ use crate::cli::progress::{Notes, progress_bar};
 use crate::cli::terminal::{STOPPED, is_stopped, note_stop, printed};
 
 /// The exit code of `--fail-on`.
-const FOUND: u8 = 3;
+pub const FOUND: u8 = 3;
 
 /// Takes the results photo by photo, and counts the errors.
 pub struct ResultSink<'a> {
@@ -34,6 +34,8 @@ pub struct ResultSink<'a> {
     pub plan: &'a Plan,
     pub bar: ProgressBar,
     output: Output,
+    /// How many photos it should get results of.
+    photos: usize,
     failed: usize,
     /// How many photos do not fit the region of interest.
     misfits: usize,
@@ -124,6 +126,7 @@ impl<'a> ResultSink<'a> {
             page_warnings: vec![],
             was_stopped: false,
             is_unread: false,
+            photos: plan.photos.len(),
             failed: plan.failed,
             misfits: 0,
             counts: Counts::default(),
@@ -229,15 +232,30 @@ impl<'a> ResultSink<'a> {
         self.notes.once(&self.bar, note);
     }
 
+    /// Tells something on the page alone.
+    pub fn tell_page(&mut self, text: String) {
+        self.page_warnings.push(text);
+    }
+
+    /// Photos that no result was kept of are somebody else's: with several profiles, each has a sink.
+    pub fn only_own(&mut self) {
+        self.photos = self.counts.scored + self.failed;
+    }
+
     /// Prints what is printed at the end. Returns the exit code.
-    pub fn finish(mut self) -> anyhow::Result<ExitCode> {
+    pub fn finish(self) -> anyhow::Result<ExitCode> {
+        Ok(ExitCode::from(self.finished()?))
+    }
+
+    /// As [`Self::finish`], with the exit code as a number.
+    pub fn finished(mut self) -> anyhow::Result<u8> {
         self.bar.finish_and_clear();
         if let Output::Table(table) = std::mem::replace(&mut self.output, Output::Done) {
             printed(table.print(&mut std::io::stdout().lock()))?;
         }
         let all = self.ignoring.warnings().into_iter().chain(self.counts.others());
         all.collect::<Vec<_>>().iter().for_each(|warning| self.warn(warning));
-        let unfinished = self.plan.photos.len().saturating_sub(self.counts.scored + self.failed);
+        let unfinished = self.photos.saturating_sub(self.counts.scored + self.failed);
         if is_stopped() && unfinished > 0 {
             self.warn(&format!("stopped: {unfinished} photos were not scored"));
         }
@@ -255,9 +273,9 @@ impl<'a> ResultSink<'a> {
             ));
         }
         let (failed, counts) = (self.failed, &self.counts);
-        self.say(&counts.summary(self.plan.photos.len(), failed));
+        self.say(&counts.summary(self.photos, failed));
         if is_stopped() {
-            return Ok(ExitCode::from(STOPPED));
+            return Ok(STOPPED);
         }
         if self.plan.format == Format::Table
             && self.context.profile().is_none()
@@ -272,10 +290,10 @@ impl<'a> ResultSink<'a> {
         };
         Ok(match failed {
             // What was not scored may be ng.
-            0 if self.is_unread && self.plan.fail_on.is_some() => ExitCode::FAILURE,
-            0 if found > 0 => ExitCode::from(FOUND),
-            0 => ExitCode::SUCCESS,
-            _ => ExitCode::FAILURE,
+            0 if self.is_unread && self.plan.fail_on.is_some() => 1,
+            0 if found > 0 => FOUND,
+            0 => 0,
+            _ => 1,
         })
     }
 }

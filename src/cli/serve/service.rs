@@ -92,13 +92,22 @@ impl From<PathRejection> for Failure {
 
 impl From<QueryRejection> for Failure {
     fn from(error: QueryRejection) -> Self {
-        Self(error.status(), error.body_text())
+        Self(
+            error.status(),
+            format!("what follows ? in the address is wrong: {}", error.body_text()),
+        )
     }
 }
 
 impl From<BytesRejection> for Failure {
     fn from(error: BytesRejection) -> Self {
-        Self(error.status(), error.body_text())
+        let why = match error.status() {
+            StatusCode::PAYLOAD_TOO_LARGE => {
+                "the request holds more than --max-body allows; send fewer photos".into()
+            }
+            _ => format!("the request cannot be read; send it again ({})", error.body_text()),
+        };
+        Self(error.status(), why)
     }
 }
 

@@ -76,6 +76,10 @@ fn decoded(part: &str) -> Result<String, Error> {
 fn tls() -> Result<TlsConfiguration, Error> {
     let mut roots = RootCertStore::empty();
     roots.add_parsable_certificates(trusted());
+    if roots.is_empty() {
+        let why = "needs certificates that this machine trusts; install some, or set SSL_CERT_FILE";
+        return Err(Error::setting("mqtt", why));
+    }
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let config =
         ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();

@@ -1,21 +1,25 @@
 //! Scores photos, and makes records of the results: one product with its model, prompts or profile.
 
+mod mixed;
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
 use crate::adapter::Adapter;
 use crate::clip::Clip;
-use crate::detect::{AnomalyMap, Detector, Finding, Ignored, KindResult};
+use crate::detect::{AnomalyMap, Detector, EncodedPhoto, Finding, Ignored, KindResult};
 use crate::error::Result;
 use crate::files::{files_sha256, sha256};
-use crate::image::{Fit, Photo, Prepared};
+use crate::image::{Appearance, Fit, Photo, Prepared};
 use crate::mutual::{MutualPart, MutualScores, MutualSetup};
 use crate::profile::{Calibration, Decision, Profile, TilesAbout};
 use crate::prompt::Product;
 use crate::reference::{Region, RegionAbout};
 use crate::render::{Overlay, Scale, overlay};
 use crate::report::{AdapterRow, DefectRow, FolderRow, IgnoredRow, Record, SCHEMA};
+
+pub use mixed::{Match, Mixed};
 
 /// A product that is ready to be scored, each photo by itself. It gives the same results as `blemish score`.
 ///
@@ -205,11 +209,23 @@ impl Context {
         let region = self.region_about();
         region.map_or(Ok(()), |r| r.check(origin.path, prepared.placement.photo_size()))?;
         let start = Instant::now();
-        let finding = detector.score(&detector.encode(prepared)?, &self.product)?;
+        let encoded = detector.encode(prepared)?;
+        self.of_encoded(detector, origin, (&encoded, prepared.appearance), start)
+    }
+
+    /// The result of a photo that was encoded since `start`.
+    fn of_encoded(
+        &self,
+        detector: &Detector,
+        origin: Origin,
+        (encoded, appearance): (&EncodedPhoto, Appearance),
+        start: Instant,
+    ) -> Result<(Record, Finding)> {
+        let finding = detector.score(encoded, &self.product)?;
         let milliseconds = start.elapsed().as_secs_f64() * 1e3;
         let mut record =
             self.record(origin, &finding, detector.method().name(), milliseconds, None);
-        record.appearance = Some(prepared.appearance);
+        record.appearance = Some(appearance);
         Ok((record, finding))
     }
 
