@@ -168,7 +168,6 @@ class Profile:
     def score(
         self, photos: Photo, *, overlay: bool = False, errors: Literal["return"]
     ) -> Scored | Exception: ...
-
     @property
     def product(self) -> str: ...
     @property
