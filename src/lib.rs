@@ -28,6 +28,7 @@
 #![warn(missing_docs, missing_debug_implementations, clippy::too_many_lines)]
 
 pub mod adapter;
+pub mod autoencoder;
 mod checkpoint;
 pub mod clip;
 pub mod data;

@@ -7,6 +7,7 @@ use std::path::Path;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
+use common::plates::plates;
 use common::{blemish, fixture};
 use predicates::str::contains;
 use serde_json::Value;
@@ -231,4 +232,57 @@ fn loco_is_measured_with_good_parts_and_its_maps_by_the_command_for_maps() {
         .stderr(contains("has 4 good training photos of tray"));
     run(&["--profile-from", "4"]).code(2).stderr(contains("train:N"));
     run(&["--category", "bag"]).code(2).stderr(contains("loco has tray"));
+}
+
+#[test]
+fn autoencoders_are_trained_and_measured() {
+    let home = tempdir().unwrap();
+    let home = home.path();
+    let folder = |kind: &str| home.join("set/plate").join(kind);
+    plates(&folder("train/good"), 8, 0);
+    plates(&folder("test/good"), 3, 0);
+    plates(&folder("test/stain"), 3, 3);
+    std::fs::create_dir_all(folder("ground_truth/stain")).unwrap();
+    for i in 0..3 {
+        let is_stain = |x: u32, y: u32| x.abs_diff(70) < 9 && y.abs_diff(24) < 9;
+        let mask = image::GrayImage::from_fn(96, 96, |x, y| {
+            image::Luma([if is_stain(x, y) { 255 } else { 0 }])
+        });
+        mask.save(folder("ground_truth/stain").join(format!("{i:02}_mask.png"))).unwrap();
+    }
+    let measure = |name: &str, steps: &str| {
+        let mut command = blemish(home);
+        command.current_dir(home).args(["eval", "mvtec", "set", "--format", "json", "--baseline"]);
+        let found = command.args([name, "--baseline-steps", steps]).assert().success();
+        let told = contains(format!("plate: {name} trained on 8 photos in "));
+        let found = found.stderr(told);
+        serde_json::from_slice::<Value>(&found.get_output().stdout).unwrap()
+    };
+    let mse = measure("autoencoder-mse", "25");
+    let text = mse.to_string();
+    assert!(text.contains("\"trained\"") && text.contains("autoencoder-mse"), "{text}");
+    let auroc = |report: &Value, of: &str| -> f64 {
+        let text = report.to_string();
+        let at = text.find(&format!("\"{of}\":")).unwrap() + of.len() + 3;
+        text[at..].split([',', '}']).next().unwrap().parse().unwrap()
+    };
+    assert!(auroc(&mse, "pixel_auroc") > 0.9, "{text}");
+    for name in ["autoencoder-ssim", "vae"] {
+        assert_eq!(measure(name, "2").to_string(), measure(name, "2").to_string(), "{name}");
+    }
+    let mut command = blemish(home);
+    command.current_dir(home).args([
+        "eval",
+        "mvtec",
+        "set",
+        "--baseline",
+        "vae",
+        "--method",
+        "winclip",
+    ]);
+    command.assert().code(2).stdout("");
+    std::fs::remove_dir_all(folder("train")).unwrap();
+    let mut command = blemish(home);
+    command.current_dir(home).args(["eval", "mvtec", "set", "--baseline", "vae"]);
+    command.assert().code(1).stderr(contains("has no good training photos of plate (train/good)"));
 }

@@ -15,7 +15,7 @@ const FLOORS: &[(&str, &[&str])] = &[
     ("methods", &["detect"]),
     (
         "folders, training, measuring, enrolling",
-        &["eval", "mutual", "performance", "profile", "train"],
+        &["autoencoder", "eval", "mutual", "performance", "profile", "train"],
     ),
     ("output", &["render", "report", "sheet", "training_curves"]),
     ("pages", &["page"]),

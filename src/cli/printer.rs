@@ -175,8 +175,8 @@ mod tests {
         let csv = printed(true);
         let mut reader = csv::Reader::from_reader(csv.as_bytes());
         let headers = reader.headers().unwrap().clone();
-        // `defects` and `ignored` have columns for each name, `folder` and `adapter` a column for each field.
-        assert_eq!(headers.len(), values[0].as_object().unwrap().len() - 4 + 5 + 14 + 5);
+        // `defects` and `ignored` have columns for each name, `appearance`, `folder` and `adapter` a column for each field.
+        assert_eq!(headers.len(), values[0].as_object().unwrap().len() - 5 + 5 + 3 + 14 + 5);
         assert!(headers.iter().any(|h| h == "defects.scratch.score"));
         let rows: Vec<csv::StringRecord> = reader.records().map(Result::unwrap).collect();
         assert_eq!((rows.len(), &rows[0][1]), (2, "a, \"b\".png"));

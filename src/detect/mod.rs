@@ -1,6 +1,7 @@
 //! From features and prompts to an anomaly map and a score.
 
 mod april_gan;
+mod by_map;
 mod clip_ad;
 mod combined;
 mod explain;

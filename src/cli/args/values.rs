@@ -1,5 +1,6 @@
 //! Flags that take one of a few values. The names come from the library, and the help texts are here.
 
+use blemish::autoencoder::Autoencoder;
 use blemish::clip::{Activation, Precision};
 use blemish::data::Layout;
 use blemish::eval::Curve;
@@ -54,6 +55,14 @@ pub fn augment() -> impl TypedValueParser<Value = Augment> {
 /// The same list, with each value once.
 pub fn once(augment: &[Augment]) -> Vec<Augment> {
     Augment::ALL.into_iter().filter(|one| augment.contains(one)).collect()
+}
+
+pub fn baseline() -> impl TypedValueParser<Value = Autoencoder> {
+    choice(&[
+        (Autoencoder::Mse, "autoencoder-mse", "Trained and compared by squared errors"),
+        (Autoencoder::Ssim, "autoencoder-ssim", "By structural similarity (Bergmann et al. 2019)"),
+        (Autoencoder::Variational, "vae", "Variational (An and Cho 2015)"),
+    ])
 }
 
 pub fn scale_of() -> impl TypedValueParser<Value = ScaleOf> {

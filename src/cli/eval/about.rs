@@ -30,6 +30,9 @@ pub struct EvalAbout {
     #[serde(default)]
     pub reference_model: Option<ReferenceModelAbout>,
     pub size: Option<usize>,
+    /// The steps of the training of a baseline.
+    #[serde(default)]
+    pub training_steps: Option<usize>,
     #[serde(default)]
     pub tiles: Option<TilesAbout>,
     pub fit: Option<String>,
@@ -57,6 +60,8 @@ pub enum Protocol {
     ZeroShot,
     /// Good photos of the training part.
     FewShot,
+    /// All good photos of the training part: a network was trained on them.
+    Trained,
     /// The other photos of the test part.
     Transductive,
 }
@@ -80,6 +85,7 @@ impl Protocol {
         match self {
             Self::ZeroShot => "zero-shot",
             Self::FewShot => "few-shot",
+            Self::Trained => "trained",
             Self::Transductive => "transductive",
         }
     }

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use blemish::autoencoder::Autoencoder;
 use blemish::data::Layout;
 use blemish::eval::Curve;
 use blemish::profile::Augment;
@@ -104,6 +105,14 @@ pub struct RunArgs {
     #[arg(long, value_name = "NAME,...", requires = "profile_from", value_delimiter = ',',
           value_parser = values::augment())]
     pub augment: Vec<Augment>,
+    /// Measure an autoencoder instead of the model. It is trained on all good training photos of each product (train/good), which
+    /// takes minutes.
+    #[arg(long, value_name = "NAME", value_parser = values::baseline(), conflicts_with_all = ["profile", "profile_from",
+          "method", "adapter", "model", "shard", "allow_leak", "size", "activation", "tiles", "reference_model", "prompts", "product"])]
+    pub baseline: Option<Autoencoder>,
+    /// Steps of this training, with 8 photos each.
+    #[arg(long, value_name = "N", default_value_t = 1000, requires = "baseline")]
+    pub baseline_steps: usize,
     /// Keep everything in this folder: the settings, the score and map of every photo, and the metrics as JSON and CSV.
     /// The maps are float32 TIFF files in DIR/maps, in the layout of MVTec's scripts. On MVTec LOCO, the metrics are
     /// also written as MVTec's script writes them.

@@ -3,8 +3,10 @@
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Instant;
 
 use blemish::adapter::Adapter;
+use blemish::autoencoder::{self, Autoencoder, AutoencoderOptions};
 use blemish::data::{Layout, Sample};
 use blemish::eval::{EvalPrediction, Run, RunAbout, evaluate};
 use blemish::files::files_sha256;
@@ -23,7 +25,7 @@ use super::report::{EvalReport, Row};
 use super::set::by_product;
 use crate::cli::args::method::{OpenModel, ScoringMode};
 use crate::cli::args::mutual::{as_text, mutual_setup};
-use crate::cli::progress::{Notes, progress_bar};
+use crate::cli::progress::{Notes, StepBar, progress_bar};
 
 pub fn run(plan: Plan) -> anyhow::Result<ExitCode> {
     let Plan { args, layout, samples, strays, method, mutual, prompt_file, prompts } = plan;
@@ -135,9 +137,10 @@ impl Setup<'_> {
                 Names::Spaced => vec![folder.replace('_', " ")],
             };
             let product = self.model.product(&names, prompts, &cache)?;
-            let references = match self.args.profile_from {
-                Some(count) => self.args.references(count, self.layout, folder)?,
-                None => vec![],
+            let references = match (self.args.profile_from, self.args.baseline) {
+                (Some(count), _) => self.args.references(count, self.layout, folder)?,
+                (None, Some(_)) => self.args.training_photos(self.layout, folder)?,
+                (None, None) => vec![],
             };
             let photos = self.mutual.as_ref().map(|mutual| self.read(&samples, mutual));
             let compared_sha256 = match &photos {
@@ -197,6 +200,16 @@ impl Setup<'_> {
 
     /// What the numbers depend on.
     fn about(&self, products: &[UnderTest], prompts: String) -> EvalAbout {
+        if let Some(baseline) = self.args.baseline {
+            return EvalAbout {
+                method: Some(baseline.name().into()),
+                protocol: Some(Protocol::Trained),
+                training_steps: Some(self.args.baseline_steps),
+                fit: Some(self.model.fit.name().into()),
+                bit_depth: Some(self.depth.bits()),
+                ..EvalAbout::default()
+            };
+        }
         let (model, name) = (&self.model, self.model.entry.name);
         // Without prompts the adapter is not used.
         let has_prompts = self.mode != ScoringMode::Mutual
@@ -231,6 +244,7 @@ impl Setup<'_> {
             model_sha256: Some(model.clip.sha256().into()),
             reference_model: model.clip.reference().map(ReferenceModelAbout::of),
             size: Some(model.clip.input_size()),
+            training_steps: None,
             tiles: TilesAbout::of(model.clip.tiles()),
             fit: Some(model.fit.name().into()),
             activation: Some(model.clip.activation().name().into()),
@@ -284,9 +298,10 @@ impl Setup<'_> {
         measuring: &mut Measuring,
     ) -> anyhow::Result<Scoring> {
         let (Some(mutual), Some(photos)) = (&self.mutual, &under_test.photos) else {
-            let detector = match self.reference {
-                Some(entry) => self.enrolled(under_test, entry)?,
-                None => self.model.detector()?,
+            let detector = match (self.reference, self.args.baseline) {
+                (Some(entry), _) => self.enrolled(under_test, entry)?,
+                (None, Some(baseline)) => self.trained(under_test, baseline)?,
+                (None, None) => self.model.detector()?,
             };
             return Ok(Scoring::PerPhoto(Box::new(detector)));
         };
@@ -327,6 +342,25 @@ impl Setup<'_> {
     }
 
     /// A detector that compares photos with a product's good training photos.
+    fn trained(&self, under_test: &UnderTest, baseline: Autoencoder) -> anyhow::Result<Detector> {
+        let (bar, start) = (StepBar::new(self.quiet), Instant::now());
+        let options = AutoencoderOptions {
+            steps: self.args.baseline_steps,
+            fit: self.model.fit,
+            depth: self.depth,
+            seed: 0,
+            progress: &|share, loss| bar.show(&format!("training, loss {loss:.4}"), share),
+        };
+        let detector = autoencoder::train(baseline, &under_test.references, &options);
+        bar.finish();
+        if !self.quiet {
+            let (name, photos) = (under_test.folder, under_test.references.len());
+            let seconds = start.elapsed().as_secs_f64();
+            say!("{name}: {} trained on {photos} photos in {seconds:.0} s", baseline.name());
+        }
+        Ok(detector?)
+    }
+
     fn enrolled(
         &self,
         under_test: &UnderTest,

@@ -64,7 +64,7 @@ pub fn resolve(args: &RunArgs, layout: Layout) -> anyhow::Result<Plan<'_>> {
         Some(_) => vec![],
         None => stray(&args.set.root, layout, &samples)?,
     };
-    if args.profile_from.is_some() {
+    if args.profile_from.is_some() || args.baseline.is_some() {
         // The photos are compared with these.
         strays.retain(|path| !path.starts_with("train/good"));
     }
@@ -91,7 +91,7 @@ pub fn resolve(args: &RunArgs, layout: Layout) -> anyhow::Result<Plan<'_>> {
 /// How photos are scored without `--method`. Your own photos are scored as `score` does it. On a published set the
 /// numbers are zero-shot, so they must not depend on other photos.
 fn default_mode(args: &RunArgs, layout: Layout) -> ScoringMode {
-    let is_alone = args.shard.is_some() || args.profile_from.is_some();
+    let is_alone = args.shard.is_some() || args.profile_from.is_some() || args.baseline.is_some();
     match layout {
         Layout::Folder if !is_alone => ScoringMode::Auto,
         _ => ScoringMode::PerPhoto,
@@ -108,6 +108,16 @@ impl RunArgs {
             }
             Some(marks) => self.set.marked(marks),
         }
+    }
+
+    /// All good training photos of a product.
+    pub fn training_photos(&self, layout: Layout, product: &str) -> anyhow::Result<Vec<PathBuf>> {
+        let photos = good_training_photos(&self.set.root, layout, product)?;
+        if photos.is_empty() {
+            let why = format!("has no good training photos of {product} (train/good)");
+            return Err(Error::Data { path: self.set.root.clone(), why }.into());
+        }
+        Ok(photos)
     }
 
     /// The first `count` good training photos of a product.
