@@ -165,3 +165,32 @@ fn drawn(mean: &Tensor, log_variance: &Tensor, chance: &mut ChaCha8Rng) -> Resul
 }
 
 crate::error::opaque_debug!(AutoencoderOptions<'_>);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Mutex;
+
+    #[test]
+    fn training_lowers_every_loss() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("part.png");
+        let pixel = |x: u32, y: u32| {
+            image::Rgb([if (x / 16 + y / 16).is_multiple_of(2) { 60 } else { 190 }; 3])
+        };
+        image::RgbImage::from_fn(128, 128, pixel).save(&path).unwrap();
+        for kind in Autoencoder::ALL {
+            let losses = Mutex::new(Vec::new());
+            let options = AutoencoderOptions {
+                steps: 8,
+                fit: Fit::default(),
+                depth: BitDepth::default(),
+                seed: 1,
+                progress: &|_, loss| losses.lock().unwrap().push(loss),
+            };
+            train(kind, std::slice::from_ref(&path), &options).unwrap();
+            let losses = losses.into_inner().unwrap();
+            assert!(losses[7] < losses[0], "{}: {losses:?}", kind.name());
+        }
+    }
+}

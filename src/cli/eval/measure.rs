@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use blemish::adapter::Adapter;
 use blemish::autoencoder::{self, Autoencoder, AutoencoderOptions};
-use blemish::data::{Layout, Sample};
+use blemish::data::{Layout, Sample, good_training_photos};
 use blemish::eval::{EvalPrediction, Run, RunAbout, evaluate};
 use blemish::files::files_sha256;
 use blemish::image::BitDepth;
@@ -139,7 +139,7 @@ impl Setup<'_> {
             let product = self.model.product(&names, prompts, &cache)?;
             let references = match (self.args.profile_from, self.args.baseline) {
                 (Some(count), _) => self.args.references(count, self.layout, folder)?,
-                (None, Some(_)) => self.args.training_photos(self.layout, folder)?,
+                (None, Some(_)) => good_training_photos(&self.args.set.root, self.layout, folder)?,
                 (None, None) => vec![],
             };
             let photos = self.mutual.as_ref().map(|mutual| self.read(&samples, mutual));

@@ -110,16 +110,6 @@ impl RunArgs {
         }
     }
 
-    /// All good training photos of a product.
-    pub fn training_photos(&self, layout: Layout, product: &str) -> anyhow::Result<Vec<PathBuf>> {
-        let photos = good_training_photos(&self.set.root, layout, product)?;
-        if photos.is_empty() {
-            let why = format!("has no good training photos of {product} (train/good)");
-            return Err(Error::Data { path: self.set.root.clone(), why }.into());
-        }
-        Ok(photos)
-    }
-
     /// The first `count` good training photos of a product.
     pub fn references(
         &self,
