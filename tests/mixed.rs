@@ -98,7 +98,7 @@ fn each_photo_goes_to_the_profile_that_it_resembles() {
     let scored = scored.code(1).stderr(
         contains("mixed/stripes.png: resembles no profile of profiles")
             .and(contains("mixed/broken.png: not an image"))
-            .and(contains("2 photos have no result")),
+            .and(contains("2 of 6 photos have no result")),
     );
     let all = rows(&scored);
     let none = all.iter().find(|row| row["path"] == "mixed/stripes.png").unwrap();

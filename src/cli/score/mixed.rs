@@ -139,16 +139,16 @@ fn finish(
     let mut codes = vec![u8::from(failed > 0)];
     for (sink, name) in sinks.into_iter().zip(names) {
         let Some(mut sink) = sink else { continue };
-        if plan.format == Format::Table {
-            printed(writeln!(std::io::stdout(), "{name}:"))?;
+        match plan.format {
+            Format::Table => _ = printed(writeln!(std::io::stdout(), "{name}:"))?,
+            _ => sink.say(&format!("{name}:")),
         }
-        sink.say(&format!("{name}:"));
         sink.only_own();
         stopped.iter().for_each(|text| sink.tell_page(text.to_string()));
         codes.push(sink.finished()?);
     }
     if failed > 0 && !plan.quiet {
-        say!("{failed} photos have no result");
+        say!("{failed} of {} photos have no result", plan.photos.len());
     }
     let worst = [STOPPED, 1, FOUND].into_iter().find(|code| codes.contains(code));
     Ok(ExitCode::from(worst.unwrap_or_default()))
