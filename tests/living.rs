@@ -103,6 +103,8 @@ fn a_looser_line_is_never_silent() {
     let add = ["profile", "add", "plate.blemish", "--calibrate", "alarms", "-o", "notes.txt"];
     run(home, &add).code(2).stderr(contains("is there and is no product file"));
     run(home, &["profile", "add", "plate.blemish"]).code(2);
+    let other = run(home, &["profile", "add", "notes.txt", "--calibrate", "alarms"]);
+    other.code(1).stderr(contains("notes.txt: not a profile"));
 }
 
 #[test]

@@ -106,8 +106,7 @@ pub fn train(
 }
 
 fn square(photo: &Photo, fit: Fit) -> Result<Tensor> {
-    let plain = Normalisation { mean: [0.0; 3], std: [1.0; 3] };
-    let pixels = photo.prepare(SIDE, fit, &plain).pixels;
+    let pixels = photo.prepare(SIDE, fit, &Normalisation::NONE).pixels;
     Ok(Tensor::from_vec(pixels, (3, SIDE, SIDE), &Device::Cpu)?)
 }
 

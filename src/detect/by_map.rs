@@ -20,7 +20,7 @@ struct Maps {
 
 impl Encoder for Maps {
     fn prepare(&self, photo: &Photo, fit: Fit) -> Prepared {
-        photo.prepare(self.size, fit, &Normalisation { mean: [0.0; 3], std: [1.0; 3] })
+        photo.prepare(self.size, fit, &Normalisation::NONE)
     }
 
     fn encode(&self, prepared: &Prepared, _: &Taps) -> Result<Features> {

@@ -42,6 +42,11 @@ pub struct Normalisation {
     pub std: [f32; 3],
 }
 
+impl Normalisation {
+    /// Values stay 0..1.
+    pub(crate) const NONE: Self = Self { mean: [0.0; 3], std: [1.0; 3] };
+}
+
 impl Default for Normalisation {
     /// OpenAI CLIP's values.
     fn default() -> Self {

@@ -111,7 +111,8 @@ pub struct RunArgs {
           "method", "adapter", "model", "shard", "allow_leak", "size", "activation", "tiles", "reference_model", "prompts", "product"])]
     pub baseline: Option<Autoencoder>,
     /// Steps of this training, with 8 photos each.
-    #[arg(long, value_name = "N", default_value_t = 1000, requires = "baseline")]
+    #[arg(long, value_name = "N", default_value_t = 1000, requires = "baseline",
+          value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..))]
     pub baseline_steps: usize,
     /// Keep everything in this folder: the settings, the score and map of every photo, and the metrics as JSON and CSV.
     /// The maps are float32 TIFF files in DIR/maps, in the layout of MVTec's scripts. On MVTec LOCO, the metrics are

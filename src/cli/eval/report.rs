@@ -50,6 +50,9 @@ impl EvalReport {
         if let Some(maps) = maps {
             return format!("the maps in {maps}");
         }
+        if let Some(steps) = self.about.training_steps {
+            return format!("{}, {steps} steps of training", method.as_deref().unwrap_or_default());
+        }
         let name = |name: &Option<String>| name.clone().unwrap_or_default();
         let with = match reference_method {
             Some(references) => format!(" with {} photos by {references}", self.about.references),

@@ -106,9 +106,9 @@ fn run(file: &Path, how: &HowArgs, found_files: Found) -> anyhow::Result<ExitCod
     // A link stays one.
     let own = std::fs::canonicalize(file).unwrap_or_else(|_| file.to_path_buf());
     let out = how.out.as_deref().unwrap_or(&own);
+    let profile = Profile::open(file)?;
     check_profile_target(out)?;
     let model = how.model.resolve()?;
-    let profile = Profile::open(file)?;
     let quiet = how.model.quiet;
     let Some(photos) = found(&how.photos, quiet) else { return Ok(ExitCode::FAILURE) };
     let bar = StepBar::new(quiet);
