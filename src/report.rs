@@ -16,6 +16,12 @@ pub struct Record {
     pub schema: u32,
     /// The photo's file, as it was found.
     pub path: String,
+    /// The part, if it has a photo under each of several lights. Then the score and the map are those of all lights.
+    pub part: Option<String>,
+    /// The light that saw most of the anomaly.
+    pub light: Option<String>,
+    /// Each light's own result.
+    pub lights: Vec<LightRow>,
     /// The product's name, or names.
     pub product: String,
     /// 0..1, higher is more anomalous.
@@ -100,6 +106,27 @@ pub struct Record {
     pub overlay: Option<String>,
     /// The file of the map, if one was written.
     pub map: Option<String>,
+}
+
+/// What one light saw of a part.
+#[derive(Clone, Debug, Serialize)]
+pub struct LightRow {
+    /// The light's name.
+    pub name: String,
+    /// The photo's file.
+    pub path: String,
+    /// The score under this light, on the scale of its own good parts, 0..1.
+    pub score: f32,
+    /// The highest value of its map, on the same scale, 0..1.
+    pub peak: f32,
+    /// Column of the highest value, in pixels of the photo.
+    pub peak_x: usize,
+    /// Row of the highest value.
+    pub peak_y: usize,
+    /// How far the photo lies right of the first light's, in pixels. None if it cannot be told.
+    pub shift_x: Option<isize>,
+    /// How far it lies below.
+    pub shift_y: Option<isize>,
 }
 
 /// Whether a photo with this share of [`Record::unlike_references`] resembles no reference photo.

@@ -443,6 +443,7 @@ fn profiles_also_with_a_right_hash() {
             seed: 0,
             simulates_damage: false,
             progress: &|_, _| {},
+            ..EnrollOptions::default()
         };
         let photos = EnrollPhotos { references: &references, calibration: &[] };
         let enrolled = enroll(clip.clone(), product.clone(), photos, &options).unwrap();

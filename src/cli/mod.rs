@@ -16,6 +16,7 @@ mod ignoring;
 mod inputs;
 mod marks;
 mod models;
+mod parts;
 mod printer;
 mod profile;
 mod progress;

@@ -106,6 +106,9 @@ mod tests {
         let record = Record {
             schema: SCHEMA,
             path: "a, \"b\".png".into(),
+            part: None,
+            light: None,
+            lights: vec![],
             product: "nut".into(),
             product_english: "nut".into(),
             prompts_sha256: String::new(),
@@ -176,7 +179,7 @@ mod tests {
         let mut reader = csv::Reader::from_reader(csv.as_bytes());
         let headers = reader.headers().unwrap().clone();
         // `defects` and `ignored` have columns for each name, `appearance`, `folder` and `adapter` a column for each field.
-        assert_eq!(headers.len(), values[0].as_object().unwrap().len() - 5 + 5 + 3 + 14 + 5);
+        assert_eq!(headers.len(), values[0].as_object().unwrap().len() - 6 + 5 + 3 + 14 + 5);
         assert!(headers.iter().any(|h| h == "defects.scratch.score"));
         let rows: Vec<csv::StringRecord> = reader.records().map(Result::unwrap).collect();
         assert_eq!((rows.len(), &rows[0][1]), (2, "a, \"b\".png"));

@@ -1,6 +1,8 @@
 //! Data sets of labelled photos in their published layouts: which photos there are, of which product and kind, and
 //! where their masks are.
 
+mod eyecandies;
+mod views;
 mod visa;
 
 use std::collections::{BTreeMap, HashSet};
@@ -9,6 +11,8 @@ use std::path::{Path, PathBuf};
 use walkdir::WalkDir;
 
 use crate::error::{Error, Result};
+
+pub use views::{Grouped, Part, Views};
 
 /// The layout of a data set's files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,11 +27,14 @@ pub enum Layout {
     /// `good` (or `ok`, `normal`) beside folders of defective photos. Masks are optional, in
     /// `ground_truth/<kind>/<name>_mask.png`.
     Folder,
+    /// Eyecandies: six photos of each part, `<product>/<split>/data/<part>_image_<light>.png`, and `<part>_mask.png`.
+    Eyecandies,
 }
 
 impl Layout {
     /// All layouts.
-    pub const ALL: [Self; 4] = [Self::Mvtec, Self::Loco, Self::Visa, Self::Folder];
+    pub const ALL: [Self; 5] =
+        [Self::Mvtec, Self::Loco, Self::Visa, Self::Folder, Self::Eyecandies];
 
     /// The name that the command line and results use.
     pub fn name(self) -> &'static str {
@@ -36,6 +43,7 @@ impl Layout {
             Self::Loco => "loco",
             Self::Visa => "visa",
             Self::Folder => "folder",
+            Self::Eyecandies => "eyecandies",
         }
     }
 }
@@ -43,8 +51,10 @@ impl Layout {
 /// A labelled photo.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Sample {
-    /// The photo's file.
+    /// The photo's file. If the part has several photos, the first of them.
     pub photo: PathBuf,
+    /// The part with all its photos, after [`parts`].
+    pub part: Option<Part>,
     /// Name of the product's folder.
     pub product: String,
     /// Name of the folder of its kind. `good` for good photos.
@@ -53,6 +63,16 @@ pub struct Sample {
     pub is_anomalous: bool,
     /// The files of its masks. A pixel is defective if any mask marks it. Empty for good photos.
     pub masks: Vec<PathBuf>,
+}
+
+impl Sample {
+    /// The files of all its photos.
+    pub fn files(&self) -> Vec<PathBuf> {
+        match &self.part {
+            Some(part) => part.photos.iter().map(|(_, photo)| photo.clone()).collect(),
+            None => vec![self.photo.clone()],
+        }
+    }
 }
 
 /// Names of the folders of good photos.
@@ -74,6 +94,7 @@ pub fn samples(root: &Path, layout: Option<Layout>) -> Result<Vec<Sample>> {
     let samples = match layout {
         Layout::Visa => visa::samples(root)?,
         Layout::Folder => folder(root)?,
+        Layout::Eyecandies => eyecandies::samples(root)?,
         Layout::Mvtec | Layout::Loco => {
             let mut all = Vec::new();
             for product in products(root)? {
@@ -87,6 +108,9 @@ pub fn samples(root: &Path, layout: Option<Layout>) -> Result<Vec<Sample>> {
             Layout::Mvtec | Layout::Loco => "no <product>/test/<kind>/ with photos in it",
             Layout::Visa => "no test photos in split_csv/1cls.csv",
             Layout::Folder => "no photos in folders such as good/ and scratch/",
+            Layout::Eyecandies => {
+                "no <product>/test_public/data/ with photos such as 00_image_0.png"
+            }
         };
         return Err(Error::data(root, why));
     }
@@ -116,7 +140,7 @@ pub fn empty_products(root: &Path, layout: Layout) -> Result<Vec<PathBuf>> {
 /// [`Error::Read`].
 pub fn stray(root: &Path, layout: Layout, samples: &[Sample]) -> Result<Vec<PathBuf>> {
     let folders = match layout {
-        Layout::Visa => vec![],
+        Layout::Visa | Layout::Eyecandies => vec![],
         Layout::Folder => list(root)?.into_iter().filter(|path| path.is_dir()).collect(),
         Layout::Mvtec | Layout::Loco => {
             let of_product = |product: &PathBuf| ["test", "ground_truth"].map(|f| product.join(f));
@@ -171,6 +195,7 @@ pub fn good_training_photos(root: &Path, layout: Layout, product: &str) -> Resul
             let folder = found.map(|folder| folder.join("train").join("good"));
             folder.filter(|folder| folder.is_dir()).map_or(Ok(vec![]), |folder| photos(&folder))?
         }
+        Layout::Eyecandies => eyecandies::training(root, product)?,
         Layout::Folder => {
             let found = training_folders(root).into_iter().find(|folder| folder.is_dir());
             let folder = found.ok_or_else(|| {
@@ -217,6 +242,43 @@ pub fn require_masks<'a>(
             Err(Error::data(&sample.photo, why))
         }
     }
+}
+
+/// Joins the photos of each part into one sample, with the masks of all its photos.
+///
+/// # Errors
+/// [`Error::Photo`] for a photo that the pattern does not describe, and for a part that has other lights than most.
+pub fn parts(samples: Vec<Sample>, views: &Views) -> Result<Vec<Sample>> {
+    let photos: Vec<PathBuf> = samples.iter().map(|sample| sample.photo.clone()).collect();
+    let parts = whole_parts(&photos, views)?;
+    let join = |part: Part| {
+        let own: Vec<&Sample> =
+            samples.iter().filter(|s| part.photos.iter().any(|(_, p)| *p == s.photo)).collect();
+        let mut masks: Vec<PathBuf> = own.iter().flat_map(|s| s.masks.clone()).collect();
+        masks.sort();
+        masks.dedup();
+        let first = own.into_iter().find(|sample| sample.photo == part.first());
+        first.map(|first| Sample { masks, part: Some(part), ..first.clone() })
+    };
+    Ok(parts.into_iter().filter_map(join).collect())
+}
+
+/// The parts of photos that a pattern describes. All have the same lights.
+///
+/// # Errors
+/// As [`parts`].
+pub fn whole_parts(photos: &[PathBuf], views: &Views) -> Result<Vec<Part>> {
+    let Grouped { parts, others, mut errors } = views.group(photos);
+    if let Some(error) = errors.pop() {
+        return Err(error);
+    }
+    if let Some(other) = others.first() {
+        let why = format!("does not fit the pattern {}; change the pattern", views.pattern());
+        return Err(Error::photo(other, why));
+    }
+    let lights = Part::lights(&parts);
+    parts.iter().try_for_each(|part| part.check(&lights))?;
+    Ok(parts)
 }
 
 fn detect(root: &Path) -> Result<Layout> {
@@ -297,6 +359,7 @@ fn kind_of(product: &Path, kind: &Path, masks: &Path, layout: Layout) -> Result<
         is_anomalous,
         masks: by_photo.get(&stem_of(&photo, b"")).cloned().unwrap_or_default(),
         photo,
+        part: None,
     };
     Ok(photos(kind)?.into_iter().map(sample).collect())
 }

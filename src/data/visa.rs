@@ -80,6 +80,7 @@ pub(super) fn samples(root: &Path) -> Result<Vec<Sample>> {
         let is_anomalous = row.label == "anomaly";
         samples.push(Sample {
             photo: root.join(&row.image),
+            part: None,
             product: row.object,
             kind: if is_anomalous { "anomaly".into() } else { "good".into() },
             is_anomalous,

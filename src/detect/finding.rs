@@ -48,7 +48,7 @@ pub struct Finding {
     pub kinds: Vec<KindResult>,
     /// Every ignored thing, in the order of [`Product::kinds`].
     pub ignored: Vec<Ignored>,
-    square: Square,
+    pub(crate) square: Square,
 }
 
 /// The square input of the model, and where it lies on the photo.

@@ -363,6 +363,7 @@ mod tests {
     fn what_cannot_fit_is_refused_before_it_is_tried() {
         let sample = Sample {
             photo: "nut/test/bent/0.png".into(),
+            part: None,
             product: "nut".into(),
             kind: "bent".into(),
             is_anomalous: true,

@@ -252,14 +252,14 @@ impl Run {
 
     /// Whether the photo and the map are unchanged.
     fn holds(&self, sample: &Sample, line: &Line) -> Result<(bool, bool)> {
-        let same = |path: PathBuf, sha256: &str| match files_sha256(&[path]) {
+        let same = |paths: &[PathBuf], sha256: &str| match files_sha256(paths) {
             Ok(hash) => Ok(hash == sha256),
             Err(Error::Read { source, .. }) if source.kind() == ErrorKind::NotFound => Ok(false),
             Err(error) => Err(error),
         };
         let map = self.maps.file(sample).ok();
-        let same_map = map.map(|map| same(map, &line.map_sha256)).transpose()?.unwrap_or(false);
-        Ok((same(sample.photo.clone(), &line.sha256)?, same_map))
+        let same_map = map.map(|map| same(&[map], &line.map_sha256)).transpose()?.unwrap_or(false);
+        Ok((same(&sample.files(), &line.sha256)?, same_map))
     }
 
     /// A photo's path below the folder of the photos. It does not depend on how that folder is written, and is

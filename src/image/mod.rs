@@ -11,6 +11,7 @@ mod photo;
 mod prepare;
 mod resample;
 mod rotate;
+mod shift;
 mod tiff;
 
 pub use appearance::Appearance;
@@ -20,3 +21,4 @@ pub use photo::{BitDepth, Photo};
 pub use prepare::{Fit, Normalisation, Placement, Prepared};
 pub(crate) use prepare::{enlarge, enlarge_to_corners, region_at};
 pub(crate) use resample::resample_rows;
+pub(crate) use shift::Edges;

@@ -151,6 +151,7 @@ impl Profile {
             seed: about.seed,
             simulates_damage: about.readiness.damaged > 0,
             progress: change.progress,
+            ..EnrollOptions::default()
         })
     }
 

@@ -23,13 +23,11 @@ use crate::reference::{
     FitOptions, Layers, REFERENCE_METHODS, ReferenceEntry, Region, RegionShape,
 };
 
-/// At least so many reference photos are held out, if there are more. Each is compared with all others, so holding out
-/// all of them would take time that grows with their square.
-const HELD_OUT: usize = 128;
 /// The number of held-out photos above the line, at least. It sets how many photos a low false-alarm rate needs.
 const ABOVE_LINE: f64 = 6.0;
 
 /// Options for enrolling a product.
+#[derive(Clone)]
 pub struct EnrollOptions<'a> {
     /// The method that compares with prompts.
     pub method: &'static MethodEntry,
@@ -55,6 +53,9 @@ pub struct EnrollOptions<'a> {
     pub seed: u64,
     /// Whether simulated damage tests what the profile finds. It takes about as long as a hundred photos.
     pub simulates_damage: bool,
+    /// At least so many references are held out, if there are more. Each is compared with all others, so the time for this grows with
+    /// their square.
+    pub held_out: usize,
     /// Called with the current step and its finished share, 0..1.
     pub progress: &'a (dyn Fn(&str, f64) + Sync),
 }
@@ -97,6 +98,7 @@ impl Default for EnrollOptions<'_> {
             region: None,
             seed: 0,
             simulates_damage: true,
+            held_out: 128,
             progress: &|_, _| {},
         }
     }
@@ -178,7 +180,7 @@ pub(super) fn fit(
         progress: &|share| (options.progress)(options.references.name, share),
     };
     let features: Vec<&Features> = references.iter().map(|photo| &photo.encoded.features).collect();
-    let held_out = HELD_OUT.max((ABOVE_LINE / options.false_alarm).ceil() as usize);
+    let held_out = options.held_out.max((ABOVE_LINE / options.false_alarm).ceil() as usize);
     let copies = copies_of(&references);
     let known = Known { photos: &features, copies: &copies, held_out };
     let (method, held_out) = FittedFewShot::fit(pair, known, &variants, &product, fit)?;

@@ -18,7 +18,9 @@ use crate::prompt::{Kind, Role};
 
 /// The value of `format` in the metadata.
 const FORMAT: &str = "blemish profile 1";
-const MOST_BYTES: u64 = 16 << 30;
+/// The same of a profile of several lights.
+pub(super) const LIGHTS_FORMAT: &str = "blemish profile of lights 1";
+pub(super) const MOST_BYTES: u64 = 16 << 30;
 const MOST_METADATA: u64 = 100 << 20;
 
 impl Profile {
@@ -44,24 +46,9 @@ impl Profile {
         write_whole(path.as_ref(), &bytes)
     }
 
-    /// Whether a file claims to be a profile, of any version and in any state.
+    /// Whether a file claims to be a profile, of any kind and version and in any state.
     pub fn is_one(path: impl AsRef<Path>) -> bool {
-        let format = || -> Option<String> {
-            let mut file = crate::files::open(path.as_ref(), MOST_BYTES).ok()?;
-            let mut length = [0; 8];
-            file.read_exact(&mut length).ok()?;
-            let length = u64::from_le_bytes(length);
-            let mut header = vec![0];
-            file.read_exact(&mut header).ok()?;
-            // Other files may begin with any number, but no JSON follows it.
-            if !(1..=MOST_METADATA).contains(&length) || header != b"{" {
-                return None;
-            }
-            file.take(length - 1).read_to_end(&mut header).ok()?;
-            let header: serde_json::Value = serde_json::from_slice(&header).ok()?;
-            Some(header["__metadata__"]["format"].as_str()?.to_string())
-        };
-        format().is_some_and(|format| format.starts_with("blemish profile"))
+        format_of(path.as_ref()).is_some_and(|format| format.starts_with("blemish profile"))
     }
 
     /// Reads a profile that [`Profile::save`] wrote.
@@ -82,7 +69,7 @@ impl Profile {
     }
 
     /// The SHA-256 in the metadata, and the content.
-    fn parse(bytes: &[u8]) -> Result<(String, Self), String> {
+    pub(super) fn parse(bytes: &[u8]) -> Result<(String, Self), String> {
         let other = |e: &dyn std::fmt::Display| {
             format!("not a profile, or cut short; `blemish enroll` writes one ({e})")
         };
@@ -90,6 +77,10 @@ impl Profile {
         let metadata = metadata.metadata().clone().unwrap_or_default();
         let get = |key: &str| metadata.get(key).ok_or_else(|| other(&format!("no {key}")));
         let format = get("format")?;
+        if format == LIGHTS_FORMAT {
+            let why = "is a profile of several lights; `score` and `eval` take it, other commands take profiles of one photo";
+            return Err(why.into());
+        }
         if format != FORMAT {
             return Err(format!(
                 "is {format:?}, and this version reads {FORMAT:?}; enroll again with this version"
@@ -137,7 +128,7 @@ impl Profile {
         self.bytes(None)
     }
 
-    fn bytes(&self, sha256: Option<&str>) -> Result<Vec<u8>> {
+    pub(super) fn bytes(&self, sha256: Option<&str>) -> Result<Vec<u8>> {
         let fail = |why: String| Error::model(&self.about.model, why);
         let bytes_tensor = |bytes: Vec<u8>| {
             let length = bytes.len();
@@ -169,6 +160,23 @@ impl Profile {
         let tensors = tensors.iter().map(|(name, tensor)| (name.clone(), tensor));
         safetensors_bytes(tensors, metadata).map_err(fail)
     }
+}
+
+/// What a safetensors file says that it is. None for other files.
+pub(super) fn format_of(path: &Path) -> Option<String> {
+    let mut file = crate::files::open(path, MOST_BYTES).ok()?;
+    let mut length = [0; 8];
+    file.read_exact(&mut length).ok()?;
+    let length = u64::from_le_bytes(length);
+    let mut header = vec![0];
+    file.read_exact(&mut header).ok()?;
+    // Other files may begin with any number, but no JSON follows it.
+    if !(1..=MOST_METADATA).contains(&length) || header != b"{" {
+        return None;
+    }
+    file.take(length - 1).read_to_end(&mut header).ok()?;
+    let header: serde_json::Value = serde_json::from_slice(&header).ok()?;
+    Some(header["__metadata__"]["format"].as_str()?.to_string())
 }
 
 type Tensors = BTreeMap<String, Tensor>;

@@ -9,6 +9,8 @@ mod decision;
 mod enroll;
 mod enrolment;
 mod file;
+mod lights;
+mod part;
 mod readiness;
 mod rectangle;
 
@@ -34,6 +36,11 @@ pub use augment::Augment;
 pub use change::{Change, Changed, PhotoName, ProfileChange};
 pub use decision::{Calibration, Decision};
 pub use enroll::{EnrollOptions, EnrollPhotos, Enrolled, enroll};
+pub(crate) use lights::OwnScale;
+pub use lights::{
+    EnrollParts, EnrolledLights, Fuse, LightsAbout, LightsProfile, PartAbout, enroll_lights,
+};
+pub use part::OpenPart;
 
 /// An enrolled product: prompts, references, and the threshold between ok and ng.
 pub struct Profile {

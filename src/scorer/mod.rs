@@ -1,5 +1,6 @@
 //! Scores photos, and makes records of the results: one product with its model, prompts or profile.
 
+mod lights;
 mod mixed;
 
 use std::path::{Path, PathBuf};
@@ -19,6 +20,7 @@ use crate::reference::{Region, RegionAbout};
 use crate::render::{Overlay, Scale, overlay};
 use crate::report::{AdapterRow, DefectRow, FolderRow, IgnoredRow, Record, SCHEMA};
 
+pub use lights::{LightScorer, PartResult};
 pub use mixed::{Match, Mixed};
 
 /// A product that is ready to be scored, each photo by itself. It gives the same results as `blemish score`.
@@ -86,6 +88,10 @@ pub struct Context {
 
 struct OpenProfile {
     file: PathBuf,
+    sha256: String,
+    /// The map values at both ends of the colour scale.
+    scale: (f32, f32),
+    /// Of several lights: the first one's.
     profile: Profile,
     calibration: Calibration,
     false_alarm: f64,
@@ -93,7 +99,7 @@ struct OpenProfile {
 
 impl OpenProfile {
     fn scale(&self) -> Scale {
-        let (low, high) = self.profile.about().scale;
+        let (low, high) = self.scale;
         Scale { low, high }
     }
 }
@@ -110,21 +116,15 @@ impl Scorer {
         false_alarm: Option<f64>,
     ) -> Result<Self> {
         let detector = profile.detector(clip.clone())?;
-        let context = Context {
-            prompts_sha256: profile.product().words_sha256(),
-            product: profile.product().clone(),
-            clip,
-            adapter: profile.adapter().cloned().map(Arc::new),
-            fit: profile.about().fit,
-            region: None,
-            enrolled: Some(OpenProfile {
-                false_alarm: false_alarm.unwrap_or(profile.about().false_alarm),
-                calibration: profile.calibration(),
-                file,
-                profile,
-            }),
+        let enrolled = OpenProfile {
+            false_alarm: false_alarm.unwrap_or(profile.about().false_alarm),
+            calibration: profile.calibration(),
+            sha256: profile.sha256().to_string(),
+            scale: profile.about().scale,
+            file,
+            profile,
         };
-        Ok(Self { context, detector })
+        Ok(Self { context: Context::by_profile(clip, enrolled), detector })
     }
 
     /// The result of a photo. Prepare it with [`Detector::prepare`].
@@ -148,6 +148,19 @@ impl Context {
     ) -> Self {
         let prompts_sha256 = product.words_sha256();
         Self { prompts_sha256, product, clip, adapter, fit, enrolled: None, region }
+    }
+
+    fn by_profile(clip: Arc<Clip>, enrolled: OpenProfile) -> Self {
+        let profile = &enrolled.profile;
+        Self {
+            prompts_sha256: profile.product().words_sha256(),
+            product: profile.product().clone(),
+            clip,
+            adapter: profile.adapter().cloned().map(Arc::new),
+            fit: profile.about().fit,
+            region: None,
+            enrolled: Some(enrolled),
+        }
     }
 
     /// The product and its prompts.
@@ -283,6 +296,9 @@ impl Context {
         Record {
             schema: SCHEMA,
             path: origin.path.to_string_lossy().into_owned(),
+            part: None,
+            light: None,
+            lights: vec![],
             product: self.product.name().to_string(),
             product_english: self.product.english().to_string(),
             prompts_sha256: self.prompts_sha256.clone(),
@@ -311,7 +327,7 @@ impl Context {
             references: about.map(|about| about.references.len()),
             unlike_references: enrolled.map(|e| e.profile.unlike(&finding.map)),
             profile: enrolled.map(|e| e.file.to_string_lossy().into_owned()),
-            profile_sha256: enrolled.map(|e| e.profile.sha256().to_string()),
+            profile_sha256: enrolled.map(|e| e.sha256.clone()),
             model: self.clip.name().to_string(),
             model_sha256: self.clip.sha256().to_string(),
             reference_model: compared_by.map(|dino| dino.name().to_string()),
@@ -379,7 +395,8 @@ impl Context {
         let (scale, level) = self.colours(of, &finding.map);
         let masks: Vec<&[bool]> = finding.ignored.iter().map(|thing| &*thing.mask).collect();
         let kind = &finding.kinds[finding.kind];
-        let words = [record.verdict, kind.is_defect.then_some(&*kind.english)];
+        let light = record.light.as_ref().map(|light| format!("light {light}"));
+        let words = [record.verdict, kind.is_defect.then_some(&*kind.english), light.as_deref()];
         let words = words.into_iter().flatten().map(|word| format!("  {word}"));
         let caption = format!("score {:.3}{}", record.score, words.collect::<String>());
         let how = Overlay {

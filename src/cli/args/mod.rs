@@ -10,3 +10,4 @@ pub mod repeats;
 pub mod shard;
 pub mod tiles;
 pub mod values;
+pub mod views;

@@ -5,7 +5,7 @@ use blemish::clip::{Activation, Precision};
 use blemish::data::Layout;
 use blemish::eval::Curve;
 use blemish::image::Fit;
-use blemish::profile::Augment;
+use blemish::profile::{Augment, Fuse};
 use blemish::scorer::ScaleOf;
 use clap::ValueEnum;
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
@@ -57,6 +57,18 @@ pub fn once(augment: &[Augment]) -> Vec<Augment> {
     Augment::ALL.into_iter().filter(|one| augment.contains(one)).collect()
 }
 
+pub fn fuse() -> impl TypedValueParser<Value = Fuse> {
+    choice(&[
+        (Fuse::Max, "max", "The highest value: one light that sees a defect is enough"),
+        (
+            Fuse::NoisyOr,
+            "noisy-or",
+            "Higher if several lights see something: 1 - (1 - a)(1 - b)...",
+        ),
+        (Fuse::Mean, "mean", "The mean of all lights"),
+    ])
+}
+
 pub fn baseline() -> impl TypedValueParser<Value = Autoencoder> {
     choice(&[
         (Autoencoder::Mse, "autoencoder-mse", "Trained and compared by squared errors"),
@@ -100,6 +112,11 @@ pub fn layout() -> impl TypedValueParser<Value = Layout> {
             Layout::Folder,
             "folder",
             "Your own photos: good/ (or ok/, normal/) beside folders of defective photos; masks in ground_truth/",
+        ),
+        (
+            Layout::Eyecandies,
+            "eyecandies",
+            "Eyecandies: <product>/test_public/data/<part>_image_<light>.png, <part>_mask.png and <part>_metadata.yaml",
         ),
     ])
 }

@@ -12,6 +12,7 @@ use crate::cli::args::rate;
 use crate::cli::args::reference_model::ReferenceModelArgs;
 use crate::cli::args::tiles::TileArgs;
 use crate::cli::args::values::{self, SummaryFormat};
+use crate::cli::args::views::ViewArgs;
 use crate::cli::inputs::with_suffix;
 use crate::cli::marks::Marks;
 
@@ -28,6 +29,7 @@ use crate::cli::marks::Marks;
   blemish enroll --product \"metal nut\" --marks marks.csv -o nut.blemish
   blemish enroll --product \"metal nut\" --mine unsorted/ -o nut.blemish     # look at nut.blemish.png
   blemish enroll --product \"metal nut\" --mine unsorted/ --drop 0042.png -o nut.blemish
+  blemish enroll --product \"rim\" --reference good/ --views \"{part}_{light}.png\" -o rim.blemish     # several lights
   blemish enroll --product \"gear\" --reference good/ --roi mask.png --reference-method padim -o gear.blemish
 
 Then run: blemish score photos/ --profile nut.blemish
@@ -41,11 +43,11 @@ pub struct Args {
     reference: Vec<PathBuf>,
     /// Unsorted photos, most of them good. The most typical ones become the references. A contact sheet shows them:
     /// look at it.
-    #[arg(long, value_name = "PHOTOS", num_args = 1.., group = "good")]
+    #[arg(long, value_name = "PHOTOS", num_args = 1.., group = "good", conflicts_with = "views")]
     pub mine: Vec<PathBuf>,
     /// Marks that you made on the page of `score --out`. Photos marked ok are the references, and photos marked ng are
     /// known defects, as with --bad.
-    #[arg(long, value_name = "FILE", group = "good")]
+    #[arg(long, value_name = "FILE", group = "good", conflicts_with = "views")]
     pub marks: Option<PathBuf>,
     /// Leave out this photo of --mine, by name. Another photo takes its place. Repeat the flag for several photos.
     #[arg(long, value_name = "NAME", requires = "mine", conflicts_with = "reference")]
@@ -61,7 +63,7 @@ pub struct Args {
     #[arg(long, value_name = "PHOTOS", num_args = 1..)]
     pub calibrate: Vec<PathBuf>,
     /// A few photos with known defects. Every reference method is measured on them. They do not change the profile.
-    #[arg(long, value_name = "PHOTOS", num_args = 1..)]
+    #[arg(long, value_name = "PHOTOS", num_args = 1.., conflicts_with = "views")]
     pub bad: Vec<PathBuf>,
     /// How to compare with the reference photos [default: anomaly-dino with --reference-model, winclip with --method
     /// winclip, else april-gan].
@@ -91,7 +93,7 @@ pub struct Args {
     #[arg(long, short, value_name = "FILE")]
     pub out: PathBuf,
     /// Also write a page: what the profile finds, its good photos and their scores.
-    #[arg(long, value_name = "FILE.html")]
+    #[arg(long, value_name = "FILE.html", conflicts_with = "views")]
     pub page: Option<PathBuf>,
     /// How to print the summary. The default is a table on a terminal, and JSON elsewhere.
     #[arg(long, value_enum)]
@@ -102,6 +104,8 @@ pub struct Args {
     pub reference_model: ReferenceModelArgs,
     #[command(flatten)]
     pub tiles: TileArgs,
+    #[command(flatten)]
+    pub views: ViewArgs,
 }
 
 impl Args {

@@ -2,6 +2,7 @@
 
 mod args;
 mod bad;
+mod lights;
 mod mine;
 mod page;
 mod summary;
@@ -9,14 +10,16 @@ mod summary;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use blemish::profile::{EnrollOptions, EnrollPhotos, Enrolled, enroll};
+use blemish::data::Views;
+use blemish::profile::{Augment, EnrollOptions, EnrollPhotos, Enrolled, Fuse, enroll};
 use blemish::prompt::{Role, TextCache};
 use blemish::{BitDepth, Error, Photo, Product, Profile};
 
 pub use self::args::Args;
+use self::lights::Parts;
 use self::mine::mine;
 use self::summary::{MinedSummary, Summary};
-use crate::cli::args::method::OpenModel;
+use crate::cli::args::method::{MethodChoice, OpenModel};
 use crate::cli::args::rate::{check_rate, say_what_is_promised};
 use crate::cli::args::values::once;
 use crate::cli::ignoring::Ignoring;
@@ -31,6 +34,10 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let method = args.method.resolve_per_photo()?;
     let method = method.comparing_by(args.reference_model.resolve());
     check(args)?;
+    let views = args.views.resolve()?;
+    if let Some((views, fuse)) = &views {
+        return enroll_parts(args, method, (views, *fuse));
+    }
     let Some(mut files) = Files::find(args)? else { return Ok(ExitCode::FAILURE) };
     let quiet = method.quiet;
     let choice = args.product.resolve(method.entry)?;
@@ -44,21 +51,8 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     };
     let augment = once(&args.augment);
     let bar = StepBar::new(quiet);
-    let options = EnrollOptions {
-        method: model.entry,
-        inputs: model.inputs.clone(),
-        references: model.reference_method(args.reference_method.as_deref())?,
-        layers: args.reference_blocks.clone(),
-        augment: &augment,
-        fit: model.fit,
-        depth,
-        prompts: choice.file,
-        false_alarm: args.false_alarm,
-        region: args.roi.clone(),
-        seed: args.seed,
-        simulates_damage: true,
-        progress: &|what, share| bar.show(what, share),
-    };
+    let options = options(args, &model, (&augment, depth, choice.file))?;
+    let options = EnrollOptions { progress: &|what, share| bar.show(what, share), ..options };
     let photos = EnrollPhotos { references: &files.references, calibration: &files.calibration };
     let enrolled = enroll(model.clip.clone(), product, photos, &options);
     bar.finish();
@@ -84,6 +78,43 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
         ignoring.warnings().iter().for_each(|warning| say!("warning: {warning}"));
     }
     Ok(if files.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn options<'a>(
+    args: &Args,
+    model: &OpenModel,
+    (augment, depth, prompts): (&'a [Augment], BitDepth, String),
+) -> anyhow::Result<EnrollOptions<'a>> {
+    Ok(EnrollOptions {
+        method: model.entry,
+        inputs: model.inputs.clone(),
+        references: model.reference_method(args.reference_method.as_deref())?,
+        layers: args.reference_blocks.clone(),
+        augment,
+        fit: model.fit,
+        depth,
+        prompts,
+        false_alarm: args.false_alarm,
+        region: args.roi.clone(),
+        seed: args.seed,
+        ..EnrollOptions::default()
+    })
+}
+
+/// Parts that have several photos.
+fn enroll_parts(
+    args: &Args,
+    method: MethodChoice,
+    (views, fuse): (&Views, Fuse),
+) -> anyhow::Result<ExitCode> {
+    let Some(parts) = Parts::find(args, views)? else { return Ok(ExitCode::FAILURE) };
+    let (choice, depth) = (args.product.resolve(method.entry)?, method.depth);
+    let tiles = args.tiles.resolve(&parts.photos(), method.fit)?;
+    let model = method.tiled(tiles).open()?;
+    let product = model.product(&choice.names, &choice.prompts, &TextCache::from_env())?;
+    let augment = once(&args.augment);
+    let options = options(args, &model, (&augment, depth, choice.file))?;
+    lights::run(args, &parts, (views, fuse), (&model, &product), &options)
 }
 
 /// What the ignored things hide of good parts.

@@ -1,7 +1,7 @@
 //! What a measurement depends on.
 
 use blemish::clip::Precision;
-use blemish::profile::{ReferenceModelAbout, TilesAbout};
+use blemish::profile::{Fuse, ReferenceModelAbout, TilesAbout};
 use blemish::reference::Layers;
 use serde::{Deserialize, Serialize};
 
@@ -22,6 +22,9 @@ pub struct EvalAbout {
     /// The copies of these photos that were also compared with.
     #[serde(default)]
     pub augment: Vec<String>,
+    /// The pattern of the photos of a part, and how the lights were joined.
+    #[serde(default)]
+    pub views: Option<(String, Fuse)>,
     /// The photos that set the scale of scores: none, or good training photos, but never test photos.
     pub calibration: Option<String>,
     pub model: Option<String>,

@@ -14,6 +14,7 @@ use crate::cli::args::mutual::MutualArgs;
 use crate::cli::args::reference_model::ReferenceModelArgs;
 use crate::cli::args::tiles::TileArgs;
 use crate::cli::args::values::{self, SummaryFormat};
+use crate::cli::args::views::ViewArgs;
 use crate::cli::args::{rate, shard};
 
 /// Measure a model and a method on labelled photos.
@@ -28,6 +29,8 @@ use crate::cli::args::{rate, shard};
   blemish eval loco mvtec_loco_anomaly_detection/ --profile-from train:4 --reference-method components
   blemish eval folder photos/ --profile nut.blemish --out out/
   blemish eval folder tiles/ --method april-gan --adapter mine.safetensors --format json
+  blemish eval eyecandies eyecandies/ --profile-from train:4
+  blemish eval folder rims/ --views \"{part}_{light}.png\" --profile-from train:16
   blemish eval maps loco mvtec_loco_anomaly_detection/ --maps anomaly_maps/ --curve official")]
 pub struct Args {
     #[command(subcommand)]
@@ -44,6 +47,8 @@ pub enum What {
     Visa(RunArgs),
     /// Your own photos: good/ beside folders of defective photos. Masks may be in ground_truth/<kind>/.
     Folder(RunArgs),
+    /// Eyecandies: <product>/test_public/data/<part>_image_<light>.png. The six photos of a part are scored together.
+    Eyecandies(RunArgs),
     Maps(MapsArgs),
 }
 
@@ -85,7 +90,7 @@ pub struct RunArgs {
     #[arg(long, value_name = "FILE", conflicts_with_all = ["product", "prompts", "profile_from", "resume", "shard",
           "allow_leak", "adapter", "blocks", "fit", "size", "activation", "bit_depth", "tiles", "tile_overlap",
           "against", "degrees", "rescore", "align", "repeats", "mutual_seed", "reference_method", "reference_blocks",
-          "augment", "names"])]
+          "augment", "names", "views", "fuse"])]
     pub profile: Option<PathBuf>,
     /// Replace the profile's false-alarm rate, such as 0.05 or 5%.
     #[arg(long, value_name = "RATE", value_parser = rate::parse)]
@@ -108,7 +113,7 @@ pub struct RunArgs {
     /// Measure an autoencoder instead of the model. It is trained on all good training photos of each product (train/good), which
     /// takes minutes.
     #[arg(long, value_name = "NAME", value_parser = values::baseline(), conflicts_with_all = ["profile", "profile_from",
-          "method", "adapter", "model", "shard", "allow_leak", "size", "activation", "tiles", "reference_model", "prompts", "product"])]
+          "method", "adapter", "model", "shard", "allow_leak", "size", "activation", "tiles", "reference_model", "prompts", "product", "views", "fuse"])]
     pub baseline: Option<Autoencoder>,
     /// Steps of this training, with 8 photos each.
     #[arg(long, value_name = "N", default_value_t = 1000, requires = "baseline",
@@ -135,6 +140,8 @@ pub struct RunArgs {
     pub reference_model: ReferenceModelArgs,
     #[command(flatten)]
     pub tiles: TileArgs,
+    #[command(flatten)]
+    pub views: ViewArgs,
     #[command(flatten)]
     pub mutual: MutualArgs,
 }

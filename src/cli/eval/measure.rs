@@ -7,14 +7,18 @@ use std::time::Instant;
 
 use blemish::adapter::Adapter;
 use blemish::autoencoder::{self, Autoencoder, AutoencoderOptions};
-use blemish::data::{Layout, Sample, good_training_photos};
+use blemish::data::{Layout, Part, Sample, Views, good_training_photos};
 use blemish::eval::{EvalPrediction, Run, RunAbout, evaluate};
 use blemish::files::files_sha256;
 use blemish::image::BitDepth;
 use blemish::mutual::{MutualOptions, MutualResults, UniquePhotos, Watch};
-use blemish::profile::{EnrollOptions, EnrollPhotos, ReferenceModelAbout, TilesAbout, enroll};
+use blemish::profile::{
+    EnrollOptions, EnrollParts, EnrollPhotos, Fuse, ReferenceModelAbout, TilesAbout, enroll,
+    enroll_lights,
+};
 use blemish::prompt::TextCache;
 use blemish::reference::ReferenceEntry;
+use blemish::scorer::{Context, LightScorer};
 use blemish::{Detector, Error, Photo, Product, Prompts};
 use indicatif::ProgressBar;
 
@@ -28,7 +32,7 @@ use crate::cli::args::mutual::{as_text, mutual_setup};
 use crate::cli::progress::{Notes, StepBar, progress_bar};
 
 pub fn run(plan: Plan) -> anyhow::Result<ExitCode> {
-    let Plan { args, layout, samples, strays, method, mutual, prompt_file, prompts } = plan;
+    let Plan { args, layout, samples, strays, method, mutual, views, prompt_file, prompts } = plan;
     let (mode, depth, quiet) = (method.mode, method.depth, method.quiet);
     let model = method.open()?;
     let reference =
@@ -39,6 +43,7 @@ pub fn run(plan: Plan) -> anyhow::Result<ExitCode> {
         model,
         mode,
         mutual,
+        views,
         reference: reference.transpose()?,
         depth,
         quiet,
@@ -90,6 +95,8 @@ struct Setup<'a> {
     model: OpenModel,
     mode: ScoringMode,
     mutual: Option<MutualOptions>,
+    /// Which photos show one part, if parts have several.
+    views: Option<(Views, Fuse)>,
     /// How photos are compared with references, with `--profile-from`.
     reference: Option<&'static ReferenceEntry>,
     depth: BitDepth,
@@ -104,6 +111,8 @@ struct UnderTest<'a> {
     named: Named,
     /// The good training photos that its test photos are compared with.
     references: Vec<PathBuf>,
+    /// The same, if parts have several photos.
+    parts: Vec<Part>,
     /// Its test photos, if they are compared with each other.
     photos: Option<UniquePhotos>,
 }
@@ -112,6 +121,8 @@ struct UnderTest<'a> {
 enum Scoring {
     /// Each photo by itself.
     PerPhoto(Box<Detector>),
+    /// Each part by its photos.
+    Parts(Box<LightScorer>),
     /// Compared with each other: the results, and each photo's index in them and its hash.
     Mutual(Box<MutualResults>, HashMap<PathBuf, (usize, String)>),
     /// All results are known from an earlier run.
@@ -137,7 +148,16 @@ impl Setup<'_> {
                 Names::Spaced => vec![folder.replace('_', " ")],
             };
             let product = self.model.product(&names, prompts, &cache)?;
+            let parts = match (self.args.profile_from, &self.views) {
+                (Some(count), Some((views, _))) => {
+                    self.args.reference_parts(count, (self.layout, views), folder)?
+                }
+                _ => vec![],
+            };
             let references = match (self.args.profile_from, self.args.baseline) {
+                (Some(_), _) if self.views.is_some() => {
+                    parts.iter().flat_map(|part| &part.photos).map(|(_, p)| p.clone()).collect()
+                }
                 (Some(count), _) => self.args.references(count, self.layout, folder)?,
                 (None, Some(_)) => good_training_photos(&self.args.set.root, self.layout, folder)?,
                 (None, None) => vec![],
@@ -155,7 +175,7 @@ impl Setup<'_> {
                 leak: is_known.then(|| leaks.contains(&folder)),
                 compared_sha256,
             };
-            Ok(UnderTest { folder, samples, product, named, references, photos })
+            Ok(UnderTest { folder, samples, product, named, references, parts, photos })
         };
         by_product.into_iter().map(under_test).collect()
     }
@@ -236,6 +256,7 @@ impl Setup<'_> {
             }),
             references: self.args.profile_from.unwrap_or(0),
             augment: self.args.augment.iter().map(|augment| augment.name().into()).collect(),
+            views: self.views.as_ref().map(|(views, fuse)| (views.pattern().into(), *fuse)),
             calibration: self
                 .args
                 .profile_from
@@ -297,6 +318,9 @@ impl Setup<'_> {
         under_test: &UnderTest,
         measuring: &mut Measuring,
     ) -> anyhow::Result<Scoring> {
+        if let Some((views, fuse)) = &self.views {
+            return Ok(Scoring::Parts(Box::new(self.by_parts(under_test, (views, *fuse))?)));
+        }
         let (Some(mutual), Some(photos)) = (&self.mutual, &under_test.photos) else {
             let detector = match (self.reference, self.args.baseline) {
                 (Some(entry), _) => self.enrolled(under_test, entry)?,
@@ -338,6 +362,34 @@ impl Setup<'_> {
             depth: self.depth,
             simulates_damage: false,
             ..EnrollOptions::default()
+        }
+    }
+
+    /// Scores parts by prompts, or compares them with a product's good training parts.
+    fn by_parts(
+        &self,
+        under_test: &UnderTest,
+        (views, fuse): (&Views, Fuse),
+    ) -> anyhow::Result<LightScorer> {
+        let (model, product) = (&self.model, &under_test.product);
+        let Some(entry) = self.reference else {
+            let first = under_test.samples.iter().find_map(|sample| sample.part.as_ref());
+            let detector = |(light, _): &(String, PathBuf)| Ok((light.clone(), model.detector()?));
+            let lights = first.map_or(&[][..], |part| &part.photos).iter().map(detector);
+            let lights = lights.collect::<anyhow::Result<Vec<_>>>()?;
+            let (clip, adapter) = (model.clip.clone(), model.adapter().cloned());
+            let context = Context::by_prompts(product.clone(), clip, adapter, model.fit, None);
+            return Ok(LightScorer::by_prompts(context, lights, fuse));
+        };
+        let options = self.enroll_options(entry);
+        let parts = EnrollParts { references: &under_test.parts, calibration: &[] };
+        let mut enrolled = enroll_lights(&model.clip, product, parts, (views, fuse), &options)?;
+        match enrolled.unusable.pop() {
+            Some(error) => Err(error.into()),
+            None => {
+                let (name, clip) = (PathBuf::from(under_test.folder), model.clip.clone());
+                Ok(LightScorer::by_profile(name, enrolled.profile, clip, None)?)
+            }
         }
     }
 
@@ -405,12 +457,13 @@ impl Measuring {
                 let (at, sha256) = &index[&sample.photo];
                 (results.finding(*at), sha256.clone())
             }
+            Scoring::Parts(scorer) => {
+                let sha256 = self.sha256(sample)?;
+                let part = sample.part.as_ref().ok_or_else(|| gone(&sample.photo))?;
+                (scorer.score(part, self.depth)?.finding, sha256)
+            }
             Scoring::PerPhoto(detector) => {
-                // The hash is computed before the photo is opened, because the file may be replaced meanwhile.
-                let sha256 = match &self.run {
-                    Some(_) => files_sha256(std::slice::from_ref(&sample.photo))?,
-                    None => String::new(),
-                };
+                let sha256 = self.sha256(sample)?;
                 let photo = Photo::open(&sample.photo, self.depth)?;
                 self.notes.say(&self.bar, &sample.photo, &photo);
                 (detector.inspect(&photo, product)?, sha256)
@@ -422,6 +475,16 @@ impl Measuring {
             run.keep(sample, &found, sha256, blemish::render::tiff)?;
         }
         Ok(found)
+    }
+}
+
+impl Measuring {
+    /// The hash of the photos, if it is kept. It is computed before they are opened, because a file may be replaced meanwhile.
+    fn sha256(&self, sample: &Sample) -> blemish::Result<String> {
+        match &self.run {
+            Some(_) => files_sha256(&sample.files()),
+            None => Ok(String::new()),
+        }
     }
 }
 

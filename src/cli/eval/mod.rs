@@ -29,6 +29,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
         What::Loco(args) => (args, Layout::Loco),
         What::Visa(args) => (args, Layout::Visa),
         What::Folder(args) => (args, Layout::Folder),
+        What::Eyecandies(args) => (args, Layout::Eyecandies),
         What::Maps(args) => return maps::run(args),
     };
     match &args.profile {

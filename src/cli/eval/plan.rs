@@ -2,8 +2,9 @@
 
 use std::path::PathBuf;
 
-use blemish::data::{Layout, Sample, good_training_photos, stray};
+use blemish::data::{Layout, Part, Sample, Views, good_training_photos, parts, stray, whole_parts};
 use blemish::mutual::{ENOUGH, MutualOptions};
+use blemish::profile::Fuse;
 use blemish::{Error, Prompts};
 
 use super::args::RunArgs;
@@ -20,6 +21,8 @@ pub struct Plan<'a> {
     pub method: MethodChoice,
     /// How photos are compared with each other. None: each photo is scored by itself.
     pub mutual: Option<MutualOptions>,
+    /// Which photos show one part, if parts have several.
+    pub views: Option<(Views, Fuse)>,
     /// The prompt file as it was given, and its prompts.
     pub prompt_file: String,
     pub prompts: Prompts,
@@ -32,7 +35,13 @@ pub fn resolve(args: &RunArgs, layout: Layout) -> anyhow::Result<Plan<'_>> {
     let mut method = args.method.resolve(default_mode(args, layout))?;
     let compares = method.mode != ScoringMode::PerPhoto || args.profile_from.is_some();
     args.reference_model.check(compares, "needs --profile-from, or --method mutual or auto")?;
+    let views = views(args, layout)?;
     let mut mutual = match (method.mode, args.mutual.given()) {
+        (ScoringMode::Mutual | ScoringMode::Auto, _) if views.is_some() => {
+            let why =
+                "parts with several photos are not compared with each other; leave --method out";
+            return Err(Error::setting("views", why).into());
+        }
         (ScoringMode::PerPhoto, Some(flag)) => {
             return Err(Error::setting(flag, "is for --method mutual and auto").into());
         }
@@ -68,6 +77,10 @@ pub fn resolve(args: &RunArgs, layout: Layout) -> anyhow::Result<Plan<'_>> {
         // The photos are compared with these.
         strays.retain(|path| !path.starts_with("train/good"));
     }
+    let samples = match &views {
+        Some((views, _)) => parts(samples, views)?,
+        None => samples,
+    };
     let products = by_product(&samples).len();
     if products > 1 && !args.product.is_empty() {
         let why = format!(
@@ -85,13 +98,25 @@ pub fn resolve(args: &RunArgs, layout: Layout) -> anyhow::Result<Plan<'_>> {
     let file = args.prompts.clone().unwrap_or(method.entry.prompts.into());
     let prompts = Prompts::open(&file)?;
     let prompt_file = file.display().to_string();
-    Ok(Plan { args, layout, samples, strays, method, mutual, prompt_file, prompts })
+    Ok(Plan { args, layout, samples, strays, method, mutual, views, prompt_file, prompts })
+}
+
+/// Which photos show one part.
+fn views(args: &RunArgs, layout: Layout) -> blemish::Result<Option<(Views, Fuse)>> {
+    match (args.views.resolve()?, layout) {
+        (None, Layout::Eyecandies) => {
+            Ok(Some((Views::parse("{part}_image_{light}.png")?, Fuse::default())))
+        }
+        (given, _) => Ok(given),
+    }
 }
 
 /// How photos are scored without `--method`. Your own photos are scored as `score` does it. On a published set the
 /// numbers are zero-shot, so they must not depend on other photos.
 fn default_mode(args: &RunArgs, layout: Layout) -> ScoringMode {
-    let is_alone = args.shard.is_some() || args.profile_from.is_some() || args.baseline.is_some();
+    let has_parts = args.views.views.is_some();
+    let is_alone =
+        has_parts || args.shard.is_some() || args.profile_from.is_some() || args.baseline.is_some();
     match layout {
         Layout::Folder if !is_alone => ScoringMode::Auto,
         _ => ScoringMode::PerPhoto,
@@ -118,14 +143,30 @@ impl RunArgs {
         product: &str,
     ) -> anyhow::Result<Vec<PathBuf>> {
         let mut photos = good_training_photos(&self.set.root, layout, product)?;
-        if photos.len() < count {
-            let why = format!(
-                "has {} good training photos of {product}, fewer than {count}",
-                photos.len()
-            );
-            return Err(Error::Data { path: self.set.root.clone(), why }.into());
-        }
+        self.check_count(count, photos.len(), product)?;
         photos.truncate(count);
         Ok(photos)
+    }
+
+    /// The first `count` good training parts of a product.
+    pub fn reference_parts(
+        &self,
+        count: usize,
+        (layout, views): (Layout, &Views),
+        product: &str,
+    ) -> anyhow::Result<Vec<Part>> {
+        let photos = good_training_photos(&self.set.root, layout, product)?;
+        let mut parts = whole_parts(&photos, views)?;
+        self.check_count(count, parts.len(), product)?;
+        parts.truncate(count);
+        Ok(parts)
+    }
+
+    fn check_count(&self, wanted: usize, found: usize, product: &str) -> blemish::Result<()> {
+        if found >= wanted {
+            return Ok(());
+        }
+        let why = format!("has {found} good training photos of {product}, fewer than {wanted}");
+        Err(Error::Data { path: self.set.root.clone(), why })
     }
 }

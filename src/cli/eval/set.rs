@@ -66,6 +66,7 @@ impl SetArgs {
             let is_anomalous = kind == "ng";
             Ok(Sample {
                 photo,
+                part: None,
                 product: product.clone(),
                 kind: kind.into(),
                 is_anomalous,

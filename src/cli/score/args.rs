@@ -14,6 +14,7 @@ use crate::cli::args::product::ProductArgs;
 use crate::cli::args::reference_model::ReferenceModelArgs;
 use crate::cli::args::repeats::RepeatArgs;
 use crate::cli::args::tiles::TileArgs;
+use crate::cli::args::views::ViewArgs;
 use crate::cli::args::{rate, shard, values};
 use crate::cli::printer::Format;
 
@@ -27,6 +28,7 @@ use crate::cli::printer::Format;
   blemish score photos/ --product \"metal nut\" --method mutual --against 200
   blemish score photos/ --profile nut.blemish --out out/ --fail-on ng
   blemish score photos/ --profiles profiles/ --out out/     # several products
+  blemish score parts/ --profile rim.blemish                # a photo under each light, see enroll --views
   find /line3 -name '*.png' -mmin -60 | blemish score --files-from - --profile nut.blemish
 
 Scores run from 0 to 1. Higher is more anomalous. Compare scores only within one product and one model.
@@ -56,7 +58,7 @@ pub struct Args {
     /// references it resembles most. A photo that resembles none is reported, and has no score. With --out, each profile has
     /// a folder and a page.
     #[arg(long, value_name = "DIR", conflicts_with_all = ["profile", "product", "prompts", "detect", "ignore",
-          "adapter", "blocks", "fit", "size", "activation", "bit_depth", "tiles", "tile_overlap", "roi", "copy_to", "resume"])]
+          "adapter", "blocks", "fit", "size", "activation", "bit_depth", "tiles", "tile_overlap", "roi", "copy_to", "resume", "views"])]
     pub profiles: Option<PathBuf>,
     /// Replace the profile's false-alarm rate, such as 0.05 or 5%.
     #[arg(long, value_name = "RATE", value_parser = rate::parse)]
@@ -76,7 +78,7 @@ pub struct Args {
     #[arg(long, requires = "out")]
     pub no_strip: bool,
     /// Copy each photo into DIR/ok, DIR/ng or DIR/uncertain. Needs --profile.
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", conflicts_with = "views")]
     pub copy_to: Option<PathBuf>,
     /// Score only part I of N, counted from 0. A part gets no index.html. A part is scored by prompts only, or with a profile. The results of all
     /// parts, one after another, are the results of one run (a table is sorted within each part). N alone takes I from JOB_COMPLETION_INDEX or
@@ -110,6 +112,8 @@ pub struct Args {
     pub reference_model: ReferenceModelArgs,
     #[command(flatten)]
     pub tiles: TileArgs,
+    #[command(flatten)]
+    pub views: ViewArgs,
     #[command(flatten)]
     pub mutual: MutualArgs,
     #[command(flatten)]

@@ -10,8 +10,9 @@ use blemish::{Clip, Error, Photo, Profile};
 use rayon::prelude::*;
 use serde_json::json;
 
-use super::plan::{ByProfiles, Plan};
+use super::plan::Plan;
 use super::sink::{FOUND, PhotoResult, ResultSink};
+use super::source::ByProfiles;
 use crate::cli::inputs::named;
 use crate::cli::printer::Format;
 use crate::cli::progress::progress_bar;

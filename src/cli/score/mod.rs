@@ -2,6 +2,7 @@
 
 mod args;
 mod copies;
+mod lights;
 mod mixed;
 mod mutual;
 mod per_photo;
@@ -10,18 +11,21 @@ mod plan;
 mod repeats;
 mod resume;
 mod sink;
+mod source;
 mod table;
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
 use blemish::mutual::{ENOUGH, MutualOptions, MutualSetup, PhotoHashes};
 use blemish::prompt::TextCache;
-use blemish::scorer::{Context, Scorer};
+use blemish::scorer::{Context, LightScorer, Scorer};
 
 pub use self::args::Args;
-use self::plan::{Plan, Source};
+use self::plan::Plan;
 use self::sink::ResultSink;
+use self::source::{ByLights, ByProfile, ByPrompts, Source};
 use crate::cli::args::method::ScoringMode;
 use crate::cli::args::mutual::mutual_setup;
 use crate::cli::args::rate::say_what_is_promised;
@@ -35,14 +39,15 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
             per_photo::score(&mut sink, &detector)?;
             sink.finish()
         }
+        Source::Lights(by) => by_lights(&plan, *by),
         Source::Profiles(by) => mixed::score(&plan, *by),
         Source::Prompts(by) => by_prompts(&plan, *by),
     }
 }
 
 /// Opens the model of a profile.
-fn by_profile(by: plan::ByProfile) -> anyhow::Result<Scorer> {
-    let plan::ByProfile { file, profile, model, false_alarm } = by;
+fn by_profile(by: ByProfile) -> anyhow::Result<Scorer> {
+    let ByProfile { file, profile, model, false_alarm } = by;
     let scorer = model.scorer(&file, profile, false_alarm)?;
     if let (Some((calibration, rate)), false) = (scorer.context.calibration(), model.quiet) {
         say_what_is_promised(calibration.photos(), rate);
@@ -50,7 +55,19 @@ fn by_profile(by: plan::ByProfile) -> anyhow::Result<Scorer> {
     Ok(scorer)
 }
 
-fn by_prompts(plan: &Plan, by: plan::ByPrompts) -> anyhow::Result<ExitCode> {
+fn by_lights(plan: &Plan, by: ByLights) -> anyhow::Result<ExitCode> {
+    let ByLights { file, profile, model, false_alarm, .. } = by;
+    let clip = Arc::new(model.open_for(profile.first())?);
+    let scorer = LightScorer::by_profile(file, profile, clip, false_alarm)?;
+    if let (Some((calibration, rate)), false) = (scorer.context.calibration(), model.quiet) {
+        say_what_is_promised(calibration.photos(), rate);
+    }
+    let mut sink = ResultSink::new(&scorer.context, plan, scorer.method())?;
+    lights::score(&mut sink, &scorer)?;
+    sink.finish()
+}
+
+fn by_prompts(plan: &Plan, by: ByPrompts) -> anyhow::Result<ExitCode> {
     let (mutual_flag, apart) = (by.mutual_flag, by.apart);
     let is_few = by.method.mode == ScoringMode::Auto && plan.photos.len() < ENOUGH;
     let mutual = by.mutual.clone().filter(|_| !is_few);
@@ -63,6 +80,22 @@ fn by_prompts(plan: &Plan, by: plan::ByPrompts) -> anyhow::Result<ExitCode> {
     let product = model.product(names, prompts, &TextCache::from_env())?;
     let (clip, adapter) = (model.clip.clone(), model.adapter().cloned());
     let context = Context::by_prompts(product, clip, adapter, model.fit, region.map(Arc::new));
+    if let Some((_, fuse)) = by.views {
+        let detector = |(light, _): &(String, PathBuf)| {
+            let detector = model.detector()?;
+            let detector = match context.region() {
+                Some(region) => detector.within(region),
+                None => detector,
+            };
+            Ok((light.clone(), detector))
+        };
+        let first = plan.parts.first().map_or(&[][..], |part| &part.photos);
+        let lights = first.iter().map(detector).collect::<anyhow::Result<Vec<_>>>()?;
+        let scorer = LightScorer::by_prompts(context, lights, fuse);
+        let mut sink = ResultSink::new(&scorer.context, plan, scorer.method())?;
+        lights::score(&mut sink, &scorer)?;
+        return sink.finish();
+    }
     let mut sink = ResultSink::new(&context, plan, model.entry.name)?;
     let is_done = match (hashes, mutual) {
         (Some(hashes), Some(mutual)) => {

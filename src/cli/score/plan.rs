@@ -3,67 +3,22 @@
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
+use blemish::data::Part;
 use blemish::image::BitDepth;
-use blemish::mutual::MutualOptions;
 use blemish::prompt::Role;
-use blemish::reference::{RegionShape, Repeated};
 use blemish::scorer::ScaleOf;
 use blemish::{Error, Profile};
 
 use super::args::{Args, FailOn};
 use super::copies::{Copies, VERDICTS};
 use super::resume::ResultFile;
+use super::source::{Source, by_prompts, comparison};
 use super::table::{Order, TableStyle};
-use crate::cli::args::method::{MethodChoice, ScoringMode};
-use crate::cli::args::model::ModelChoice;
-use crate::cli::args::product::ProductChoice;
-use crate::cli::args::rate::check_rate;
 use crate::cli::inputs::{Inputs, PAGE, check_page, check_writable, mark_results, place};
 use crate::cli::printer::{Format, default_format};
 
 /// Larger files are refused: a million paths need about 100 MB.
 const LONGEST_LIST: u64 = 256 << 20;
-
-/// What the photos are scored with.
-pub enum Source {
-    /// A profile, which brings everything but the model.
-    Profile(Box<ByProfile>),
-    /// Several profiles, one of which fits a photo.
-    Profiles(Box<ByProfiles>),
-    /// Prompts, and the other photos of the folder.
-    Prompts(Box<ByPrompts>),
-}
-
-pub struct ByProfile {
-    pub file: PathBuf,
-    pub profile: Profile,
-    pub model: ModelChoice,
-    /// Replaces the profile's own rate.
-    pub false_alarm: Option<f64>,
-}
-
-pub struct ByProfiles {
-    pub folder: PathBuf,
-    /// With the names of their files without ending.
-    pub profiles: Vec<(String, PathBuf, Profile)>,
-    pub model: ModelChoice,
-    pub false_alarm: Option<f64>,
-    pub out: Option<PathBuf>,
-}
-
-pub struct ByPrompts {
-    pub product: ProductChoice,
-    pub method: MethodChoice,
-    /// How the photos are compared with each other. None: each photo is scored by itself.
-    pub mutual: Option<MutualOptions>,
-    /// The first flag that was given for the comparison.
-    pub mutual_flag: Option<&'static str>,
-    pub roi: Option<RegionShape>,
-    /// Whether two products in the folder are scored apart.
-    pub apart: bool,
-    /// What is said of groups of photos that share something odd.
-    pub repeated: Vec<(PathBuf, Repeated)>,
-}
 
 /// Which pictures and maps are written, and how.
 #[derive(Clone)]
@@ -80,7 +35,9 @@ pub struct Drawing {
 /// The photos of this run, and where their results go.
 pub struct Plan {
     pub photos: Vec<PathBuf>,
-    /// The photos of all parts, and those that an earlier run scored.
+    /// The parts whose first photos these are. Empty if each photo is a part of its own.
+    pub parts: Vec<Part>,
+    /// The photos of all shards, and those that an earlier run scored.
     pub found: Vec<PathBuf>,
     /// For each photo, the path of its pictures without extension. None without `--out`.
     pub targets: Vec<Option<PathBuf>>,
@@ -115,6 +72,7 @@ impl Plan {
         };
         Ok(Self {
             photos: self.photos.clone(),
+            parts: vec![],
             found: vec![],
             targets: self.targets.iter().map(target).collect(),
             copies: None,
@@ -134,15 +92,15 @@ impl Plan {
 pub fn resolve(args: &Args) -> anyhow::Result<Option<(Plan, Source)>> {
     // Wrong flags are reported before missing photos, and these before mistakes in the prompt file.
     check_table(args)?;
-    let source = match (&args.profile, &args.profiles) {
-        (Some(file), _) => Ok(Source::Profile(Box::new(by_profile(args, file.clone())?))),
-        (None, Some(folder)) => Ok(Source::Profiles(Box::new(by_profiles(args, folder)?))),
-        (None, None) => Err(comparison(args)?),
+    let source = match Source::of_profiles(args)? {
+        Some(source) => Ok(source),
+        None => Err(comparison(args)?),
     };
     let photos = given(args)?;
     let results: Vec<&Path> =
         [&args.out, &args.copy_to].into_iter().flatten().map(|p| &**p).collect();
-    let inputs = Inputs::find(&photos, &results);
+    let mut inputs = Inputs::find(&photos, &results);
+    let with_lights = parts(args, &source, &mut inputs)?;
     inputs.report(args.method.model.quiet);
     if inputs.photos.is_empty() {
         return Ok(None);
@@ -170,6 +128,7 @@ pub fn resolve(args: &Args) -> anyhow::Result<Option<(Plan, Source)>> {
     let found = inputs.photos.clone();
     let copies = copies.map(|all| Copies { below: of_part(all.below, own), ..all });
     let (photos, targets) = (of_part(inputs.photos, own), of_part(targets, own));
+    let with_lights = of_part(with_lights, own);
     // With `--shard`, only the first part prints a header.
     let table = TableStyle {
         order: args.sort.unwrap_or(Order::Score),
@@ -180,6 +139,7 @@ pub fn resolve(args: &Args) -> anyhow::Result<Option<(Plan, Source)>> {
     let (format, fail_on) = (format.unwrap_or(default_format()), args.fail_on);
     let plan = Plan {
         photos,
+        parts: with_lights,
         found,
         targets,
         copies,
@@ -193,6 +153,23 @@ pub fn resolve(args: &Args) -> anyhow::Result<Option<(Plan, Source)>> {
         failed,
     };
     Ok(Some((plan, source)))
+}
+
+/// The parts, if the photos of one part belong together. Then `inputs` has the first photo of each.
+fn parts<T>(
+    args: &Args,
+    source: &Result<Source, T>,
+    inputs: &mut Inputs,
+) -> anyhow::Result<Vec<Part>> {
+    let quiet = args.method.model.quiet;
+    Ok(match source {
+        Ok(Source::Lights(by)) => inputs.parts(&by.views, Some(&by.profile.about().lights), quiet),
+        Ok(_) => vec![],
+        Err(_) => match args.views.resolve()? {
+            Some((views, _)) => inputs.parts(&views, None, quiet),
+            None => vec![],
+        },
+    })
 }
 
 /// The file of `--resume`, with its results of these photos, and for each photo whether it has one.
@@ -226,6 +203,11 @@ fn settings(source: &Source) -> anyhow::Result<(Vec<String>, BitDepth, bool)> {
         Source::Profile(by) => {
             let kinds = by.profile.product().kinds().iter().map(|kind| (kind.role, &*kind.name));
             (defect_files(kinds), by.profile.bit_depth()?, by.model.quiet)
+        }
+        Source::Lights(by) => {
+            let first = by.profile.first();
+            let kinds = first.product().kinds().iter().map(|kind| (kind.role, &*kind.name));
+            (defect_files(kinds), first.bit_depth()?, by.model.quiet)
         }
         Source::Profiles(by) => {
             let depth = by.profiles[0].2.bit_depth()?;
@@ -296,139 +278,6 @@ fn check_table(args: &Args) -> blemish::Result<()> {
         _ if !is_given => Ok(()),
         _ => Err(Error::setting(flag, "is for the table; add --format table")),
     }
-}
-
-fn by_profile(args: &Args, file: PathBuf) -> anyhow::Result<ByProfile> {
-    let model = model_for_profiles(args)?;
-    let profile = Profile::open(&file)?;
-    Ok(ByProfile { file, profile, model, false_alarm: args.false_alarm })
-}
-
-/// The model of a profile, after the flags that go with one were checked.
-fn model_for_profiles(args: &Args) -> anyhow::Result<ModelChoice> {
-    let model = args.method.resolve_for_profile()?;
-    if let Some(flag) = mutual_flag(args) {
-        return Err(refuse_alone(flag));
-    }
-    args.false_alarm.map_or(Ok(()), check_rate)?;
-    Ok(model.comparing_by(args.reference_model.resolve()))
-}
-
-fn by_profiles(args: &Args, folder: &Path) -> anyhow::Result<ByProfiles> {
-    let model = model_for_profiles(args)?;
-    let refuse = |why: &str| Error::setting(format!("profiles {}", folder.display()), why);
-    if args.format == Some(Format::Csv) {
-        return Err(
-            Error::setting("format csv", "profiles have different columns; give jsonl").into()
-        );
-    }
-    let files = std::fs::read_dir(folder)
-        .map_err(|source| Error::Read { path: folder.to_path_buf(), source })?;
-    let files = files.collect::<std::io::Result<Vec<_>>>();
-    let files = files.map_err(|source| Error::Read { path: folder.to_path_buf(), source })?;
-    let files = files.into_iter().map(|entry| entry.path());
-    // A file with this ending that is no profile is an error: its product would be missing.
-    let is_meant = |file: &PathBuf| {
-        file.extension().is_some_and(|ending| ending == "blemish") || Profile::is_one(file)
-    };
-    let mut files: Vec<PathBuf> = files.filter(is_meant).collect();
-    files.sort();
-    if files.is_empty() {
-        return Err(refuse("has no profile; `blemish enroll` writes them").into());
-    }
-    let mut profiles = Vec::<(String, PathBuf, Profile)>::new();
-    for file in files {
-        let name = file.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-        // Each profile has a folder of results.
-        let is_taken = ["index_files", PAGE].contains(&&*name.to_lowercase());
-        if name.starts_with('.') || is_taken {
-            let why =
-                format!("has {}, which cannot be the name of a folder; rename it", file.display());
-            return Err(refuse(&why).into());
-        }
-        if profiles.iter().any(|(other, ..)| other.to_lowercase() == name.to_lowercase()) {
-            return Err(
-                refuse(&format!("has two profiles with the name {name}; rename one")).into()
-            );
-        }
-        let profile = Profile::open(&file)?;
-        profiles.push((name, file, profile));
-    }
-    let depths: HashSet<u8> = profiles.iter().map(|(.., p)| p.about().bit_depth).collect();
-    if depths.len() > 1 {
-        return Err(refuse("has profiles with different --bit-depth; score them one by one").into());
-    }
-    let (folder, out) = (folder.to_path_buf(), args.out.clone());
-    Ok(ByProfiles { folder, profiles, model, false_alarm: args.false_alarm, out })
-}
-
-/// The method, and how photos are compared with each other. None: each photo is scored alone.
-fn comparison(args: &Args) -> anyhow::Result<(MethodChoice, Option<MutualOptions>)> {
-    let for_profiles = [
-        ("false-alarm", args.false_alarm.is_some()),
-        ("fail-on", args.fail_on.is_some()),
-        ("copy-to", args.copy_to.is_some()),
-    ];
-    if let Some((flag, _)) = for_profiles.iter().find(|(_, is_given)| *is_given) {
-        let why = "needs --profile: prompts alone cannot tell ok from ng";
-        return Err(Error::setting(*flag, why).into());
-    }
-    let method = args.method.resolve(ScoringMode::Auto)?;
-    let method = method.comparing_by(args.reference_model.resolve());
-    if args.resume.is_some() && method.mode != ScoringMode::PerPhoto {
-        let why = "each score depends on the other photos; add --profile, or --method april-gan";
-        return Err(Error::setting("resume", why).into());
-    }
-    let is_alone = match method.mode {
-        ScoringMode::Mutual if args.shard.is_some() => {
-            let why = "--method mutual needs all photos at once";
-            return Err(Error::setting("shard", why).into());
-        }
-        ScoringMode::PerPhoto => true,
-        ScoringMode::Mutual => false,
-        ScoringMode::Auto => args.shard.is_some(),
-    };
-    args.reference_model.check(!is_alone, ALONE)?;
-    let mutual = match (is_alone, mutual_flag(args)) {
-        (true, Some(flag)) => return Err(refuse_alone(flag)),
-        (true, None) => None,
-        (false, _) => {
-            let mut options = args.mutual.resolve(&method)?;
-            options.musc.groups = args.repeats.given().is_some();
-            Some(options)
-        }
-    };
-    Ok((method, mutual))
-}
-
-fn by_prompts(
-    args: &Args,
-    (method, mutual): (MethodChoice, Option<MutualOptions>),
-    photos: &[PathBuf],
-) -> anyhow::Result<ByPrompts> {
-    let tiles = args.tiles.resolve(photos, method.fit)?;
-    let method = method.tiled(tiles);
-    Ok(ByPrompts {
-        product: args.product.resolve(method.entry)?,
-        method,
-        mutual,
-        mutual_flag: mutual_flag(args)
-            .or(args.reference_model.is_given().then_some("reference-model")),
-        roi: args.roi.clone(),
-        apart: args.apart,
-        repeated: args.repeats.resolve(photos)?,
-    })
-}
-
-/// The first given flag of those for photos that are compared with each other.
-fn mutual_flag(args: &Args) -> Option<&'static str> {
-    args.mutual.given().or(args.repeats.given()).or(args.apart.then_some("apart"))
-}
-
-const ALONE: &str = "is for --method mutual and auto, without --profile and --shard";
-
-fn refuse_alone(flag: &str) -> anyhow::Error {
-    Error::setting(flag, ALONE).into()
 }
 
 /// For each photo, the path of its pictures without extension. None without `--out`.

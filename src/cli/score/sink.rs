@@ -23,7 +23,7 @@ use crate::cli::ignoring::Ignoring;
 use crate::cli::inputs::named;
 use crate::cli::printer::{Format, Printer};
 use crate::cli::progress::{Notes, progress_bar};
-use crate::cli::terminal::{STOPPED, is_stopped, note_stop, printed};
+use crate::cli::terminal::{STOPPED, is_stopped, message, note_stop, printed};
 
 /// The exit code of `--fail-on`.
 pub const FOUND: u8 = 3;
@@ -205,6 +205,11 @@ impl<'a> ResultSink<'a> {
             }
         }
         self.fail(&named(path, error));
+    }
+
+    /// Reports the error of a part, which names the part or one of its photos.
+    pub fn fail_part(&mut self, error: &Error) {
+        self.fail(&message(error));
     }
 
     /// Reports an error and counts it.

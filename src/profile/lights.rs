@@ -1,0 +1,403 @@
+//! A profile of parts that have a photo under each of several lights: a profile for each light, and the line of the joined scores.
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use candle_core::{Device, Tensor};
+use rayon::prelude::*;
+use safetensors::SafeTensors;
+use serde::{Deserialize, Serialize};
+
+use super::file::{LIGHTS_FORMAT as FORMAT, MOST_BYTES, format_of};
+use super::{
+    Calibration, EnrollOptions, EnrollPhotos, Fusion, OpenPart, Profile, ReferenceAbout, enroll,
+};
+use crate::clip::Clip;
+use crate::data::{Part, Views};
+use crate::error::{Error, Result};
+use crate::files::{files_sha256, safetensors_bytes, sha256, write_whole};
+use crate::prompt::Product;
+use crate::stats::{logistic, mean_and_spread, signed_log1p};
+
+/// How the values of all lights become one: of scores, and of each pixel.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Fuse {
+    /// The highest value: one light that sees a defect is enough.
+    #[default]
+    Max,
+    /// `1 - (1 - a)(1 - b)...`: also higher if several lights see something.
+    NoisyOr,
+    /// The mean.
+    Mean,
+}
+
+impl Fuse {
+    /// All rules.
+    pub const ALL: [Self; 3] = [Self::Max, Self::NoisyOr, Self::Mean];
+
+    /// The name on the command line and in results.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Max => "max",
+            Self::NoisyOr => "noisy-or",
+            Self::Mean => "mean",
+        }
+    }
+
+    /// Joins values of 0..1. NaN is left out. NaN if there is no other value.
+    pub fn join(self, values: impl Iterator<Item = f32>) -> f32 {
+        let values = values.filter(|value| !value.is_nan());
+        let sum = |(sum, count): (f32, f32), value: f32| (sum + value, count + 1.0);
+        match self {
+            Self::Max => values.fold(f32::NAN, f32::max),
+            Self::NoisyOr => {
+                match values.fold((1.0, 0.0), |(all, n), v| (all * (1.0 - v), n + 1.0)) {
+                    (_, 0.0) => f32::NAN,
+                    (none, _) => 1.0 - none,
+                }
+            }
+            Self::Mean => {
+                let (sum, count) = values.fold((0.0, 0.0), sum);
+                sum / count
+            }
+        }
+    }
+}
+
+/// Puts the scores of one light on the scale of its good parts, so that the lights can be compared: 0.5 is a usual good part.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum OwnScale {
+    /// The scores are on it already.
+    Same,
+    /// Mean and spread of the good parts' scores, and a map value that they mostly stay below.
+    Of { mean: f32, spread: f32, warm: f32 },
+}
+
+impl OwnScale {
+    fn of(profile: &Profile) -> Self {
+        if let Fusion::Balanced(_) = profile.about.fusion {
+            return Self::Same;
+        }
+        let scores = profile.calibration();
+        let (mean, spread) = mean_and_spread(scores.scores().iter().copied());
+        // A few photos may have nearly the same score by chance.
+        Self::Of { mean, spread: spread.max(0.02), warm: profile.about.scale.0.max(1e-3) }
+    }
+
+    pub fn score(self, score: f32) -> f32 {
+        match self {
+            Self::Same => score,
+            Self::Of { mean, spread, .. } => logistic(signed_log1p((score - mean) / spread)),
+        }
+    }
+
+    /// As [`Fusion`] does with distances: 0.5 where good parts mostly stay below.
+    pub fn map(self, value: f32) -> f32 {
+        match self {
+            Self::Same => value,
+            Self::Of { warm, .. } => logistic(signed_log1p(3.0 * (value / warm - 1.0))),
+        }
+    }
+}
+
+/// The description in a profile of lights.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct LightsAbout {
+    /// The version of blemish that wrote it.
+    pub version: String,
+    /// The product's name, or names.
+    pub product: String,
+    /// The pattern that says which photos show one part.
+    pub views: String,
+    /// The lights in order of name.
+    pub lights: Vec<String>,
+    /// How the lights are joined.
+    pub fuse: Fuse,
+    /// The share of good parts that may be called `ng`, 0..1.
+    pub false_alarm: f64,
+    /// The good parts that others are compared with.
+    pub references: Vec<PartAbout>,
+    /// Good parts that only decide the line.
+    pub calibration: Vec<PartAbout>,
+}
+
+/// A good part.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PartAbout {
+    /// The part's name, without folders.
+    pub part: String,
+    /// The joined score, computed as if the part were not among the references. None for a single reference.
+    pub score: Option<f32>,
+}
+
+/// A profile for each light, and what joins them.
+#[derive(Debug)]
+pub struct LightsProfile {
+    about: LightsAbout,
+    sha256: String,
+    /// In the order of the lights.
+    pub(crate) profiles: Vec<Profile>,
+}
+
+/// The parts to enroll.
+#[derive(Clone, Copy, Debug)]
+pub struct EnrollParts<'a> {
+    /// Good parts. Others are compared with them.
+    pub references: &'a [Part],
+    /// Other good parts. They only decide the line.
+    pub calibration: &'a [Part],
+}
+
+/// A profile of lights, and what was left out.
+#[derive(Debug)]
+pub struct EnrolledLights {
+    /// The profile.
+    pub profile: LightsProfile,
+    /// Parts and photos that could not be used.
+    pub unusable: Vec<Error>,
+}
+
+/// Enrolls a product whose parts have a photo under each light. All have the lights that most references have.
+///
+/// # Errors
+/// As [`enroll`]. [`Error::Setting`] if no part can be used.
+pub fn enroll_lights(
+    clip: &Arc<Clip>,
+    product: &Product,
+    parts: EnrollParts,
+    (views, fuse): (&Views, Fuse),
+    options: &EnrollOptions,
+) -> Result<EnrolledLights> {
+    let lights = Part::lights(parts.references);
+    let mut unusable = Vec::new();
+    let mut usable = |parts: &[Part]| {
+        let open = |part: &Part| OpenPart::open(part, &lights, options.depth).map(|_| part.clone());
+        let opened: Vec<Result<Part>> = parts.par_iter().map(open).collect();
+        opened.into_iter().filter_map(|part| part.map_err(|e| unusable.push(e)).ok()).collect()
+    };
+    let (references, calibration): (Vec<Part>, Vec<Part>) =
+        (usable(parts.references), usable(parts.calibration));
+    if references.is_empty() || lights.is_empty() {
+        let why = "give at least one good part with all its photos";
+        return Err(unusable.pop().unwrap_or_else(|| Error::setting("reference", why)));
+    }
+    let mut profiles = Vec::new();
+    for (i, light) in lights.iter().enumerate() {
+        let of = |parts: &[Part]| -> Vec<PathBuf> {
+            parts.iter().map(|part| part.photos[i].1.clone()).collect()
+        };
+        let (own, more) = (of(&references), of(&calibration));
+        let progress = |what: &str, share: f64| {
+            (options.progress)(
+                &format!("light {light}: {what}"),
+                (i as f64 + share) / lights.len() as f64,
+            );
+        };
+        // Every part needs a score under every light.
+        let options = EnrollOptions { held_out: own.len(), progress: &progress, ..options.clone() };
+        let photos = EnrollPhotos { references: &own, calibration: &more };
+        let enrolled = enroll(clip.clone(), product.clone(), photos, &options)?;
+        unusable.extend(enrolled.unreadable);
+        profiles.push(enrolled.profile);
+    }
+    let scales: Vec<OwnScale> = profiles.iter().map(OwnScale::of).collect();
+    let scored = |parts: &[Part]| scored(parts, &profiles, &scales, fuse);
+    let about = LightsAbout {
+        version: env!("CARGO_PKG_VERSION").into(),
+        product: product.name().into(),
+        views: views.pattern().into(),
+        lights,
+        fuse,
+        false_alarm: options.false_alarm,
+        references: scored(&references)?,
+        calibration: scored(&calibration)?,
+    };
+    Ok(EnrolledLights { profile: LightsProfile::new(about, profiles), unusable })
+}
+
+/// The joined scores of good parts, from the scores of their photos in the profiles.
+fn scored(
+    parts: &[Part],
+    profiles: &[Profile],
+    scales: &[OwnScale],
+    fuse: Fuse,
+) -> Result<Vec<PartAbout>> {
+    let known = |profile: &Profile| -> HashMap<String, f32> {
+        let all = profile.about.references.iter().chain(&profile.about.calibration);
+        let score = |photo: &ReferenceAbout| Some((photo.sha256.clone(), photo.score?));
+        all.filter_map(score).collect()
+    };
+    let known: Vec<HashMap<String, f32>> = profiles.iter().map(known).collect();
+    let about = |part: &Part| {
+        let mut scores = Vec::new();
+        for ((known, scale), (_, photo)) in known.iter().zip(scales).zip(&part.photos) {
+            let score = known.get(&files_sha256(std::slice::from_ref(photo))?);
+            scores.extend(score.map(|score| scale.score(*score)));
+        }
+        let is_whole = scores.len() == profiles.len();
+        let part = part.name.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        Ok(PartAbout { part, score: is_whole.then(|| fuse.join(scores.into_iter())) })
+    };
+    parts.iter().map(about).collect()
+}
+
+impl LightsProfile {
+    fn new(about: LightsAbout, profiles: Vec<Profile>) -> Self {
+        let mut profile = Self { about, sha256: String::new(), profiles };
+        profile.sha256 = profile.content_sha256();
+        profile
+    }
+
+    /// The description.
+    pub fn about(&self) -> &LightsAbout {
+        &self.about
+    }
+
+    /// The profile of each light, with the light's name.
+    pub fn lights(&self) -> impl Iterator<Item = (&str, &Profile)> {
+        self.about.lights.iter().map(|light| &**light).zip(&self.profiles)
+    }
+
+    /// The profile of the first light. All have the same product, model and settings.
+    pub fn first(&self) -> &Profile {
+        &self.profiles[0]
+    }
+
+    /// SHA-256 of the content.
+    pub fn sha256(&self) -> &str {
+        &self.sha256
+    }
+
+    /// The joined scores of the good parts that decide the line.
+    pub fn calibration(&self) -> Calibration {
+        let parts = self.about.references.iter().chain(&self.about.calibration);
+        Calibration::new(parts.filter_map(|part| part.score).collect())
+    }
+
+    pub(crate) fn scales(&self) -> Vec<OwnScale> {
+        self.profiles.iter().map(OwnScale::of).collect()
+    }
+
+    /// Whether a file claims to be a profile of lights.
+    pub fn is_one(path: impl AsRef<Path>) -> bool {
+        format_of(path.as_ref()).is_some_and(|format| format == FORMAT)
+    }
+
+    /// The profiles of the lights have hashes of their own, so this covers all.
+    fn content_sha256(&self) -> String {
+        let about = serde_json::to_string(&self.about).unwrap_or_default();
+        let all = self.profiles.iter().fold(about, |all, profile| all + "\n" + profile.sha256());
+        sha256(all.as_bytes())
+    }
+
+    /// Writes the profile. The file is written completely or not at all.
+    ///
+    /// # Errors
+    /// [`Error::Write`] if the file cannot be written.
+    pub fn save(&self, path: impl AsRef<Path>) -> Result<()> {
+        let fail = |why: String| Error::profile(path.as_ref(), why);
+        let mut tensors = Vec::new();
+        for (i, profile) in self.profiles.iter().enumerate() {
+            let bytes = profile.bytes(Some(&profile.sha256))?;
+            let length = bytes.len();
+            tensors.push((format!("light.{i}"), Tensor::from_vec(bytes, length, &Device::Cpu)?));
+        }
+        let about = serde_json::to_string(&self.about).map_err(|e| fail(e.to_string()))?;
+        let metadata = [("format", FORMAT), ("lights", &about), ("sha256", &self.sha256)];
+        let metadata = metadata.map(|(key, value)| (key.to_string(), value.to_string()));
+        let tensors = tensors.iter().map(|(name, tensor)| (name.clone(), tensor));
+        let bytes = safetensors_bytes(tensors, BTreeMap::from(metadata)).map_err(fail)?;
+        write_whole(path.as_ref(), &bytes)
+    }
+
+    /// Reads what [`LightsProfile::save`] wrote.
+    ///
+    /// # Errors
+    /// [`Error::Profile`] says whether the file is something else, or was changed.
+    pub fn open(path: impl AsRef<Path>) -> Result<Self> {
+        let path = path.as_ref();
+        let fail = |why: String| Error::profile(path, why);
+        let bytes = crate::files::read(path, MOST_BYTES);
+        let bytes = bytes.map_err(|e| fail(format!("cannot read: {e}")))?;
+        let (written, profile) = Self::parse(&bytes).map_err(fail)?;
+        if profile.sha256 != written {
+            let why = "was altered or cut after it was written; copy it again, or enroll again";
+            return Err(fail(why.into()));
+        }
+        let profiles = profile.profiles.into_iter();
+        let profiles = profiles.map(|own| Profile { file: path.to_path_buf(), ..own }).collect();
+        Ok(Self { profiles, ..profile })
+    }
+
+    fn parse(bytes: &[u8]) -> Result<(String, Self), String> {
+        let other = |e: &dyn std::fmt::Display| {
+            format!(
+                "not a profile of lights, or cut short; `blemish enroll --views` writes one ({e})"
+            )
+        };
+        let (_, metadata) = SafeTensors::read_metadata(bytes).map_err(|e| other(&e))?;
+        let metadata = metadata.metadata().clone().unwrap_or_default();
+        let get = |key: &str| metadata.get(key).ok_or_else(|| other(&format!("no {key}")));
+        if get("format")? != FORMAT {
+            return Err(other(&"another format"));
+        }
+        let about: LightsAbout = serde_json::from_str(get("lights")?).map_err(|e| other(&e))?;
+        let is_rate = about.false_alarm > 0.0 && about.false_alarm < 1.0;
+        if about.lights.is_empty() || !is_rate || Views::parse(&about.views).is_err() {
+            return Err(other(&"no lights, no pattern, or no false-alarm rate"));
+        }
+        let file = SafeTensors::deserialize(bytes).map_err(|e| other(&e))?;
+        if file.len() != about.lights.len() {
+            return Err(other(&"another number of lights"));
+        }
+        let mut profiles = Vec::new();
+        for i in 0..about.lights.len() {
+            let own = file.tensor(&format!("light.{i}")).map_err(|e| other(&e))?;
+            let (written, profile) = Profile::parse(own.data())?;
+            if profile.sha256 != written {
+                return Err(
+                    "was altered or cut after it was written; copy it again, or enroll again"
+                        .into(),
+                );
+            }
+            profiles.push(profile);
+        }
+        let model = |profile: &Profile| {
+            let about = profile.about();
+            (about.model_sha256.clone(), about.size, about.precision.clone(), about.bit_depth)
+        };
+        if profiles.iter().any(|profile| model(profile) != model(&profiles[0])) {
+            return Err(other(&"lights with different models"));
+        }
+        Ok((get("sha256")?.clone(), Self::new(about, profiles)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lights_are_joined() {
+        let join = |fuse: Fuse, values: &[f32]| fuse.join(values.iter().copied());
+        let values = [0.5, f32::NAN, 0.2];
+        assert_eq!(join(Fuse::Max, &values), 0.5);
+        assert!((join(Fuse::NoisyOr, &values) - 0.6).abs() < 1e-6);
+        assert!((join(Fuse::Mean, &values) - 0.35).abs() < 1e-6);
+        for fuse in Fuse::ALL {
+            assert!(join(fuse, &[f32::NAN]).is_nan(), "{}", fuse.name());
+        }
+    }
+
+    /// A usual good part of any light has 0.5, and the order of scores stays.
+    #[test]
+    fn a_plain_mean_is_put_on_the_scale_of_good_parts() {
+        let scale = OwnScale::Of { mean: 0.3, spread: 0.1, warm: 0.4 };
+        assert!((scale.score(0.3) - 0.5).abs() < 1e-6 && (scale.map(0.4) - 0.5).abs() < 1e-6);
+        assert!(scale.score(0.6) > scale.score(0.5) && scale.map(0.9) > scale.map(0.5));
+        // One spread above the mean: the logistic function of ln 2.
+        assert!((scale.score(0.4) - 2.0 / 3.0).abs() < 1e-5);
+    }
+}
