@@ -53,6 +53,7 @@ pub mod report;
 pub mod scorer;
 pub mod sheet;
 mod stats;
+pub mod student;
 pub mod text;
 mod text_canvas;
 pub mod train;

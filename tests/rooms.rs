@@ -17,6 +17,7 @@ const FLOORS: &[(&str, &[&str])] = &[
         "folders, training, measuring, enrolling",
         &["autoencoder", "eval", "mutual", "performance", "profile", "train"],
     ),
+    ("networks instead of a profile", &["student"]),
     ("output", &["render", "report", "sheet", "training_curves"]),
     ("pages", &["page"]),
     ("photos to records", &["scorer"]),

@@ -286,6 +286,11 @@ impl Clip {
         Prepared { reference, ..photo.prepare(self.size(), fit, &self.normalisation) }
     }
 
+    /// Mean and standard deviation of the pixels that the image tower takes.
+    pub(crate) fn normalisation(&self) -> Normalisation {
+        self.normalisation
+    }
+
     /// The factors that turn a change of the reference model's pixels into a change of this model's.
     pub(crate) fn reference_contrast(&self) -> [f32; 3] {
         let own = self.normalisation.std;

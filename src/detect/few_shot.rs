@@ -82,6 +82,11 @@ impl FewShotMethod {
         Ok(Box::new(method))
     }
 
+    /// What the reference method compares of a photo's projected features, one entry for each source.
+    pub(crate) fn compared(&self, photo: &Features) -> Vec<Features> {
+        self.combined.split(photo).1
+    }
+
     /// The sources of [`Combined::split`], as prefixes of names.
     fn sources(&self) -> Vec<&'static str> {
         let Taps { blocks, trunk, .. } = &self.combined.other;

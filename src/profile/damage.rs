@@ -55,7 +55,7 @@ pub(super) struct Damage {
 }
 
 /// How many copies [`damaged_copies`] makes at most.
-pub(super) const COPIES: usize = 2 * DamageKind::ALL.len();
+pub(crate) const COPIES: usize = 2 * DamageKind::ALL.len();
 
 /// Copies of a photo with every kind of damage that can be drawn on it, each clear and slight. The damage is drawn on
 /// the input of the reference model, if there is one. `contrast`: what its values are in the other model's.
@@ -75,6 +75,22 @@ pub(super) fn damaged_copies<'a>(
         let (drawn, at) = damaged(pixels, size, region, (kind, is_slight), seed)?;
         Some((with_damage(prepared, drawn, contrast), Damage { kind, is_slight, at }))
     })
+}
+
+/// One of these copies: `number` says which of [`COPIES`]. None if this damage cannot be drawn.
+pub(crate) fn damaged_copy(
+    prepared: &Prepared,
+    region: Option<&[bool]>,
+    contrast: [f32; 3],
+    number: usize,
+    seed: u64,
+) -> Option<Prepared> {
+    let pixels = prepared.reference.as_ref().unwrap_or(&prepared.pixels);
+    let size = (pixels.len() / 3).isqrt();
+    let region = region.map(|region| region_at(region, size));
+    let kind = (DamageKind::ALL[number / 2 % DamageKind::ALL.len()], number % 2 == 1);
+    let (drawn, _) = damaged(pixels, size, region.as_deref(), kind, seed)?;
+    Some(with_damage(prepared, drawn, contrast))
 }
 
 /// The photo with damaged pixels: of its only input, or of the reference model's. Then the other input changes by the

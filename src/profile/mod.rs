@@ -34,6 +34,7 @@ use crate::reference::{Layers, Places, RegionAbout, places_of};
 
 pub use augment::Augment;
 pub use change::{Change, Changed, PhotoName, ProfileChange};
+pub(crate) use damage::{COPIES, damaged_copy};
 pub use decision::{Calibration, Decision};
 pub use enroll::{EnrollOptions, EnrollPhotos, Enrolled, enroll};
 pub(crate) use lights::OwnScale;
@@ -283,6 +284,11 @@ impl Profile {
         self.adapter.as_deref()
     }
 
+    /// Which pixels of the model's input count, `[size, size]`. None if all do.
+    pub(crate) fn region(&self) -> Option<&Arc<[bool]>> {
+        self.region.as_ref()
+    }
+
     /// The number of bits that the camera uses in 16-bit files.
     ///
     /// # Errors
@@ -429,7 +435,8 @@ impl Profile {
         Err(Error::profile(&self.file, why))
     }
 
-    fn pair(&self) -> Result<FewShotMethod> {
+    /// The methods of the profile, not fitted.
+    pub(crate) fn pair(&self) -> Result<FewShotMethod> {
         let inputs = crate::detect::MethodInputs { adapter: self.adapter.clone() };
         let prompts = crate::detect::method(&self.about.method)?.make(&inputs)?;
         let references = crate::reference::reference_method(&self.about.reference_method)?;

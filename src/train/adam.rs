@@ -6,7 +6,7 @@ use candle_core::{Result, Tensor, Var};
 
 /// The settings of a step.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) struct Rates {
+pub(crate) struct Rates {
     pub learning_rate: f64,
     pub betas: (f64, f64),
     /// Decoupled from the gradient (AdamW). 0 gives Adam.
@@ -17,7 +17,7 @@ const EPS: f64 = 1e-8;
 
 /// The optimiser with the running moments of the variables.
 #[derive(Debug)]
-pub(super) struct Adam {
+pub(crate) struct Adam {
     rates: Rates,
     steps: usize,
     /// Each variable with its first and second moment.
@@ -33,6 +33,11 @@ impl Adam {
 
     pub fn steps(&self) -> usize {
         self.steps
+    }
+
+    /// For the next steps.
+    pub fn set_learning_rate(&mut self, rate: f64) {
+        self.rates.learning_rate = rate;
     }
 
     /// The first and second moment of each variable, in the order of the variables.

@@ -24,7 +24,7 @@ use crate::error::{Error, Result};
 use crate::metrics::{Pixels, measure};
 use crate::ops::add_weighted_sigmoid;
 use crate::prompt::{Product, Prompts, TextCache};
-use adam::{Adam, Rates};
+pub(crate) use adam::{Adam, Rates};
 use features::{Frozen, Item, Store, batch, rows};
 use loss::Alignment;
 
