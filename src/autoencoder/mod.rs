@@ -14,7 +14,7 @@ use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use self::net::{Net, SIDE};
-use crate::detect::Detector;
+use crate::detect::{Detector, MapOf};
 use crate::error::{Error, Result};
 use crate::image::{BitDepth, Fit, Normalisation, Photo};
 
@@ -102,7 +102,8 @@ pub fn train(
         // The draws are the same for every photo.
         kind.map(&net, &photo, &mut ChaCha8Rng::seed_from_u64(seed))
     };
-    Ok(Detector::by_map(kind.name(), SIDE, Box::new(map), options.fit))
+    let map = MapOf { size: SIDE, grid: SIDE, map: Box::new(map) };
+    Ok(Detector::by_map(kind.name(), map, options.fit))
 }
 
 fn square(photo: &Photo, fit: Fit) -> Result<Tensor> {

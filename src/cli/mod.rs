@@ -8,6 +8,7 @@ mod adapter;
 mod args;
 mod bench;
 mod decide;
+mod distill;
 mod drift;
 mod encode;
 mod enroll;
@@ -50,6 +51,7 @@ enum Command {
     #[cfg(feature = "watch")]
     Watch(watch::Args),
     Enroll(enroll::Args),
+    Distill(distill::Args),
     Decide(decide::Args),
     Drift(drift::Args),
     Profile(profile::Args),
@@ -73,6 +75,7 @@ pub fn run() -> anyhow::Result<ExitCode> {
         #[cfg(feature = "watch")]
         Command::Watch(args) => watch::run(&args),
         Command::Enroll(args) => enroll::run(&args),
+        Command::Distill(args) => distill::run(&args),
         Command::Decide(args) => decide::run(&args),
         Command::Drift(args) => drift::run(&args),
         Command::Profile(args) => profile::run(&args),

@@ -10,22 +10,26 @@ use crate::error::Result;
 use crate::image::{Fit, Normalisation, Photo, Prepared};
 use crate::prompt::Product;
 
-/// From the pixels of a square, `[3, size, size]`, 0..1, to a map of it, `[size, size]`, 0..1.
-pub(crate) type MapOf = Box<dyn Fn(&[f32]) -> Result<Vec<f32>> + Send + Sync>;
-
-struct Maps {
-    size: usize,
-    map: MapOf,
+/// Computes maps of squares.
+pub(crate) struct MapOf {
+    /// Side of the square in pixels.
+    pub size: usize,
+    /// Values along one side of the map.
+    pub grid: usize,
+    /// From the pixels, `[3, size, size]`, 0..1, to the map, `[grid, grid]`, 0..1.
+    pub map: MapFunction,
 }
 
-impl Encoder for Maps {
+type MapFunction = Box<dyn Fn(&[f32]) -> Result<Vec<f32>> + Send + Sync>;
+
+impl Encoder for MapOf {
     fn prepare(&self, photo: &Photo, fit: Fit) -> Prepared {
         photo.prepare(self.size, fit, &Normalisation::NONE)
     }
 
     fn encode(&self, prepared: &Prepared, _: &Taps) -> Result<Features> {
         let map = (self.map)(&prepared.pixels)?;
-        let map = Tensor::from_vec(map, (self.size * self.size, 1), &Device::Cpu)?;
+        let map = Tensor::from_vec(map, (self.grid * self.grid, 1), &Device::Cpu)?;
         Ok(Features {
             image: map.zeros_like()?,
             windows: vec![],
@@ -34,7 +38,7 @@ impl Encoder for Maps {
             trunk: None,
             v_v: vec![],
             reference: None,
-            grid: self.size,
+            grid: self.grid,
             size: self.size,
         })
     }
@@ -69,9 +73,9 @@ impl Method for ByMap {
 }
 
 impl Detector {
-    /// A detector that computes maps of squares of `size` pixels.
-    pub(crate) fn by_map(name: &'static str, size: usize, map: MapOf, fit: Fit) -> Self {
-        let encoder = Arc::new(Maps { size, map });
+    /// A detector that computes maps of squares.
+    pub(crate) fn by_map(name: &'static str, map: MapOf, fit: Fit) -> Self {
+        let encoder = Arc::new(map);
         Self { encoder, method: Box::new(ByMap(name)), fit, region: None }
     }
 }

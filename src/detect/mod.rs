@@ -20,6 +20,7 @@ use crate::image::{Fit, Photo, Placement, Prepared, enlarge};
 use crate::prompt::Product;
 use crate::reference::{Places, Region, places_of};
 use crate::stats::{highest, log_odds, logistic};
+pub(crate) use by_map::MapOf;
 pub(crate) use finding::{Outcome, Square};
 
 pub use april_gan::AprilGan;

@@ -259,6 +259,7 @@ impl EnrollOptions<'_> {
             scale: (0.0, 1.0),
             readiness: Readiness::default(),
             history: vec![],
+            student: None,
             fusion: Fusion::default(),
         }
     }

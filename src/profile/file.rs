@@ -107,7 +107,9 @@ impl Profile {
             return Err(other(&"factors that do not fit its layers"));
         }
         let product = Product::from_kinds(kinds).named(&about.product, &about.product_english);
+        // A student has no adapter and no references of its own.
         let adapter = match &about.adapter {
+            _ if about.student.is_some() => None,
             None => None,
             Some((name, sha256)) => {
                 let bytes = take_bytes(&mut tensors, "adapter").map_err(|why| other(&why))?;

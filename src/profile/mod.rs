@@ -14,7 +14,7 @@ mod part;
 mod readiness;
 mod rectangle;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use candle_core::Device;
@@ -44,6 +44,7 @@ pub use lights::{
 pub use part::OpenPart;
 
 /// An enrolled product: prompts, references, and the threshold between ok and ng.
+#[derive(Clone)]
 pub struct Profile {
     about: ProfileAbout,
     /// The file that it was read from. Empty for a new profile.
@@ -128,9 +129,12 @@ pub struct ProfileAbout {
     /// What was changed after the enrolment, the oldest change first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub history: Vec<Change>,
+    /// Networks that score in place of the model and the references ([`crate::student`]).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub student: Option<StudentAbout>,
     /// How scores by prompts and by references are joined.
     #[serde(rename = "rule")]
-    fusion: Fusion,
+    pub(crate) fusion: Fusion,
 }
 
 /// The tiles of a profile.
@@ -187,6 +191,23 @@ impl ReferenceModelAbout {
             tiles: TilesAbout::of(dino.tiles()),
         }
     }
+}
+
+/// How the networks of a student were trained.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct StudentAbout {
+    /// SHA-256 of the profile that it learned from.
+    pub teacher_profile_sha256: String,
+    /// The seed of all random choices.
+    pub seed: u64,
+    /// Steps of each stage.
+    pub steps: usize,
+    /// The 0.9 and the 0.995 quantile of the local map of held-out photos.
+    pub local_quantiles: (f32, f32),
+    /// The same of the global map.
+    pub global_quantiles: (f32, f32),
+    /// The joint value that becomes 0.5 in the map, and the unit in which others differ from it.
+    pub output_scale: (f32, f32),
 }
 
 /// The prompts of one kind.
@@ -289,6 +310,25 @@ impl Profile {
         self.region.as_ref()
     }
 
+    /// The same product with other networks in place of the references.
+    pub(crate) fn with_networks(
+        &self,
+        about: ProfileAbout,
+        tensors: Vec<(String, candle_core::Tensor)>,
+    ) -> Result<Self> {
+        Self::new(about, self.product.clone(), None, tensors, self.region.clone())
+    }
+
+    /// The stored tensors, by name.
+    pub(crate) fn tensors(&self) -> &[(String, candle_core::Tensor)] {
+        &self.tensors
+    }
+
+    /// The file that it was read from. Empty for a new profile.
+    pub(crate) fn file(&self) -> &Path {
+        &self.file
+    }
+
     /// The number of bits that the camera uses in 16-bit files.
     ///
     /// # Errors
@@ -378,6 +418,10 @@ impl Profile {
     pub fn detector(&self, clip: impl Into<Arc<Clip>>) -> Result<Detector> {
         let (clip, about) = (clip.into(), &self.about);
         let refuse = |why: String| Err(Error::profile(&self.file, why));
+        if about.student.is_some() {
+            let why = "is a student, which this command does not take; give the profile that it learned from";
+            return refuse(why.into());
+        }
         if clip.sha256() != about.model_sha256 {
             return refuse(format!(
                 "was made with model {} (weights {}); model {} has weights {}: use that model or enroll again",

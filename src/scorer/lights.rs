@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use rayon::prelude::*;
 
-use super::{Context, OpenProfile};
+use super::{Context, ModelRow, OpenProfile};
 use crate::clip::Clip;
 use crate::data::Part;
 use crate::detect::{AnomalyMap, Detector, Finding};
@@ -78,7 +78,7 @@ impl LightScorer {
             profile,
         });
         let enrolled = enrolled.ok_or_else(|| Error::setting("profile", "has no light"))?;
-        let context = Context::by_profile(clip, enrolled);
+        let context = Context::by_profile(ModelRow::of(&clip), enrolled);
         Ok(Self { context, lights, names: about.lights, fuse: about.fuse })
     }
 

@@ -19,6 +19,7 @@ use crate::prompt::Product;
 use crate::reference::{Region, RegionAbout};
 use crate::render::{Overlay, Scale, overlay};
 use crate::report::{AdapterRow, DefectRow, FolderRow, IgnoredRow, Record, SCHEMA};
+use crate::student;
 
 pub use lights::{LightScorer, PartResult};
 pub use mixed::{Match, Mixed};
@@ -78,12 +79,43 @@ pub enum ScaleOf {
 pub struct Context {
     product: Product,
     prompts_sha256: String,
-    clip: Arc<Clip>,
+    model: ModelRow,
     adapter: Option<Arc<Adapter>>,
     fit: Fit,
     enrolled: Option<OpenProfile>,
     /// The region of interest. A profile brings its own.
     region: Option<Arc<Region>>,
+}
+
+/// The model, as results name it.
+#[derive(Clone, Debug)]
+pub struct ModelRow {
+    /// Its name as it was given.
+    pub name: String,
+    /// SHA-256 of its weights.
+    pub sha256: String,
+    /// Side of its square input, in pixels.
+    pub size: usize,
+    /// Its tiles of larger photos.
+    pub tiles: Option<TilesAbout>,
+    /// How it multiplies.
+    pub precision: &'static str,
+    /// The model that compares photos: its name and the SHA-256 of its weights.
+    reference: Option<(String, String)>,
+}
+
+impl ModelRow {
+    fn of(clip: &Clip) -> Self {
+        let reference = clip.reference();
+        Self {
+            name: clip.name().to_string(),
+            sha256: clip.sha256().to_string(),
+            size: clip.input_size(),
+            tiles: TilesAbout::of(clip.tiles()),
+            precision: clip.precision().name(),
+            reference: reference.map(|dino| (dino.name().into(), dino.sha256().into())),
+        }
+    }
 }
 
 struct OpenProfile {
@@ -98,6 +130,17 @@ struct OpenProfile {
 }
 
 impl OpenProfile {
+    fn new(file: PathBuf, profile: Profile, false_alarm: Option<f64>) -> Self {
+        Self {
+            false_alarm: false_alarm.unwrap_or(profile.about().false_alarm),
+            calibration: profile.calibration(),
+            sha256: profile.sha256().to_string(),
+            scale: profile.about().scale,
+            file,
+            profile,
+        }
+    }
+
     fn scale(&self) -> Scale {
         let (low, high) = self.scale;
         Scale { low, high }
@@ -116,15 +159,31 @@ impl Scorer {
         false_alarm: Option<f64>,
     ) -> Result<Self> {
         let detector = profile.detector(clip.clone())?;
-        let enrolled = OpenProfile {
-            false_alarm: false_alarm.unwrap_or(profile.about().false_alarm),
-            calibration: profile.calibration(),
-            sha256: profile.sha256().to_string(),
-            scale: profile.about().scale,
-            file,
-            profile,
+        let enrolled = OpenProfile::new(file, profile, false_alarm);
+        Ok(Self { context: Context::by_profile(ModelRow::of(&clip), enrolled), detector })
+    }
+
+    /// A profile with a student ([`crate::student`]), which needs no model. None for other profiles.
+    ///
+    /// # Errors
+    /// As [`student::detector`].
+    pub fn by_student(
+        file: &Path,
+        profile: &Profile,
+        false_alarm: Option<f64>,
+    ) -> Result<Option<Self>> {
+        let Some(detector) = student::detector(profile)? else { return Ok(None) };
+        let about = profile.about();
+        let model = ModelRow {
+            name: about.model.clone(),
+            sha256: about.model_sha256.clone(),
+            size: about.size,
+            tiles: None,
+            precision: profile.precision()?.name(),
+            reference: None,
         };
-        Ok(Self { context: Context::by_profile(clip, enrolled), detector })
+        let enrolled = OpenProfile::new(file.to_path_buf(), profile.clone(), false_alarm);
+        Ok(Some(Self { context: Context::by_profile(model, enrolled), detector }))
     }
 
     /// The result of a photo. Prepare it with [`Detector::prepare`].
@@ -147,15 +206,16 @@ impl Context {
         region: Option<Arc<Region>>,
     ) -> Self {
         let prompts_sha256 = product.words_sha256();
-        Self { prompts_sha256, product, clip, adapter, fit, enrolled: None, region }
+        let model = ModelRow::of(&clip);
+        Self { prompts_sha256, product, model, adapter, fit, enrolled: None, region }
     }
 
-    fn by_profile(clip: Arc<Clip>, enrolled: OpenProfile) -> Self {
+    fn by_profile(model: ModelRow, enrolled: OpenProfile) -> Self {
         let profile = &enrolled.profile;
         Self {
             prompts_sha256: profile.product().words_sha256(),
             product: profile.product().clone(),
-            clip,
+            model,
             adapter: profile.adapter().cloned().map(Arc::new),
             fit: profile.about().fit,
             region: None,
@@ -178,9 +238,9 @@ impl Context {
         self.enrolled.as_ref().map(|enrolled| &enrolled.profile)
     }
 
-    /// The model.
-    pub fn clip(&self) -> &Clip {
-        &self.clip
+    /// The model. Of a student, the one that it learned from.
+    pub fn model(&self) -> &ModelRow {
+        &self.model
     }
 
     /// The region of interest of photos that are scored by prompts.
@@ -286,8 +346,9 @@ impl Context {
         let enrolled = self.enrolled.as_ref();
         let about = enrolled.map(|e| e.profile.about());
         let photos = enrolled.map(|e| e.calibration.photos());
-        let tiles = TilesAbout::of(self.clip.tiles());
-        let compared_by = self.clip.reference().filter(|_| enrolled.is_some() || folder.is_some());
+        let ModelRow { name, sha256, size, tiles, precision, reference } = self.model.clone();
+        let compared_by = reference.filter(|_| enrolled.is_some() || folder.is_some());
+        let (reference_model, reference_model_sha256) = compared_by.unzip();
         let p_value = enrolled.and_then(|e| e.calibration.p_value(finding.score));
         let verdict = enrolled.map(|e| match p_value {
             Some(p) => Decision::new(p, e.calibration.photos(), e.false_alarm),
@@ -328,15 +389,15 @@ impl Context {
             unlike_references: enrolled.map(|e| e.profile.unlike(&finding.map)),
             profile: enrolled.map(|e| e.file.to_string_lossy().into_owned()),
             profile_sha256: enrolled.map(|e| e.sha256.clone()),
-            model: self.clip.name().to_string(),
-            model_sha256: self.clip.sha256().to_string(),
-            reference_model: compared_by.map(|dino| dino.name().to_string()),
-            reference_model_sha256: compared_by.map(|dino| dino.sha256().to_string()),
+            model: name,
+            model_sha256: sha256,
+            reference_model,
+            reference_model_sha256,
             adapter: self.adapter.as_ref().map(|a| self.adapter_row(a, origin)),
-            size: self.clip.input_size(),
+            size,
             tiles: tiles.map(|tiles| tiles.count),
             tile_overlap: tiles.map(|tiles| tiles.overlap),
-            precision: self.clip.precision().name(),
+            precision,
             fit: self.fit.name().into(),
             milliseconds: (milliseconds * 10.0).round() / 10.0,
             overlay: None,

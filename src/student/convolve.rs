@@ -200,7 +200,7 @@ pub(super) mod tests {
     }
 
     /// candle's convolution: `[maps * side^2, inputs]` and `[width, outputs]` to `[maps * places, outputs]`.
-    pub(in crate::student) fn by_candle(
+    fn by_candle(
         kernel: Kernel,
         x: &Tensor,
         side: usize,

@@ -18,7 +18,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use candle_core::{DType, Device, Tensor};
-use serde::{Deserialize, Serialize};
 
 use self::convolve::{Kernel, Network};
 use self::net::{CHANNELS, Nets};
@@ -26,10 +25,15 @@ use self::score::{Networks, Scale};
 use self::targets::Maker;
 use self::train::{Batch, Plan};
 use crate::clip::Clip;
+use crate::detect::{Detector, MapOf};
 use crate::error::{Error, Result};
 use crate::files::{files_sha256, sha256};
-use crate::profile::{PhotoName, Profile};
+use crate::image::region_at;
+use crate::profile::{PhotoName, Profile, ProfileAbout, Readiness, ReferenceAbout, StudentAbout};
+use crate::stats::mean_and_spread;
 
+/// The name in results.
+pub const METHOD: &str = "student";
 /// Steps between two checkpoints.
 const CHECKPOINT_STEPS: usize = 100;
 /// Without held-out photos, one photo in this many is held out ...
@@ -58,30 +62,9 @@ impl Default for DistillOptions<'_> {
 
 /// Trained networks for one product. They score squares of 256 pixels.
 #[derive(Clone)]
-pub struct StudentModel {
+struct StudentModel {
     networks: Networks,
     scale: Scale,
-}
-
-/// The description of a [`StudentModel`].
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct StudentAbout {
-    /// SHA-256 of the profile that it learned from.
-    pub teacher_profile_sha256: String,
-    /// The seed of all random choices.
-    pub seed: u64,
-    /// Steps of each stage.
-    pub steps: usize,
-    /// The good photos that it learned from, in the order of their SHA-256.
-    pub training: Vec<PhotoName>,
-    /// The good photos that only give the scale, in the order of their SHA-256.
-    pub held_out: Vec<PhotoName>,
-    /// The 0.9 and the 0.995 quantile of the local map of held-out photos.
-    pub local_quantiles: (f32, f32),
-    /// The same of the global map.
-    pub global_quantiles: (f32, f32),
-    /// The joint value that becomes 0.5 in the map, and the unit in which others differ from it.
-    pub output_scale: (f32, f32),
 }
 
 /// A photo's file with its name and hash.
@@ -90,8 +73,9 @@ struct NamedPhoto {
     name: PhotoName,
 }
 
-/// Trains networks to find what the profile finds, on photos of good parts. `held_out`: other good photos, which give the
-/// scale of the map. If there are none, one in five training photos is held out.
+/// Trains networks to find what a profile finds, on photos of good parts. Returns a profile with them in place of the
+/// references. `held_out`: other good photos, which give the scale of the map and the line between ok and ng. If there are none, one
+/// in five training photos is held out.
 ///
 /// # Errors
 /// [`Error::Setting`] for too few photos or steps. [`Error::Photo`] and [`Error::Read`] for a photo that cannot be used.
@@ -102,7 +86,7 @@ pub fn distill(
     training: &[PathBuf],
     held_out: &[PathBuf],
     options: &DistillOptions,
-) -> Result<(StudentModel, StudentAbout)> {
+) -> Result<Profile> {
     let &DistillOptions { steps, seed, checkpoint, progress } = options;
     if steps == 0 {
         return Err(Error::setting("steps 0", "give at least 1"));
@@ -123,18 +107,58 @@ pub fn distill(
         progress("held-out photos", maps.len() as f64 / held_out.len() as f64);
     }
     let scale = Scale::of(&maps);
-    let names = |photos: Vec<NamedPhoto>| photos.into_iter().map(|photo| photo.name).collect();
+    let peaks: Vec<f32> =
+        maps.iter().map(|maps| scale.map(maps).into_iter().fold(0.0, f32::max)).collect();
     let about = StudentAbout {
         teacher_profile_sha256: profile.sha256().into(),
         seed,
         steps,
-        training: names(training),
-        held_out: names(held_out),
         local_quantiles: (scale.local.low, scale.local.high),
         global_quantiles: (scale.global.low, scale.global.high),
         output_scale: (scale.centre, scale.spread),
     };
-    Ok((StudentModel { networks, scale }, about))
+    let scores = (training.iter().map(|_| None)).chain(peaks.iter().copied().map(Some));
+    let mut photos = training.iter().chain(&held_out).zip(scores).map(|(photo, score)| {
+        let PhotoName { file, sha256 } = photo.name.clone();
+        ReferenceAbout { file, sha256, score, is_odd: false, appearance: None }
+    });
+    let references = photos.by_ref().take(training.len()).collect();
+    // Above what most good photos reach. A map value of a good place is far below.
+    let (mean, spread) = mean_and_spread(peaks.iter().copied());
+    let low = (mean + spread.max(0.02)).min(0.98);
+    let about = ProfileAbout {
+        references,
+        calibration: photos.collect(),
+        scale: (low, low + (1.0 - low) / 2.0),
+        readiness: Readiness {
+            verdict: "not measured".into(),
+            why: "a student is not tested with simulated damage".into(),
+            ..Readiness::default()
+        },
+        history: vec![],
+        adapter: None,
+        student: Some(about),
+        ..profile.about().clone()
+    };
+    profile.with_networks(about, StudentModel { networks, scale }.to_tensors()?)
+}
+
+/// A detector of a profile with a student. It needs no model. None for other profiles.
+///
+/// # Errors
+/// [`Error::Profile`] if the stored tensors do not fit.
+pub fn detector(profile: &Profile) -> Result<Option<Detector>> {
+    if profile.about().student.is_none() {
+        return Ok(None);
+    }
+    let mut tensors: BTreeMap<String, Tensor> = profile.tensors().iter().cloned().collect();
+    let model = StudentModel::from_tensors(&mut tensors);
+    let model = model.map_err(|why| Error::profile(profile.file(), why))?;
+    let map = move |pixels: &[f32]| model.map(pixels);
+    let grid = StudentModel::GRID;
+    let map = MapOf { size: StudentModel::SIDE, grid, map: Box::new(map) };
+    let region = profile.region().map(|region| region_at(region, StudentModel::SIDE).into());
+    Ok(Some(Detector::by_map(METHOD, map, profile.about().fit).with_region(region)))
 }
 
 /// A hash of everything that the networks depend on.
@@ -191,16 +215,16 @@ fn split(
 
 impl StudentModel {
     /// Side of the square that it scores, in pixels.
-    pub const SIDE: usize = 256;
+    const SIDE: usize = 256;
     /// Values along one side of its map.
-    pub const GRID: usize = Self::SIDE / 8;
+    const GRID: usize = Self::SIDE / 8;
 
     /// The map of a square, `[GRID * GRID]`, 0..1: half of good photos stay below 0.5 everywhere. The photo's score is the
     /// map's highest value. `square`: red, green and blue planes of 0..1, `[3, SIDE, SIDE]`.
     ///
     /// # Errors
     /// [`Error::Setting`] for a square of another size.
-    pub fn map(&self, square: &[f32]) -> Result<Vec<f32>> {
+    fn map(&self, square: &[f32]) -> Result<Vec<f32>> {
         let side = Self::SIDE;
         if square.len() != 3 * side * side {
             return Err(Error::setting("pixels", format!("are not 3 planes of {side}x{side}")));
@@ -221,7 +245,7 @@ impl StudentModel {
     ///
     /// # Errors
     /// [`Error::Tensor`] if memory runs out.
-    pub fn to_tensors(&self) -> Result<Vec<(String, Tensor)>> {
+    fn to_tensors(&self) -> Result<Vec<(String, Tensor)>> {
         let Networks { teacher, student, autoencoder } = &self.networks;
         let mut tensors = Vec::new();
         for ((name, _), network) in Self::parts().iter().zip([teacher, student, autoencoder]) {
@@ -238,7 +262,7 @@ impl StudentModel {
     ///
     /// # Errors
     /// A reason, for a tensor that is missing, has another shape or is no scale.
-    pub fn from_tensors(tensors: &mut BTreeMap<String, Tensor>) -> Result<Self, String> {
+    fn from_tensors(tensors: &mut BTreeMap<String, Tensor>) -> Result<Self, String> {
         let mut take = |name: String, shape: &[usize]| -> Result<Tensor, String> {
             let tensor = tensors.remove(&name).ok_or_else(|| format!("no tensor {name}"))?;
             if tensor.dims() != shape || tensor.dtype() != DType::F32 {

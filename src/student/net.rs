@@ -25,8 +25,8 @@ pub(super) fn description(outputs: usize) -> Vec<Kernel> {
     vec![
         Kernel::new(3, 24, 5, 2),
         Kernel::new(24, 48, 3, 2),
-        Kernel::new(48, 96, 3, 2),
-        Kernel::new(96, outputs, 3, 1).linear(),
+        Kernel::new(48, 64, 3, 2),
+        Kernel::new(64, outputs, 3, 1).linear(),
     ]
 }
 
@@ -252,7 +252,7 @@ fn values_of<'a>(storage: &'a CpuStorage, layout: &Layout) -> Result<&'a [f32]> 
 
 #[cfg(test)]
 mod tests {
-    use super::super::convolve::tests::{by_candle, largest_difference, random};
+    use super::super::convolve::tests::{largest_difference, random};
     use super::*;
 
     /// Positive weights, so that nothing cancels out.

@@ -8,7 +8,7 @@ use blemish::clip::{Activation, ModelOptions, Precision, Tiles};
 use blemish::dino::{Dino, DinoOptions, Positions};
 use blemish::prompt::TextCache;
 use blemish::scorer::Scorer;
-use blemish::{Clip, Error, Product, Profile, Prompts};
+use blemish::{Clip, Detector, Error, Product, Profile, Prompts};
 use candle_core::Device;
 use clap::ValueEnum;
 
@@ -195,8 +195,19 @@ impl ModelChoice {
         profile: Profile,
         false_alarm: Option<f64>,
     ) -> anyhow::Result<Scorer> {
+        if let Some(scorer) = Scorer::by_student(file, &profile, false_alarm)? {
+            return Ok(scorer);
+        }
         let clip = Arc::new(self.open_for(&profile)?);
         Ok(Scorer::by_profile(file.to_path_buf(), profile, clip, false_alarm)?)
+    }
+
+    /// The detector of a profile.
+    pub fn detector(&self, profile: &Profile) -> anyhow::Result<Detector> {
+        match blemish::student::detector(profile)? {
+            Some(detector) => Ok(detector),
+            None => Ok(profile.detector(self.open_for(profile)?)?),
+        }
     }
 
     fn device(&self) -> anyhow::Result<Device> {

@@ -4,7 +4,6 @@ use std::collections::{BTreeMap, HashSet};
 use std::io::Write;
 use std::path::Path;
 use std::process::ExitCode;
-use std::sync::Arc;
 
 use blemish::data::{Layout, Sample};
 use blemish::eval::{EvalPrediction, Scores, evaluate};
@@ -81,10 +80,9 @@ pub fn run(args: &RunArgs, file: &Path, layout: Layout) -> anyhow::Result<ExitCo
         }
         mark_results(std::slice::from_ref(out), &paths_of(&samples))?;
     }
-    let clip = Arc::new(choice.open_for(&profile)?);
     let page = args.out.as_ref().map(|out| out.join(FILE));
     let mut measuring = Measuring {
-        detector: profile.detector(clip)?,
+        detector: choice.detector(&profile)?,
         calibration: profile.calibration(),
         depth: profile.bit_depth()?,
         profile: &profile,

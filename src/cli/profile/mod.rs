@@ -91,7 +91,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
             let model = model.resolve()?;
             let profile = Profile::open(file)?;
             let check = || -> anyhow::Result<()> {
-                let detector = profile.detector(model.open_for(&profile)?)?;
+                let detector = model.detector(&profile)?;
                 // Scoring a photo checks that the stored references fit the model.
                 let grey = Photo::from_rgb(64, 64, vec![128; 64 * 64 * 3])?;
                 detector.inspect(&grey, profile.product())?;

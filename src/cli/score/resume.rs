@@ -50,15 +50,15 @@ pub struct Settings<'a> {
 impl<'a> Settings<'a> {
     /// `method`: the name of the method. `out`: the folder of `--out`.
     pub fn of(context: &'a Context, method: &'a str, out: Option<&'a Path>) -> Self {
-        let clip = context.clip();
+        let model = context.model();
         Self {
             product: context.product().name(),
             method,
-            model_sha256: clip.sha256(),
+            model_sha256: &model.sha256,
             profile_sha256: context.profile().map(Profile::sha256),
-            size: clip.input_size(),
-            tiles: TilesAbout::of(clip.tiles()),
-            precision: clip.precision().name(),
+            size: model.size,
+            tiles: model.tiles,
+            precision: model.precision,
             fit: context.fit().name(),
             prompts_sha256: context.prompts_sha256(),
             adapter_sha256: context.adapter().map(Adapter::sha256),
