@@ -102,6 +102,17 @@ mod tests {
     use super::*;
     use blemish::report::{DefectRow, SCHEMA};
 
+    fn scratch() -> DefectRow {
+        DefectRow {
+            name: "scratch".into(),
+            english: "scratch".into(),
+            counts: true,
+            score: 0.5,
+            peak: 0.6,
+            map: None,
+        }
+    }
+
     fn printed(is_csv: bool) -> String {
         let record = Record {
             schema: SCHEMA,
@@ -126,14 +137,7 @@ mod tests {
             coverage: 1.0,
             appearance: None,
             defect: Some("scratch".into()),
-            defects: vec![DefectRow {
-                name: "scratch".into(),
-                english: "scratch".into(),
-                counts: true,
-                score: 0.5,
-                peak: 0.6,
-                map: None,
-            }],
+            defects: vec![scratch()],
             score_before_ignoring: 0.25,
             discounted_by: None,
             ignored: vec![],

@@ -6,7 +6,8 @@ use std::time::Instant;
 
 use rayon::prelude::*;
 
-use super::{Context, ModelRow, OpenProfile};
+use super::context::OpenProfile;
+use super::{Context, ModelRow};
 use crate::clip::Clip;
 use crate::data::Part;
 use crate::detect::{AnomalyMap, Detector, Finding};

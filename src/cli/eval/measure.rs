@@ -1,35 +1,30 @@
 //! Measures a model and a method on labelled photos.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::time::Instant;
 
 use blemish::adapter::Adapter;
-use blemish::autoencoder::{self, Autoencoder, AutoencoderOptions};
 use blemish::data::{Layout, Part, Sample, Views, good_training_photos};
 use blemish::eval::{EvalPrediction, Run, RunAbout, evaluate};
 use blemish::files::files_sha256;
 use blemish::image::BitDepth;
-use blemish::mutual::{MutualOptions, MutualResults, UniquePhotos, Watch};
-use blemish::profile::{
-    EnrollOptions, EnrollParts, EnrollPhotos, Fuse, ReferenceModelAbout, TilesAbout, enroll,
-    enroll_lights,
-};
+use blemish::mutual::{MutualOptions, UniquePhotos};
+use blemish::profile::{Fuse, ReferenceModelAbout, TilesAbout};
 use blemish::prompt::TextCache;
 use blemish::reference::ReferenceEntry;
-use blemish::scorer::{Context, LightScorer};
-use blemish::{Detector, Error, Photo, Product, Prompts};
+use blemish::{Error, Photo, Product, Prompts};
 use indicatif::ProgressBar;
 
 use super::about::{EvalAbout, Named, Protocol};
 use super::args::{Names, RunArgs};
 use super::plan::Plan;
 use super::report::{EvalReport, Row};
+use super::scoring::Scoring;
 use super::set::by_product;
 use crate::cli::args::method::{OpenModel, ScoringMode};
-use crate::cli::args::mutual::{as_text, mutual_setup};
-use crate::cli::progress::{Notes, StepBar, progress_bar};
+use crate::cli::args::mutual::as_text;
+use crate::cli::progress::{Notes, progress_bar};
 
 pub fn run(plan: Plan) -> anyhow::Result<ExitCode> {
     let Plan { args, layout, samples, strays, method, mutual, views, prompt_file, prompts } = plan;
@@ -89,44 +84,32 @@ pub fn run(plan: Plan) -> anyhow::Result<ExitCode> {
 }
 
 /// Everything that is the same for all products.
-struct Setup<'a> {
-    args: &'a RunArgs,
-    layout: Layout,
-    model: OpenModel,
-    mode: ScoringMode,
-    mutual: Option<MutualOptions>,
+pub struct Setup<'a> {
+    pub args: &'a RunArgs,
+    pub layout: Layout,
+    pub model: OpenModel,
+    pub mode: ScoringMode,
+    pub mutual: Option<MutualOptions>,
     /// Which photos show one part, if parts have several.
-    views: Option<(Views, Fuse)>,
+    pub views: Option<(Views, Fuse)>,
     /// How photos are compared with references, with `--profile-from`.
-    reference: Option<&'static ReferenceEntry>,
-    depth: BitDepth,
-    quiet: bool,
+    pub reference: Option<&'static ReferenceEntry>,
+    pub depth: BitDepth,
+    pub quiet: bool,
 }
 
 /// A product that is measured.
-struct UnderTest<'a> {
-    folder: &'a str,
-    samples: Vec<&'a Sample>,
-    product: Product,
-    named: Named,
+pub struct UnderTest<'a> {
+    pub folder: &'a str,
+    pub samples: Vec<&'a Sample>,
+    pub product: Product,
+    pub named: Named,
     /// The good training photos that its test photos are compared with.
-    references: Vec<PathBuf>,
+    pub references: Vec<PathBuf>,
     /// The same, if parts have several photos.
-    parts: Vec<Part>,
+    pub parts: Vec<Part>,
     /// Its test photos, if they are compared with each other.
-    photos: Option<UniquePhotos>,
-}
-
-/// How a product's photos are scored.
-enum Scoring {
-    /// Each photo by itself.
-    PerPhoto(Box<Detector>),
-    /// Each part by its photos.
-    Parts(Box<LightScorer>),
-    /// Compared with each other: the results, and each photo's index in them and its hash.
-    Mutual(Box<MutualResults>, HashMap<PathBuf, (usize, String)>),
-    /// All results are known from an earlier run.
-    Known,
+    pub photos: Option<UniquePhotos>,
 }
 
 impl Setup<'_> {
@@ -311,130 +294,14 @@ impl Setup<'_> {
         }
         Ok(Some(run))
     }
-
-    /// Prepares the scoring of a product's photos. If they are compared with each other, this encodes them.
-    fn scoring(
-        &self,
-        under_test: &UnderTest,
-        measuring: &mut Measuring,
-    ) -> anyhow::Result<Scoring> {
-        if let Some((views, fuse)) = &self.views {
-            return Ok(Scoring::Parts(Box::new(self.by_parts(under_test, (views, *fuse))?)));
-        }
-        let (Some(mutual), Some(photos)) = (&self.mutual, &under_test.photos) else {
-            let detector = match (self.reference, self.args.baseline) {
-                (Some(entry), _) => self.enrolled(under_test, entry)?,
-                (None, Some(baseline)) => self.trained(under_test, baseline)?,
-                (None, None) => self.model.detector()?,
-            };
-            return Ok(Scoring::PerPhoto(Box::new(detector)));
-        };
-        let is_known = |run: &Run| under_test.samples.iter().all(|sample| run.has(sample));
-        if measuring.run.as_ref().is_some_and(is_known) {
-            return Ok(Scoring::Known);
-        }
-        let setup = mutual_setup(mutual.clone(), &self.model, &under_test.product, false)?;
-        let mut scorer = setup.scorer(photos.count())?;
-        let watch = Watch { progress: &|_| measuring.bar.inc(1), ..Watch::default() };
-        let encoded = scorer.add_photos(photos, watch);
-        encoded.note.iter().for_each(|note| measuring.notes.once(&measuring.bar, note));
-        let mut index = HashMap::new();
-        for (i, path) in photos.paths().iter().enumerate() {
-            match encoded.index(photos, i) {
-                Some(Ok(at)) => {
-                    index.insert(path.clone(), (at, photos.sha256_of(i).to_string()));
-                }
-                Some(Err(error)) => anyhow::bail!("{error}"),
-                None => {}
-            }
-        }
-        Ok(Scoring::Mutual(Box::new(scorer.finish()?), index))
-    }
-
-    fn enroll_options(&self, references: &'static ReferenceEntry) -> EnrollOptions<'_> {
-        EnrollOptions {
-            method: self.model.entry,
-            inputs: self.model.inputs.clone(),
-            references,
-            layers: self.args.reference_blocks.clone(),
-            augment: &self.args.augment,
-            fit: self.model.fit,
-            depth: self.depth,
-            simulates_damage: false,
-            ..EnrollOptions::default()
-        }
-    }
-
-    /// Scores parts by prompts, or compares them with a product's good training parts.
-    fn by_parts(
-        &self,
-        under_test: &UnderTest,
-        (views, fuse): (&Views, Fuse),
-    ) -> anyhow::Result<LightScorer> {
-        let (model, product) = (&self.model, &under_test.product);
-        let Some(entry) = self.reference else {
-            let first = under_test.samples.iter().find_map(|sample| sample.part.as_ref());
-            let detector = |(light, _): &(String, PathBuf)| Ok((light.clone(), model.detector()?));
-            let lights = first.map_or(&[][..], |part| &part.photos).iter().map(detector);
-            let lights = lights.collect::<anyhow::Result<Vec<_>>>()?;
-            let (clip, adapter) = (model.clip.clone(), model.adapter().cloned());
-            let context = Context::by_prompts(product.clone(), clip, adapter, model.fit, None);
-            return Ok(LightScorer::by_prompts(context, lights, fuse));
-        };
-        let options = self.enroll_options(entry);
-        let parts = EnrollParts { references: &under_test.parts, calibration: &[] };
-        let mut enrolled = enroll_lights(&model.clip, product, parts, (views, fuse), &options)?;
-        match enrolled.unusable.pop() {
-            Some(error) => Err(error.into()),
-            None => {
-                let (name, clip) = (PathBuf::from(under_test.folder), model.clip.clone());
-                Ok(LightScorer::by_profile(name, enrolled.profile, clip, None)?)
-            }
-        }
-    }
-
-    /// A detector that compares photos with a product's good training photos.
-    fn trained(&self, under_test: &UnderTest, baseline: Autoencoder) -> anyhow::Result<Detector> {
-        let (bar, start) = (StepBar::new(self.quiet), Instant::now());
-        let options = AutoencoderOptions {
-            steps: self.args.baseline_steps,
-            fit: self.model.fit,
-            depth: self.depth,
-            seed: 0,
-            progress: &|share, loss| bar.show(&format!("training, loss {loss:.4}"), share),
-        };
-        let detector = autoencoder::train(baseline, &under_test.references, &options);
-        bar.finish();
-        if !self.quiet {
-            let (name, photos) = (under_test.folder, under_test.references.len());
-            let seconds = start.elapsed().as_secs_f64();
-            say!("{name}: {} trained on {photos} photos in {seconds:.0} s", baseline.name());
-        }
-        Ok(detector?)
-    }
-
-    fn enrolled(
-        &self,
-        under_test: &UnderTest,
-        references: &'static ReferenceEntry,
-    ) -> anyhow::Result<Detector> {
-        let options = self.enroll_options(references);
-        let photos = EnrollPhotos { references: &under_test.references, calibration: &[] };
-        let (clip, product) = (self.model.clip.clone(), under_test.product.clone());
-        let mut enrolled = enroll(clip.clone(), product, photos, &options)?;
-        match enrolled.unreadable.pop() {
-            Some(error) => Err(error.into()),
-            None => Ok(enrolled.profile.detector(clip)?),
-        }
-    }
 }
 
 /// What is kept from photo to photo.
-struct Measuring {
-    run: Option<Run>,
-    bar: ProgressBar,
-    notes: Notes,
-    depth: BitDepth,
+pub struct Measuring {
+    pub run: Option<Run>,
+    pub bar: ProgressBar,
+    pub notes: Notes,
+    pub depth: BitDepth,
 }
 
 impl Measuring {

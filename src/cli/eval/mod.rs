@@ -12,6 +12,7 @@ mod plan;
 mod profile;
 mod published;
 mod report;
+mod scoring;
 mod set;
 
 use std::process::ExitCode;

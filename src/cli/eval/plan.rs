@@ -36,32 +36,7 @@ pub fn resolve(args: &RunArgs, layout: Layout) -> anyhow::Result<Plan<'_>> {
     let compares = method.mode != ScoringMode::PerPhoto || args.profile_from.is_some();
     args.reference_model.check(compares, "needs --profile-from, or --method mutual or auto")?;
     let views = views(args, layout)?;
-    let mut mutual = match (method.mode, args.mutual.given()) {
-        (ScoringMode::Mutual | ScoringMode::Auto, _) if views.is_some() => {
-            let why =
-                "parts with several photos are not compared with each other; leave --method out";
-            return Err(Error::setting("views", why).into());
-        }
-        (ScoringMode::PerPhoto, Some(flag)) => {
-            return Err(Error::setting(flag, "is for --method mutual and auto").into());
-        }
-        (ScoringMode::PerPhoto, None) => None,
-        _ if args.shard.is_some() => {
-            return Err(Error::setting(
-                "shard",
-                "a part of the photos cannot be compared with all others",
-            )
-            .into());
-        }
-        _ if args.profile_from.is_some() => {
-            return Err(Error::setting(
-                "profile-from",
-                "good parts take the place of the other photos",
-            )
-            .into());
-        }
-        _ => Some(args.mutual.resolve(&method)?),
-    };
+    let mut mutual = mutual(args, &method, views.is_some())?;
     let samples = args.samples(layout)?;
     let is_few = by_product(&samples).values().any(|photos| photos.len() < ENOUGH);
     let is_asked = args.mutual.given().is_some() || args.reference_model.is_given();
@@ -99,6 +74,40 @@ pub fn resolve(args: &RunArgs, layout: Layout) -> anyhow::Result<Plan<'_>> {
     let prompts = Prompts::open(&file)?;
     let prompt_file = file.display().to_string();
     Ok(Plan { args, layout, samples, strays, method, mutual, views, prompt_file, prompts })
+}
+
+/// How photos are compared with each other, if they are.
+fn mutual(
+    args: &RunArgs,
+    method: &MethodChoice,
+    has_views: bool,
+) -> anyhow::Result<Option<MutualOptions>> {
+    Ok(match (method.mode, args.mutual.given()) {
+        (ScoringMode::Mutual | ScoringMode::Auto, _) if has_views => {
+            let why =
+                "parts with several photos are not compared with each other; leave --method out";
+            return Err(Error::setting("views", why).into());
+        }
+        (ScoringMode::PerPhoto, Some(flag)) => {
+            return Err(Error::setting(flag, "is for --method mutual and auto").into());
+        }
+        (ScoringMode::PerPhoto, None) => None,
+        _ if args.shard.is_some() => {
+            return Err(Error::setting(
+                "shard",
+                "a part of the photos cannot be compared with all others",
+            )
+            .into());
+        }
+        _ if args.profile_from.is_some() => {
+            return Err(Error::setting(
+                "profile-from",
+                "good parts take the place of the other photos",
+            )
+            .into());
+        }
+        _ => Some(args.mutual.resolve(method)?),
+    })
 }
 
 /// Which photos show one part.
