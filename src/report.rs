@@ -22,6 +22,8 @@ pub struct Record {
     pub light: Option<String>,
     /// Each light's own result.
     pub lights: Vec<LightRow>,
+    /// How the lights were joined.
+    pub fuse: Option<&'static str>,
     /// The product's name, or names.
     pub product: String,
     /// 0..1, higher is more anomalous.

@@ -74,6 +74,11 @@ fn wrong_use_is_refused() {
         .stderr(contains("give at least 3 photos of good parts"));
     distill(&["--reference", "nowhere", "-o", "x.blemish"]).code(1);
     distill(&["--reference", "good", "--steps", "0", "-o", "x.blemish"]).code(2);
+    std::fs::create_dir(home.join("cut")).unwrap();
+    std::fs::write(home.join("cut/a.png"), "x").unwrap();
+    distill(&["--reference", "cut", "good/00.png", "-o", "x.blemish"])
+        .code(2)
+        .stderr(contains("cut/a.png").and(contains("give at least 3 photos")));
     std::fs::write(home.join("x.blemish.checkpoint"), "x").unwrap();
     distill(&["--reference", "good", "-o", "x.blemish"])
         .code(1)

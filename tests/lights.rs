@@ -115,6 +115,7 @@ fn a_profile_knows_what_is_usual_under_each_light() {
     part(&home.join("new"), "bad", 77, true);
     part(&home.join("new"), "good", 78, false);
     // The pattern is the profile's.
+    let score_new = ["score", "new", "--profile", "plate.blemish"];
     let scored =
         run(home, &["score", "new", "--profile", "plate.blemish", "--fail-on", "ng"]).code(3);
     let found = rows(&scored);
@@ -127,6 +128,20 @@ fn a_profile_knows_what_is_usual_under_each_light() {
     assert!((x - 70).abs() < 16 && (y - 40).abs() < 16, "{x}, {y}");
     let of = |light: usize| bad["lights"][light]["score"].as_f64().unwrap();
     assert!(of(1) > of(0) && of(1) > of(2), "{bad}");
+
+    // A run that was stopped continues with the other parts.
+    let resume = ["score", "new", "--profile", "plate.blemish", "--resume", "r.jsonl"];
+    run(home, &resume).success();
+    let lines = std::fs::read_to_string(home.join("r.jsonl")).unwrap();
+    let first = lines.split_inclusive('\n').next().unwrap();
+    std::fs::write(home.join("r.jsonl"), first).unwrap();
+    run(home, &resume).success();
+    run(home, &resume).success().stderr(contains("2 were scored before"));
+    let again = std::fs::read_to_string(home.join("r.jsonl")).unwrap();
+    assert_eq!(again.lines().count(), 2);
+    run(home, &[&score_new[..], &["--copy-to", "copies"]].concat())
+        .code(2)
+        .stderr(contains("--copy-to: copies single photos"));
 
     run(home, &["score", "new/bad_left.png", "--profile", "plate.blemish"])
         .code(1)
@@ -143,6 +158,24 @@ fn a_profile_knows_what_is_usual_under_each_light() {
     run(home, &["score", "new", "--profile", "broken.blemish"])
         .code(1)
         .stderr(contains("broken.blemish"));
+}
+
+/// A lamp that fails gives equal photos, and a copied part is no further part.
+#[test]
+fn parts_that_share_a_photo_count_once() {
+    let home = tempdir().unwrap();
+    let home = home.path();
+    (0..4).for_each(|i| part(&home.join("good"), &format!("{i:02}"), i, false));
+    std::fs::copy(home.join("good/00_top.png"), home.join("good/03_top.png")).unwrap();
+    part(&home.join("more"), "copy", 1, false);
+    let enroll = ["enroll", "--product", "plate", "--reference", "good", "--calibrate", "more"];
+    let enrolled = run(home, &[&enroll[..], &["-o", "p.blemish", "-q"], &VIEWS].concat())
+        .code(1)
+        .stderr(contains(
+            "good/03: its photo under light top has the same content as good/00_top.png",
+        ))
+        .stderr(contains("more/copy: its photo under light front has the same content as good/01"));
+    assert_eq!(rows(&enrolled)[0]["calibration_parts"], 3);
 }
 
 #[test]

@@ -8,21 +8,21 @@ use std::time::Instant;
 
 use blemish::profile::Calibration;
 use blemish::student::{DistillOptions, distill};
-use blemish::{Error, Profile};
+use blemish::{BitDepth, Error, Photo, Profile};
+use rayon::prelude::*;
 use serde::Serialize;
 
 use super::args::model::ModelArgs;
-use super::args::rate::say_what_is_promised;
 use super::args::values::SummaryFormat;
 use super::inputs::{Inputs, check_profile_target, place, with_suffix};
 use super::progress::StepBar;
-use super::terminal::{json_line, printed};
+use super::terminal::{json_line, message, printed};
 
 /// Train small networks that find what a profile finds, but faster: a student (EfficientAD).
 ///
 /// It learns from photos of good parts of one product, in a few minutes. `score`, `serve` and `watch` take it like another profile,
-/// and need no model then. It finds less than the profile: measure both with `blemish eval folder`. While it runs, it keeps a
-/// .checkpoint beside OUTPUT. The same command continues from there.
+/// and need no model then. It finds less than the profile: measure both with `blemish eval folder`. After every 100 steps it
+/// keeps a .checkpoint beside OUT. The same command continues from there.
 #[derive(clap::Args)]
 #[command(after_help = "Examples:
   blemish distill --profile nut.blemish --reference good/ -o fast.blemish
@@ -71,7 +71,11 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let [references, calibration] =
         [&args.reference, &args.calibrate].map(|given| Inputs::find(given, &[]));
     [&references, &calibration].iter().for_each(|inputs| inputs.report(model.quiet));
-    if references.photos.is_empty() || !calibration.errors.is_empty() {
+    let depth = profile.bit_depth()?;
+    let (references, unreadable) = readable(references, depth);
+    let (calibration, more) = readable(calibration, depth);
+    let failed = unreadable + more;
+    if references.is_empty() {
         return Ok(ExitCode::FAILURE);
     }
     let clip = Arc::new(model.open_for(&profile)?);
@@ -86,7 +90,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
         checkpoint: Some(&checkpoint),
         progress: &|what, share| bar.show(what, share),
     };
-    let student = distill(clip, &profile, &references.photos, &calibration.photos, &options);
+    let student = distill(clip, &profile, &references, &calibration, &options);
     bar.finish();
     let student = student?;
     student.save(&args.out)?;
@@ -96,11 +100,31 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     }
     let summary = Summary::of(&student, args, start.elapsed().as_secs_f64());
     summary.print(args.format)?;
-    if !model.quiet {
-        say_what_is_promised(summary.held_out, summary.false_alarm);
+    let needed = Calibration::needed(summary.false_alarm);
+    if summary.threshold.is_none() && !model.quiet {
+        say!(
+            "note: no photo can be ng at {} % false alarms: that needs {needed} held-out photos; give more good photos with --calibrate",
+            summary.false_alarm * 100.0
+        );
     }
-    let failed = references.errors.len();
     Ok(if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// The photos that can be read, and the number of inputs that cannot be used. Each is reported before the training.
+fn readable(inputs: Inputs, depth: BitDepth) -> (Vec<PathBuf>, usize) {
+    let mut failed = inputs.errors.len();
+    let opened: Vec<_> = inputs.photos.par_iter().map(|photo| Photo::open(photo, depth)).collect();
+    let mut photos = inputs.photos;
+    let mut opened = opened.into_iter();
+    photos.retain(|_| match opened.next() {
+        Some(Err(error)) => {
+            say!("{}", message(&error));
+            failed += 1;
+            false
+        }
+        _ => true,
+    });
+    (photos, failed)
 }
 
 /// The summary of a new student.

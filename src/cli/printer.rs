@@ -120,6 +120,7 @@ mod tests {
             part: None,
             light: None,
             lights: vec![],
+            fuse: None,
             product: "nut".into(),
             product_english: "nut".into(),
             prompts_sha256: String::new(),

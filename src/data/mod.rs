@@ -5,7 +5,7 @@ mod eyecandies;
 mod views;
 mod visa;
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
 use walkdir::WalkDir;
@@ -251,9 +251,10 @@ pub fn require_masks<'a>(
 pub fn parts(samples: Vec<Sample>, views: &Views) -> Result<Vec<Sample>> {
     let photos: Vec<PathBuf> = samples.iter().map(|sample| sample.photo.clone()).collect();
     let parts = whole_parts(&photos, views)?;
+    let by_photo: HashMap<&PathBuf, &Sample> = samples.iter().map(|s| (&s.photo, s)).collect();
     let join = |part: Part| {
-        let own: Vec<&Sample> =
-            samples.iter().filter(|s| part.photos.iter().any(|(_, p)| *p == s.photo)).collect();
+        let own = part.photos.iter().filter_map(|(_, photo)| by_photo.get(photo).copied());
+        let own: Vec<&Sample> = own.collect();
         let mut masks: Vec<PathBuf> = own.iter().flat_map(|s| s.masks.clone()).collect();
         masks.sort();
         masks.dedup();
@@ -269,8 +270,8 @@ pub fn parts(samples: Vec<Sample>, views: &Views) -> Result<Vec<Sample>> {
 /// As [`parts`].
 pub fn whole_parts(photos: &[PathBuf], views: &Views) -> Result<Vec<Part>> {
     let Grouped { parts, others, mut errors } = views.group(photos);
-    if let Some(error) = errors.pop() {
-        return Err(error);
+    if !errors.is_empty() {
+        return Err(errors.swap_remove(0));
     }
     if let Some(other) = others.first() {
         let why = format!("does not fit the pattern {}; change the pattern", views.pattern());

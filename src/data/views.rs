@@ -1,6 +1,6 @@
 //! Parts that have several photos, one for each light (or camera): which photos belong together.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use regex::Regex;
@@ -50,6 +50,9 @@ impl Views {
             return Err(refuse(
                 "needs {part} and {light}, each once, as in \"{part}_{light}.png\"",
             ));
+        }
+        if pattern.split('/').any(|name| ["", ".", ".."].contains(&name)) {
+            return Err(refuse("has a name that no folder or file has; give names and / alone"));
         }
         let mut text = regex::escape(pattern);
         for (field, group) in
@@ -128,11 +131,12 @@ impl Part {
 
     /// The lights that most parts have, in order of name.
     pub fn lights(parts: &[Self]) -> Vec<String> {
-        let all = parts.iter().flat_map(|part| &part.photos);
-        let names: BTreeSet<&str> = all.clone().map(|(light, _)| &**light).collect();
-        let count = |light: &str| all.clone().filter(|(other, _)| other == light).count();
-        let common = names.into_iter().filter(|light| 2 * count(light) > parts.len());
-        common.map(String::from).collect()
+        let mut counts = BTreeMap::<&str, usize>::new();
+        for (light, _) in parts.iter().flat_map(|part| &part.photos) {
+            *counts.entry(light).or_default() += 1;
+        }
+        let common = counts.into_iter().filter(|(_, count)| 2 * count > parts.len());
+        common.map(|(light, _)| light.to_string()).collect()
     }
 
     /// Whether the part has exactly these lights.
@@ -142,6 +146,10 @@ impl Part {
     pub fn check(&self, lights: &[String]) -> Result<()> {
         let own: Vec<&str> = self.photos.iter().map(|(light, _)| &**light).collect();
         let all = lights.join(", ");
+        if lights.is_empty() {
+            let why = "shares no light with most parts; change the pattern";
+            return Err(Error::photo(&self.name, why));
+        }
         if let Some(missing) = lights.iter().find(|light| !own.contains(&&***light)) {
             let why = format!("has no photo under light {missing}; each part needs {all}");
             return Err(Error::photo(&self.name, why));
@@ -215,7 +223,14 @@ mod tests {
 
     #[test]
     fn a_pattern_needs_both_fields() {
-        for wrong in ["{part}.png", "{part}_{light}_{light}.png", "{part}_{light}_{side}.png"] {
+        for wrong in [
+            "./{part}_{light}.png",
+            "{part}/../{light}",
+            "/{part}/{light}",
+            "{part}.png",
+            "{part}_{light}_{light}.png",
+            "{part}_{light}_{side}.png",
+        ] {
             assert!(Views::parse(wrong).unwrap_err().is_usage(), "{wrong}");
         }
     }

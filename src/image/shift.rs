@@ -11,6 +11,10 @@ const SIDE: usize = 256;
 /// A peak this many standard deviations above the correlation of unrelated photos is a shift. The highest of 65,536 values of
 /// noise reaches about 4.5.
 const CLEAR: f32 = 6.0;
+/// Peaks that are nearer than this belong together.
+const NEAR: usize = 8;
+/// Another peak with this share of the highest one fits as well.
+const ALIKE: f32 = 0.6;
 /// Frequencies are weighted by a Gaussian with this standard deviation, in cycles per pixel. Higher ones hold mostly noise.
 const SMOOTH: f32 = 0.12;
 
@@ -61,11 +65,26 @@ impl Edges {
             .collect();
         transform(&mut correlation, FftDirection::Inverse);
         let at = |x: usize, y: usize| correlation[y % SIDE * SIDE + x % SIDE].re;
-        let best =
-            (0..SIDE * SIDE).max_by(|a, b| correlation[*a].re.total_cmp(&correlation[*b].re))?;
-        let (x, y) = (best % SIDE, best / SIDE);
+        let is_near = |i: usize, to: (usize, usize)| {
+            let apart = |a: usize, b: usize| a.abs_diff(b).min(SIDE - a.abs_diff(b));
+            apart(i % SIDE, to.0) <= NEAR && apart(i / SIDE, to.1) <= NEAR
+        };
+        let highest = |wanted: &dyn Fn(usize) -> bool| {
+            let places = (0..SIDE * SIDE).filter(|i| wanted(*i));
+            places.max_by(|a, b| correlation[*a].re.total_cmp(&correlation[*b].re))
+        };
+        let best = highest(&|_| true)?;
         // Unrelated phases add up like a random walk.
-        if at(x, y) < CLEAR * squares.sqrt() {
+        let clear = correlation[best].re;
+        if clear < CLEAR * squares.sqrt() {
+            return None;
+        }
+        // A pattern that repeats fits itself at many shifts. Of those, none is the likeliest.
+        let fits = |i: &usize| correlation[*i].re > ALIKE * clear;
+        let best = highest(&|i| is_near(i, (0, 0))).filter(fits).unwrap_or(best);
+        let (x, y) = (best % SIDE, best / SIDE);
+        let second = highest(&|i| !is_near(i, (x, y)));
+        if !is_near(best, (0, 0)) && second.as_ref().is_some_and(fits) {
             return None;
         }
         let before = |i: usize| i + SIDE - 1;
@@ -130,6 +149,19 @@ mod tests {
             let near = (found.0 - by.0).abs() <= 1 && (found.1 - by.1).abs() <= 1;
             assert!(near, "{found:?} is not {by:?}");
         }
+    }
+
+    /// Ribs fit themselves at many shifts, under another light with a gap between their edges.
+    #[test]
+    fn a_pattern_that_repeats_is_not_shifted() {
+        let ribs = |edge: usize| {
+            let value = |i: usize| if (i % 256 + edge) % 32 < 6 { 200 } else { 60 };
+            let grain = |i: usize| ((i as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 60) as u8;
+            let pixel = |i: usize| [value(i) + grain(i * (edge + 1)); 3];
+            Photo::from_rgb(256, 256, (0..256 * 256).flat_map(pixel).collect()).unwrap()
+        };
+        let found = Edges::of(&ribs(0)).shift_to(&Edges::of(&ribs(3)));
+        assert!(found.is_none_or(|(x, y)| x.abs().max(y.abs()) <= 8), "{found:?}");
     }
 
     #[test]

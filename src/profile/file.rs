@@ -78,7 +78,7 @@ impl Profile {
         let get = |key: &str| metadata.get(key).ok_or_else(|| other(&format!("no {key}")));
         let format = get("format")?;
         if format == LIGHTS_FORMAT {
-            let why = "is a profile of several lights; `score` and `eval` take it, other commands take profiles of one photo";
+            let why = "is a profile of several lights; only `score` takes it";
             return Err(why.into());
         }
         if format != FORMAT {

@@ -100,6 +100,12 @@ impl OpenProfile {
         (p_value, p_value.map_or(Decision::Uncertain, decide))
     }
 
+    /// None for a student, which compares nothing.
+    fn reference_method(&self) -> Option<String> {
+        let about = self.profile.about();
+        about.student.is_none().then(|| about.reference_method.clone())
+    }
+
     fn scale(&self) -> Scale {
         let (low, high) = self.scale;
         Scale { low, high }
@@ -148,6 +154,11 @@ impl Context {
         self.enrolled.as_ref().map(|enrolled| &enrolled.profile)
     }
 
+    /// SHA-256 of the profile's content, of all lights together. None without a profile.
+    pub fn profile_sha256(&self) -> Option<&str> {
+        self.enrolled.as_ref().map(|enrolled| &*enrolled.sha256)
+    }
+
     /// The model. Of a student, the one that it learned from.
     pub fn model(&self) -> &ModelRow {
         &self.model
@@ -182,7 +193,7 @@ impl Context {
     /// The result of a photo, by a detector that fits this context. Prepare the photo with [`Detector::prepare`].
     ///
     /// # Errors
-    /// As [`Scorer::score`].
+    /// As [`Scorer::score`](super::Scorer::score).
     pub fn score(
         &self,
         detector: &Detector,
@@ -255,7 +266,6 @@ impl Context {
         let best = &finding.kinds[finding.kind];
         let enrolled = self.enrolled.as_ref();
         let about = enrolled.map(|e| e.profile.about());
-        let photos = enrolled.map(|e| e.calibration.photos());
         let ModelRow { name, sha256, size, tiles, precision, reference } = self.model.clone();
         let compared_by = reference.filter(|_| enrolled.is_some() || folder.is_some());
         let (reference_model, reference_model_sha256) = compared_by.unzip();
@@ -266,13 +276,14 @@ impl Context {
             part: None,
             light: None,
             lights: vec![],
+            fuse: None,
             product: self.product.name().to_string(),
             product_english: self.product.english().to_string(),
             prompts_sha256: self.prompts_sha256.clone(),
             region: self.region_about().map(|region| region.file.clone()),
             score: finding.score,
             p_value: p_value.flatten(),
-            calibration_photos: photos,
+            calibration_photos: enrolled.map(|e| e.calibration.photos()),
             false_alarm: enrolled.map(|e| e.false_alarm),
             verdict: verdict.map(Decision::name),
             peak_x,
@@ -290,7 +301,7 @@ impl Context {
             method: method.to_string(),
             transductive: folder.is_some(),
             folder,
-            reference_method: about.map(|about| about.reference_method.clone()),
+            reference_method: enrolled.and_then(OpenProfile::reference_method),
             references: about.map(|about| about.references.len()),
             unlike_references: enrolled.map(|e| e.profile.unlike(&finding.map)),
             profile: enrolled.map(|e| e.file.to_string_lossy().into_owned()),

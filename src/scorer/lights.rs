@@ -140,6 +140,7 @@ impl LightScorer {
             self.context.record(part.first().into(), &finding, method, milliseconds, None);
         record.part = Some(part.name.to_string_lossy().into_owned());
         record.light = Some(self.names[best].clone());
+        record.fuse = Some(self.fuse.name());
         let rows = part.photos.iter().zip(&maps).zip(scores.iter().zip(&shifts));
         record.lights = rows.map(|(photo, (score, shift))| row(photo, *score, *shift)).collect();
         record.unlike_references = self.unlike(&seen);

@@ -92,7 +92,7 @@ impl Scorer {
         let model = ModelRow {
             name: about.model.clone(),
             sha256: about.model_sha256.clone(),
-            size: about.size,
+            size: student::SIDE,
             tiles: None,
             precision: profile.precision()?.name(),
             reference: None,

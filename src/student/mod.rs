@@ -34,6 +34,8 @@ use crate::stats::mean_and_spread;
 
 /// The name in results.
 pub const METHOD: &str = "student";
+/// Side of the square input of the networks, in pixels.
+pub const SIDE: usize = 256;
 /// Steps between two checkpoints.
 const CHECKPOINT_STEPS: usize = 100;
 /// Without held-out photos, one photo in this many is held out ...
@@ -93,10 +95,12 @@ pub fn distill(
     }
     let (training, held_out) = split(named(training)?, named(held_out)?)?;
     let identity = identity(&clip, profile, &training, options);
+    let nets = Nets::new(StudentModel::SIDE, seed)?;
+    // A checkpoint of another training is refused before the long work.
+    checkpoint.map(|path| checkpoint::read(path, &identity, &nets)).transpose()?;
     let maker = Maker::new(clip, profile, seed)?;
     let paths: Vec<&Path> = training.iter().map(|photo| &*photo.path).collect();
     let squares = maker.squares(&paths, &|share| progress("features of good photos", share))?;
-    let nets = Nets::new(StudentModel::SIDE, seed)?;
     let (batch, every) = (Batch::default(), CHECKPOINT_STEPS);
     let plan = Plan { steps, seed, batch, every, checkpoint, identity, progress };
     train::train(&nets, &squares, &plan)?;
@@ -215,7 +219,7 @@ fn split(
 
 impl StudentModel {
     /// Side of the square that it scores, in pixels.
-    const SIDE: usize = 256;
+    const SIDE: usize = SIDE;
     /// Values along one side of its map.
     const GRID: usize = Self::SIDE / 8;
 
@@ -267,6 +271,10 @@ impl StudentModel {
             let tensor = tensors.remove(&name).ok_or_else(|| format!("no tensor {name}"))?;
             if tensor.dims() != shape || tensor.dtype() != DType::F32 {
                 return Err(format!("tensor {name} has another shape or type"));
+            }
+            let values = tensor.flatten_all().and_then(|all| all.to_vec1::<f32>());
+            if !values.is_ok_and(|values| values.iter().all(|value| value.is_finite())) {
+                return Err(format!("tensor {name} has a value that is no number"));
             }
             Ok(tensor)
         };

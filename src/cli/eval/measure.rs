@@ -1,6 +1,6 @@
 //! Measures a model and a method on labelled photos.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -9,18 +9,18 @@ use blemish::data::{Layout, Part, Sample, Views, good_training_photos};
 use blemish::eval::{EvalPrediction, Run, RunAbout, evaluate};
 use blemish::files::files_sha256;
 use blemish::image::BitDepth;
-use blemish::mutual::{MutualOptions, UniquePhotos};
+use blemish::mutual::{MutualOptions, MutualResults, UniquePhotos};
 use blemish::profile::{Fuse, ReferenceModelAbout, TilesAbout};
 use blemish::prompt::TextCache;
 use blemish::reference::ReferenceEntry;
-use blemish::{Error, Photo, Product, Prompts};
+use blemish::scorer::LightScorer;
+use blemish::{Detector, Error, Photo, Product, Prompts};
 use indicatif::ProgressBar;
 
 use super::about::{EvalAbout, Named, Protocol};
 use super::args::{Names, RunArgs};
 use super::plan::Plan;
 use super::report::{EvalReport, Row};
-use super::scoring::Scoring;
 use super::set::by_product;
 use crate::cli::args::method::{OpenModel, ScoringMode};
 use crate::cli::args::mutual::as_text;
@@ -110,6 +110,18 @@ pub struct UnderTest<'a> {
     pub parts: Vec<Part>,
     /// Its test photos, if they are compared with each other.
     pub photos: Option<UniquePhotos>,
+}
+
+/// How a product's photos are scored.
+pub enum Scoring {
+    /// Each photo by itself.
+    PerPhoto(Box<Detector>),
+    /// Each part by its photos.
+    Parts(Box<LightScorer>),
+    /// Compared with each other: the results, and each photo's index in them and its hash.
+    Mutual(Box<MutualResults>, HashMap<PathBuf, (usize, String)>),
+    /// All results are known from an earlier run.
+    Known,
 }
 
 impl Setup<'_> {

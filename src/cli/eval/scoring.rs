@@ -8,26 +8,14 @@ use blemish::Detector;
 use blemish::autoencoder::{self, Autoencoder, AutoencoderOptions};
 use blemish::data::Views;
 use blemish::eval::Run;
-use blemish::mutual::{MutualResults, Watch};
+use blemish::mutual::Watch;
 use blemish::profile::{EnrollOptions, EnrollParts, EnrollPhotos, Fuse, enroll, enroll_lights};
 use blemish::reference::ReferenceEntry;
 use blemish::scorer::{Context, LightScorer};
 
-use super::measure::{Measuring, Setup, UnderTest};
+use super::measure::{Measuring, Scoring, Setup, UnderTest};
 use crate::cli::args::mutual::mutual_setup;
 use crate::cli::progress::StepBar;
-
-/// How a product's photos are scored.
-pub enum Scoring {
-    /// Each photo by itself.
-    PerPhoto(Box<Detector>),
-    /// Each part by its photos.
-    Parts(Box<LightScorer>),
-    /// Compared with each other: the results, and each photo's index in them and its hash.
-    Mutual(Box<MutualResults>, HashMap<PathBuf, (usize, String)>),
-    /// All results are known from an earlier run.
-    Known,
-}
 
 impl Setup<'_> {
     /// Prepares the scoring of a product's photos. If they are compared with each other, this encodes them.

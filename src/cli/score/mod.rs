@@ -14,7 +14,6 @@ mod sink;
 mod source;
 mod table;
 
-use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -80,8 +79,8 @@ fn by_prompts(plan: &Plan, by: ByPrompts) -> anyhow::Result<ExitCode> {
     let product = model.product(names, prompts, &TextCache::from_env())?;
     let (clip, adapter) = (model.clip.clone(), model.adapter().cloned());
     let context = Context::by_prompts(product, clip, adapter, model.fit, region.map(Arc::new));
-    if let Some((_, fuse)) = by.views {
-        let detector = |(light, _): &(String, PathBuf)| {
+    if let Some((lights, fuse)) = &plan.lights {
+        let detector = |light: &String| {
             let detector = model.detector()?;
             let detector = match context.region() {
                 Some(region) => detector.within(region),
@@ -89,9 +88,8 @@ fn by_prompts(plan: &Plan, by: ByPrompts) -> anyhow::Result<ExitCode> {
             };
             Ok((light.clone(), detector))
         };
-        let first = plan.parts.first().map_or(&[][..], |part| &part.photos);
-        let lights = first.iter().map(detector).collect::<anyhow::Result<Vec<_>>>()?;
-        let scorer = LightScorer::by_prompts(context, lights, fuse);
+        let lights = lights.iter().map(detector).collect::<anyhow::Result<Vec<_>>>()?;
+        let scorer = LightScorer::by_prompts(context, lights, *fuse);
         let mut sink = ResultSink::new(&scorer.context, plan, scorer.method())?;
         lights::score(&mut sink, &scorer)?;
         return sink.finish();

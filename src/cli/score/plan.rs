@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use blemish::data::Part;
 use blemish::image::BitDepth;
+use blemish::profile::Fuse;
 use blemish::prompt::Role;
 use blemish::scorer::ScaleOf;
 use blemish::{Error, Profile};
@@ -37,6 +38,8 @@ pub struct Plan {
     pub photos: Vec<PathBuf>,
     /// The parts whose first photos these are. Empty if each photo is a part of its own.
     pub parts: Vec<Part>,
+    /// The lights of all parts, and how they are joined.
+    pub lights: Option<(Vec<String>, Fuse)>,
     /// The photos of all shards, and those that an earlier run scored.
     pub found: Vec<PathBuf>,
     /// For each photo, the path of its pictures without extension. None without `--out`.
@@ -73,6 +76,7 @@ impl Plan {
         Ok(Self {
             photos: self.photos.clone(),
             parts: vec![],
+            lights: None,
             found: vec![],
             targets: self.targets.iter().map(target).collect(),
             copies: None,
@@ -100,7 +104,7 @@ pub fn resolve(args: &Args) -> anyhow::Result<Option<(Plan, Source)>> {
     let results: Vec<&Path> =
         [&args.out, &args.copy_to].into_iter().flatten().map(|p| &**p).collect();
     let mut inputs = Inputs::find(&photos, &results);
-    let with_lights = parts(args, &source, &mut inputs)?;
+    let (with_lights, lights) = parts(args, &source, &mut inputs)?;
     inputs.report(args.method.model.quiet);
     if inputs.photos.is_empty() {
         return Ok(None);
@@ -136,17 +140,18 @@ pub fn resolve(args: &Args) -> anyhow::Result<Option<(Plan, Source)>> {
         has_header: part == 0,
     };
     let format = if args.resume.is_some() { Some(Format::Jsonl) } else { args.format };
-    let (format, fail_on) = (format.unwrap_or(default_format()), args.fail_on);
+    let format = format.unwrap_or(default_format());
     let plan = Plan {
         photos,
         parts: with_lights,
+        lights,
         found,
         targets,
         copies,
         drawing,
         format,
         table,
-        fail_on,
+        fail_on: args.fail_on,
         resume,
         depth,
         quiet,
@@ -155,21 +160,33 @@ pub fn resolve(args: &Args) -> anyhow::Result<Option<(Plan, Source)>> {
     Ok(Some((plan, source)))
 }
 
-/// The parts, if the photos of one part belong together. Then `inputs` has the first photo of each.
+/// The parts, if the photos of one part belong together, their lights, and how these are joined. Then `inputs` has the first photo of
+/// each part.
+#[expect(clippy::type_complexity, reason = "used once")]
 fn parts<T>(
     args: &Args,
     source: &Result<Source, T>,
     inputs: &mut Inputs,
-) -> anyhow::Result<Vec<Part>> {
+) -> anyhow::Result<(Vec<Part>, Option<(Vec<String>, Fuse)>)> {
     let quiet = args.method.model.quiet;
-    Ok(match source {
-        Ok(Source::Lights(by)) => inputs.parts(&by.views, Some(&by.profile.about().lights), quiet),
-        Ok(_) => vec![],
+    let (views, lights, fuse) = match source {
+        Ok(Source::Lights(by)) => {
+            let about = by.profile.about();
+            (by.views.clone(), Some(about.lights.clone()), about.fuse)
+        }
+        Ok(_) => return Ok((vec![], None)),
         Err(_) => match args.views.resolve()? {
-            Some((views, _)) => inputs.parts(&views, None, quiet),
-            None => vec![],
+            Some((views, fuse)) => (views, None, fuse),
+            None => return Ok((vec![], None)),
         },
-    })
+    };
+    let parts = inputs.parts(&views, lights.as_deref(), quiet);
+    let lights = lights.unwrap_or_else(|| Part::lights(&parts));
+    if !parts.is_empty() && lights.len() < 2 {
+        let why = "finds one light only; without --views each photo is a part of its own";
+        return Err(Error::setting(format!("views {}", views.pattern()), why).into());
+    }
+    Ok((parts, Some((lights, fuse))))
 }
 
 /// The file of `--resume`, with its results of these photos, and for each photo whether it has one.

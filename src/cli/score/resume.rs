@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use blemish::profile::TilesAbout;
 use blemish::report::SCHEMA;
 use blemish::scorer::Context;
-use blemish::{Adapter, Error, Profile};
+use blemish::{Adapter, Error};
 use serde_json::Value;
 
 use crate::cli::inputs::{place, real};
@@ -43,19 +43,25 @@ pub struct Settings<'a> {
     pub adapter_sha256: Option<&'a str>,
     pub false_alarm: Option<f64>,
     pub region: Option<&'a str>,
+    /// How the photos of a part are joined.
+    pub fuse: Option<&'a str>,
     /// The folder of `--out`.
     pub out: Option<&'a Path>,
 }
 
 impl<'a> Settings<'a> {
-    /// `method`: the name of the method. `out`: the folder of `--out`.
-    pub fn of(context: &'a Context, method: &'a str, out: Option<&'a Path>) -> Self {
+    /// `method`: the name of the method. `fuse`: how the photos of a part are joined. `out`: the folder of `--out`.
+    pub fn of(
+        context: &'a Context,
+        (method, fuse): (&'a str, Option<&'a str>),
+        out: Option<&'a Path>,
+    ) -> Self {
         let model = context.model();
         Self {
             product: context.product().name(),
             method,
             model_sha256: &model.sha256,
-            profile_sha256: context.profile().map(Profile::sha256),
+            profile_sha256: context.profile_sha256(),
             size: model.size,
             tiles: model.tiles,
             precision: model.precision,
@@ -64,6 +70,7 @@ impl<'a> Settings<'a> {
             adapter_sha256: context.adapter().map(Adapter::sha256),
             false_alarm: context.false_alarm(),
             region: context.region_about().map(|region| &*region.file),
+            fuse,
             out,
         }
     }
@@ -167,6 +174,7 @@ impl ResultFile {
             ("adapter", row["adapter"]["sha256"].as_str() != settings.adapter_sha256),
             ("false-alarm rate", row["false_alarm"].as_f64() != settings.false_alarm),
             ("region of interest", row["region"].as_str() != settings.region),
+            ("rule of --fuse", row["fuse"].as_str() != settings.fuse),
             ("folder of --out", !settings.is_drawn_like(row)),
         ];
         match differs.iter().find(|(_, differs)| *differs) {

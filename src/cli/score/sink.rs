@@ -100,7 +100,8 @@ impl<'a> ResultSink<'a> {
         let output = match (&plan.resume, plan.format) {
             (Some(resume), _) => {
                 let out = plan.drawing.page.as_deref().and_then(Path::parent);
-                resume.check(&Settings::of(context, method, out))?;
+                let fuse = plan.lights.as_ref().map(|(_, fuse)| fuse.name());
+                resume.check(&Settings::of(context, (method, fuse), out))?;
                 let printer = Printer::new(resume.file.try_clone()?, false, true);
                 Output::File(resume.path.clone(), printer)
             }
@@ -278,7 +279,8 @@ impl<'a> ResultSink<'a> {
             ));
         }
         let (failed, counts) = (self.failed, &self.counts);
-        self.say(&counts.summary(self.photos, failed));
+        let what = if self.plan.parts.is_empty() { "photos" } else { "parts" };
+        self.say(&counts.summary((self.photos, what), failed));
         if is_stopped() {
             return Ok(STOPPED);
         }
@@ -354,7 +356,7 @@ impl Counts {
         Some(format!("{what}: is it another product, view or light?"))
     }
 
-    fn summary(&self, photos: usize, failed: usize) -> String {
+    fn summary(&self, (all, what): (usize, &str), failed: usize) -> String {
         let Self { scored, earlier, ok, ng, uncertain, methods, .. } = self;
         let methods: Vec<&str> = methods.iter().map(|method| &**method).collect();
         let by =
@@ -372,6 +374,6 @@ impl Counts {
             0 => String::new(),
             _ => format!(", {earlier} were scored before"),
         };
-        format!("{scored} of {photos} photos were scored{by}{before}{verdicts}{problems}")
+        format!("{scored} of {all} {what} were scored{by}{before}{verdicts}{problems}")
     }
 }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use blemish::data::Views;
 use blemish::mutual::MutualOptions;
-use blemish::profile::{Fuse, LightsProfile};
+use blemish::profile::LightsProfile;
 use blemish::reference::{RegionShape, Repeated};
 use blemish::{Error, Profile};
 
@@ -67,8 +67,6 @@ pub struct ByPrompts {
     pub apart: bool,
     /// What is said of groups of photos that share something odd.
     pub repeated: Vec<(PathBuf, Repeated)>,
-    /// Which photos show one part, if parts have several.
-    pub views: Option<(Views, Fuse)>,
 }
 
 impl Source {
@@ -88,6 +86,10 @@ impl Source {
 fn by_lights(args: &Args, file: PathBuf) -> anyhow::Result<ByLights> {
     let model = model_for_profiles(args)?;
     let given = args.views.for_profile()?;
+    if args.copy_to.is_some() {
+        let why = "copies single photos, and this profile is of parts with several";
+        return Err(Error::setting("copy-to", why).into());
+    }
     let profile = LightsProfile::open(&file)?;
     let views = given.map_or_else(|| Views::parse(&profile.about().views), Ok)?;
     Ok(ByLights { file, profile, views, model, false_alarm: args.false_alarm })
@@ -221,7 +223,6 @@ pub fn by_prompts(
         roi: args.roi.clone(),
         apart: args.apart,
         repeated: args.repeats.resolve(photos)?,
-        views: args.views.resolve()?,
     })
 }
 

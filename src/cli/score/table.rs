@@ -51,7 +51,7 @@ impl Table {
             &format!("{}x{}", record.width, record.height),
             &shown(record.defect.as_deref().unwrap_or("-")),
             &ignored(record),
-            &format!("{}{}", shown(&record.path), other(record)),
+            &format!("{}{}", named(record), other(record)),
         ]);
         self.rows.push((record.score, row));
     }
@@ -85,6 +85,14 @@ impl Table {
             row += &format!("  {ignored:>7}");
         }
         row + "  " + photo
+    }
+}
+
+/// The photo, or the part with the light that saw most.
+fn named(record: &Record) -> String {
+    match (&record.part, &record.light) {
+        (Some(part), Some(light)) => format!("{} (light {})", shown(part), shown(light)),
+        _ => shown(&record.path).into_owned(),
     }
 }
 
