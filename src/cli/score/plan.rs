@@ -133,12 +133,7 @@ pub fn resolve(args: &Args) -> anyhow::Result<Option<(Plan, Source)>> {
     let copies = copies.map(|all| Copies { below: of_part(all.below, own), ..all });
     let (photos, targets) = (of_part(inputs.photos, own), of_part(targets, own));
     let with_lights = of_part(with_lights, own);
-    // With `--shard`, only the first part prints a header.
-    let table = TableStyle {
-        order: args.sort.unwrap_or(Order::Score),
-        top: args.top.unwrap_or(usize::MAX),
-        has_header: part == 0,
-    };
+    let table = table_style(args, part == 0);
     let format = if args.resume.is_some() { Some(Format::Jsonl) } else { args.format };
     let format = format.unwrap_or(default_format());
     let plan = Plan {
@@ -158,6 +153,15 @@ pub fn resolve(args: &Args) -> anyhow::Result<Option<(Plan, Source)>> {
         failed,
     };
     Ok(Some((plan, source)))
+}
+
+/// With `--shard`, only the first part prints a header.
+fn table_style(args: &Args, has_header: bool) -> TableStyle {
+    TableStyle {
+        order: args.sort.unwrap_or(Order::Score),
+        top: args.top.unwrap_or(usize::MAX),
+        has_header,
+    }
 }
 
 /// The parts, if the photos of one part belong together, their lights, and how these are joined. Then `inputs` has the first photo of
