@@ -16,14 +16,6 @@ pub struct Record {
     pub schema: u32,
     /// The photo's file, as it was found.
     pub path: String,
-    /// The part, if it has a photo under each of several lights. Then the score and the map are those of all lights.
-    pub part: Option<String>,
-    /// The light that saw most of the anomaly.
-    pub light: Option<String>,
-    /// Each light's own result.
-    pub lights: Vec<LightRow>,
-    /// How the lights were joined.
-    pub fuse: Option<&'static str>,
     /// The product's name, or names.
     pub product: String,
     /// 0..1, higher is more anomalous.
@@ -50,6 +42,14 @@ pub struct Record {
     pub coverage: f64,
     /// What the whole photo looks like. None if it was compared with the photos of a folder.
     pub appearance: Option<Appearance>,
+    /// The part, if it has a photo under each of several lights. Then the score and the map are those of all lights.
+    pub part: Option<String>,
+    /// The light that saw most of the anomaly.
+    pub light: Option<String>,
+    /// Each light's own result.
+    pub lights: Vec<LightRow>,
+    /// How the lights were joined.
+    pub fuse: Option<&'static str>,
     /// The kind of defect that fits best. None if the general `anomalous` prompts fit better.
     pub defect: Option<String>,
     /// Every kind of defect that the product has prompts for.
