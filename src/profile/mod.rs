@@ -10,6 +10,7 @@ mod enroll;
 mod enrolment;
 mod file;
 mod lights;
+mod lights_file;
 mod part;
 mod readiness;
 mod rectangle;

@@ -90,11 +90,6 @@ impl LightScorer {
         Self { context, lights: detectors.into_iter().map(light).collect(), names, fuse }
     }
 
-    /// The names of the lights, in order.
-    pub fn names(&self) -> &[String] {
-        &self.names
-    }
-
     /// The name of the method of every light.
     pub fn method(&self) -> &'static str {
         self.lights.first().map_or("", |light| light.detector.method().name())
